@@ -1,0 +1,94 @@
+"""The one place with label numbers, tissue names, colours and terminology."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """One segmented tissue.
+
+    Attributes
+    ----------
+    value : int
+        Its number in our labelmaps.
+    iseg_value : int
+        Its number in the iSeg-2017 challenge's labelmaps.
+    short_name, name : str
+        As in tables, and as a segment's name in 3D Slicer.
+    color : tuple of int
+        Red, green, blue from 0 to 255; chosen so that the three are told apart (Slicer's own gray and white matter are both near white).
+    snomed_code, snomed_meaning : str
+        SNOMED CT type, in the category "Anatomical Structure".
+    """
+
+    value: int
+    iseg_value: int
+    short_name: str
+    name: str
+    color: tuple[int, int, int]
+    snomed_code: str
+    snomed_meaning: str
+
+
+BACKGROUND = 0
+CSF = Tissue(1, 10, "CSF", "Cerebrospinal fluid", (66, 135, 245), "65216001", "Cerebrospinal Fluid")
+GM = Tissue(2, 150, "GM", "Gray matter", (226, 122, 63), "389081007", "Gray Matter")
+WM = Tissue(3, 250, "WM", "White matter", (250, 240, 190), "389080008", "White Matter")
+TISSUES = (CSF, GM, WM)
+CLASS_COUNT = 1 + len(TISSUES)
+
+_TO_ISEG = np.zeros(256, np.uint8)
+for _tissue in TISSUES:
+    _TO_ISEG[_tissue.value] = _tissue.iseg_value
+
+
+def to_iseg(labels: np.ndarray) -> np.ndarray:
+    """Map labels 0, 1, 2, 3 to iSeg's 0, 10, 150, 250.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) uint8 array
+
+    Returns
+    -------
+    (X, Y, Z) uint8 array
+    """
+    return _TO_ISEG[labels]
+
+
+def from_any(labels: np.ndarray) -> np.ndarray:
+    """Map a labelmap in our numbers or in iSeg's to ours.
+
+    Parameters
+    ----------
+    labels : array of any shape and number type
+
+    Returns
+    -------
+    uint8 array of the same shape, with values 0 to 3.
+
+    Raises
+    ------
+    InputError
+        If there is a value of neither scheme.
+    """
+    found = np.unique(labels)
+    ours = {BACKGROUND, *(tissue.value for tissue in TISSUES)}
+    iseg = {BACKGROUND, *(tissue.iseg_value for tissue in TISSUES)}
+    values = set(found.tolist())
+    if values <= ours:
+        return labels.astype(np.uint8)
+    if values <= iseg:
+        mapped = np.zeros(labels.shape, np.uint8)
+        for tissue in TISSUES:
+            mapped[labels == tissue.iseg_value] = tissue.value
+        return mapped
+    listed = ", ".join(f"{value:g}" for value in found[:8])
+    raise InputError(
+        f"The labelmap holds the values {listed}{' ...' if found.size > 8 else ''}; wanted {sorted(ours)} or iSeg's {sorted(iseg)}: "
+        "convert it to one of these two schemes."
+    )

@@ -1,0 +1,37 @@
+# make demo   sets up what is missing, segments the bundled synthetic subject into out/demo
+# make test   sets up what is missing, runs the tests
+# make lint   ruff and mypy
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := Resources/demo
+OUT := out/demo
+
+.PHONY: setup demo test lint benchmark clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m InfantBrainSegLib segment --t1 $(DEMO)/T1.nii.gz --t2 $(DEMO)/T2.nii.gz --output-dir $(OUT)
+	$(BIN)/python -m InfantBrainSegLib evaluate --prediction $(OUT)/segmentation.nii.gz --reference $(DEMO)/label.nii.gz
+	@echo "Look at $(OUT)/overview.png"
+
+test: $(STAMP)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+benchmark: $(STAMP)
+	$(BIN)/python Testing/benchmarks/benchmark_segment.py
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info

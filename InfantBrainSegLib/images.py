@@ -1,0 +1,357 @@
+"""Images in and out: reading with every check at the door, writing so that a file is whole or absent.
+
+`sitk.Image` carries voxels and geometry through the library. SimpleITK's index order is (i, j, k) and its physical space is LPS;
+`sitk.GetArrayFromImage` gives (k, j, i).
+"""
+
+import contextlib
+import gzip
+import os
+import re
+import struct
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from .errors import InputError
+
+MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
+MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels can not show it
+SHEAR_TOLERANCE = 1e-4  # of a unit direction vector; a rotation stored in float32 is good to 1e-6
+MIN_DIRECTION_VOLUME = 0.2  # |determinant| of the unit axes: below it two axes nearly coincide
+EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+_LISTED_EXTENSIONS = ", ".join(EXTENSIONS)
+_NIFTI_EXTENSIONS = (".nii.gz", ".nii")
+_HEADER_BYTES = 4096  # holds a NIfTI-1 (348), NIfTI-2 (540), Analyze (348) or MetaImage header
+
+
+def read_image(path: str | os.PathLike) -> sitk.Image:
+    """Read one 3D scalar image, or say in one line why it can not be used.
+
+    A NIfTI file whose sform is sheared keeps that exact geometry, which SimpleITK alone refuses or silently replaces by the qform.
+
+    Parameters
+    ----------
+    path : path of a NIfTI, NRRD, MetaImage or Analyze file
+
+    Returns
+    -------
+    3D sitk.Image; 64-bit floats become 32-bit, other number types stay.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, not 3D, not scalar, or has NaN or infinite voxels or an absurd geometry.
+    """
+    path = Path(path)
+    _check_file(path)
+    stated_mm = _stated_spacing_mm(path)
+    if stated_mm is not None:
+        _check_spacing(stated_mm, path)
+    sform = _sheared_sform(path)
+    try:
+        with _quiet_itk():
+            image = sitk.ReadImage(str(path)) if sform is None else _read_with_sform(path, sform)
+    except (RuntimeError, OSError, EOFError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()[:160] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path} can not be read as an image ({reason}); wanted an intact {_LISTED_EXTENSIONS} file: export it again."
+        ) from error
+    image = _as_3d_scalar(image, path)
+    _check_spacing(image.GetSpacing(), path)
+    volume = abs(np.linalg.det(np.reshape(image.GetDirection(), (3, 3))))
+    if not volume >= MIN_DIRECTION_VOLUME:
+        raise InputError(
+            f"{path} has axes that nearly coincide (unit volume {volume:.3g}); wanted three distinct directions: repair its header."
+        )
+    if image.GetPixelID() == sitk.sitkFloat64:
+        image = sitk.Cast(image, sitk.sitkFloat32)
+    _check_finite(image, path)
+    return image
+
+
+def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
+    """Write an image so that the file is either whole or not there; a sheared geometry is kept in a NIfTI's sform.
+
+    Parameters
+    ----------
+    image : 3D sitk.Image
+    path : where to; the extension names the format, as .nii.gz, .nii, .nrrd, .mha
+
+    Raises
+    ------
+    InputError
+        If the format is unknown, or the file can not be written.
+    """
+    path = Path(path)
+    extension = _extension(path)
+    if extension not in (".nii.gz", ".nii", ".nrrd", ".mha"):
+        raise InputError(f"{path} has no extension we write as one file; wanted .nii.gz, .nii, .nrrd or .mha: rename the output.")
+
+    def write(temporary: Path) -> None:
+        with _quiet_itk():
+            sitk.WriteImage(image, str(temporary), extension in (".nii.gz", ".nrrd", ".mha"))
+        if extension in _NIFTI_EXTENSIONS and _is_sheared(np.reshape(image.GetDirection(), (3, 3))):
+            _replace_sform(temporary, image)
+
+    _write_atomically(path, extension, write)
+
+
+def write_text(text: str, path: str | os.PathLike) -> None:
+    """Write a UTF-8 text file so that it is either whole or not there.
+
+    Parameters
+    ----------
+    text : str
+    path : where to
+
+    Raises
+    ------
+    InputError
+        If the file can not be written.
+    """
+    path = Path(path)
+    _write_atomically(path, path.suffix, lambda temporary: temporary.write_bytes(text.encode("utf-8")))
+
+
+def check_writable_folder(path: str | os.PathLike) -> Path:
+    """Make sure a folder exists and takes a file; what it creates, if anything, is the folder itself.
+
+    Parameters
+    ----------
+    path : the folder, made with its parents when missing
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If it is a file, or can not be made or written.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"The output folder {folder} is a file; wanted a folder: choose another name.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"The output folder {folder} can not be written ({error.strerror or error}): choose one you may write to."
+        ) from error
+    return folder
+
+
+def describe_geometry(image: sitk.Image) -> dict[str, list]:
+    """Give an image's grid as plain lists, for a report.
+
+    Parameters
+    ----------
+    image : sitk.Image
+
+    Returns
+    -------
+    dict with size (voxels), spacing_mm, origin_mm (LPS) and direction (3 rows, LPS).
+    """
+    return {
+        "size": list(image.GetSize()),
+        "spacing_mm": list(image.GetSpacing()),
+        "origin_mm": list(image.GetOrigin()),
+        "direction": np.reshape(image.GetDirection(), (3, 3)).tolist(),
+    }
+
+
+def index_to_physical(image: sitk.Image) -> np.ndarray:
+    """Give the affine from voxel index (i, j, k) to LPS mm.
+
+    Parameters
+    ----------
+    image : sitk.Image
+
+    Returns
+    -------
+    (4, 4) float array
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return affine
+
+
+def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
+    """Tell whether two images share one grid: no voxel lies more than a hundredth of a voxel off.
+
+    Parameters
+    ----------
+    first, second : sitk.Image
+
+    Returns
+    -------
+    bool
+    """
+    if first.GetSize() != second.GetSize():
+        return False
+    to_first = np.linalg.inv(index_to_physical(first)) @ index_to_physical(second)
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in first.GetSize()])).reshape(3, -1)  # (3, 8)
+    return bool(np.abs(to_first[:3, :3] @ corners + to_first[:3, 3:] - corners).max() < 0.01)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {found}; wanted an image file: check the path.")
+    if _extension(path) is None:
+        raise InputError(f"{path} has an unknown extension; wanted one of {_LISTED_EXTENSIONS}: convert it first.")
+
+
+def _extension(path: Path) -> str | None:
+    return next((extension for extension in EXTENSIONS if path.name.lower().endswith(extension)), None)
+
+
+def _check_spacing(spacing_mm: tuple[float, ...], path: Path) -> None:
+    if not all(MIN_SPACING_MM <= value <= MAX_SPACING_MM for value in spacing_mm):  # NaN fails too
+        found = "×".join(f"{value:g}" for value in spacing_mm)
+        raise InputError(
+            f"{path} has voxels of {found} mm; wanted {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm on each axis: "
+            "repair its header, or use a finer acquisition."
+        )
+
+
+def _as_3d_scalar(image: sitk.Image, path: Path) -> sitk.Image:
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(f"{path} has {image.GetPixelIDTypeAsString()} voxels; wanted one number a voxel: export a grayscale image.")
+    size = image.GetSize()
+    if len(size) > 3 and all(n == 1 for n in size[3:]):
+        image = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
+        size = image.GetSize()
+    if len(size) > 3:
+        raise InputError(f"{path} is {len(size)}D with {int(np.prod(size[3:]))} frames; wanted one 3D image: extract one frame.")
+    if len(size) < 3 or min(size) < 2:
+        raise InputError(f"{path} has {'×'.join(map(str, size))} voxels; wanted a 3D volume: give the whole scan, not a slice.")
+    return image
+
+
+def _check_finite(image: sitk.Image, path: Path) -> None:
+    if image.GetPixelID() != sitk.sitkFloat32:
+        return
+    bad = sum(
+        int(np.count_nonzero(~np.isfinite(plane))) for plane in sitk.GetArrayViewFromImage(image)
+    )  # slice by slice: no full-size copy
+    if bad:
+        raise InputError(f"{path} has {bad} NaN or infinite voxels; wanted finite numbers: replace them, by 0 outside the brain.")
+
+
+@contextlib.contextmanager
+def _quiet_itk() -> Iterator[None]:
+    """Keep ITK's own warnings off stderr, which belongs to our one line."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def _header(path: Path) -> bytes:
+    opener: Callable = gzip.open if path.name.lower().endswith(".gz") else open
+    try:
+        with opener(path, "rb") as file:
+            return file.read(_HEADER_BYTES)
+    except (OSError, EOFError):
+        return b""
+
+
+def _nifti_layout(header: bytes) -> tuple[str, int] | None:
+    """Give a NIfTI or Analyze header's byte order and size (348, or 540 for NIfTI-2)."""
+    for order in "<>":
+        if len(header) >= 348 and struct.unpack_from(f"{order}i", header)[0] == 348:
+            return order, 348
+        if len(header) >= 540 and struct.unpack_from(f"{order}i", header)[0] == 540:
+            return order, 540
+    return None
+
+
+def _stated_spacing_mm(path: Path) -> tuple[float, ...] | None:
+    """Read the spacing the header states, which SimpleITK mends without a word: 0 becomes 1, a negative one becomes a flip."""
+    extension = _extension(path)
+    if extension in (".mha", ".mhd"):
+        found = re.search(rb"ElementSpacing\s*=\s*([^\r\n]+)", _header(path))
+        try:
+            return tuple(float(word) for word in found.group(1).split()[:3]) if found else None
+        except ValueError:
+            return None
+    if extension in (".nii.gz", ".nii", ".hdr", ".img"):
+        header = _header(path if extension != ".img" else path.with_suffix(".hdr"))
+        layout = _nifti_layout(header)
+        if layout is not None:
+            order, size = layout
+            return struct.unpack_from(f"{order}3f", header, 80) if size == 348 else struct.unpack_from(f"{order}3d", header, 112)
+    return None
+
+
+def _is_sheared(direction: np.ndarray) -> bool:
+    return bool(np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR_TOLERANCE)
+
+
+def _sheared_sform(path: Path) -> np.ndarray | None:
+    """Give a NIfTI file's sform, (3, 4) in RAS mm, if it is in use and its axes are not at right angles."""
+    header = _header(path) if _extension(path) in _NIFTI_EXTENSIONS else b""
+    layout = _nifti_layout(header)
+    if layout is None:
+        return None
+    order, size = layout
+    code, rows = ("h", "12f") if size == 348 else ("i", "12d")
+    if struct.unpack_from(order + code, header, 254 if size == 348 else 348)[0] <= 0:
+        return None
+    sform = np.array(struct.unpack_from(order + rows, header, 280 if size == 348 else 400)).reshape(3, 4)
+    lengths_mm = np.linalg.norm(sform[:, :3], axis=0)
+    if not np.isfinite(sform).all() or lengths_mm.min() == 0:
+        return None
+    return sform if _is_sheared(sform[:, :3] / lengths_mm) else None
+
+
+def _read_with_sform(path: Path, sform: np.ndarray) -> sitk.Image:
+    """Read the voxels with the header's orientation codes cleared, then set the sform's geometry."""
+    content = bytearray((gzip.decompress if path.name.lower().endswith(".gz") else bytes)(path.read_bytes()))
+    order, size = _nifti_layout(content) or ("<", 348)
+    struct.pack_into(f"{order}2h" if size == 348 else f"{order}2i", content, 252 if size == 348 else 344, 0, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        cleared = Path(folder) / "cleared.nii"
+        cleared.write_bytes(content)
+        image = sitk.ReadImage(str(cleared))
+    if image.GetDimension() != 3:
+        return image  # refused by the caller, who names the dimension
+    lps = np.diag([-1.0, -1.0, 1.0]) @ sform
+    lengths_mm = np.linalg.norm(lps[:, :3], axis=0)
+    image.SetSpacing(lengths_mm.tolist())
+    image.SetDirection((lps[:, :3] / lengths_mm).ravel().tolist())
+    image.SetOrigin(lps[:, 3].tolist())
+    return image
+
+
+def _replace_sform(path: Path, image: sitk.Image) -> None:
+    """Put a sheared geometry into the sform of a NIfTI-1 file; ITK wrote its nearest rotation, which stays as the qform."""
+    packed = path.name.lower().endswith(".gz")
+    content = bytearray((gzip.decompress if packed else bytes)(path.read_bytes()))
+    sform = np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3]  # RAS
+    struct.pack_into("<h", content, 254, 1)
+    struct.pack_into("<12f", content, 280, *sform.ravel())
+    path.write_bytes(gzip.compress(content) if packed else content)
+
+
+def _write_atomically(path: Path, extension: str, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{uuid.uuid4().hex}{extension}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()[:160]
+        raise InputError(f"{path} can not be written ({reason}): choose a folder that exists, has room and may be written to.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,128 @@
+"""What a training run needs to know, read from a JSON file."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from ..context import ContextConfig
+from ..errors import TrainingError
+from ..network import BUNDLED_FCN1, NetworkConfig
+from .losses import LOSS_WEIGHTS
+
+HELD_OUT = ("adult_15", "adult_17", "adult_18", "infant_05mo", "infant_08mo")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One run. Paths are relative to the working directory.
+
+    Attributes
+    ----------
+    stage : str
+        "fcn1" or "fcn2".
+    recipe : str
+        "bundled": AdamW, polynomial decay, average of the weights over iterations, z-score by the whole brain, random gain.
+        "paper": SGD with momentum 0.9, the rate halved every 3,000 iterations, z-score by the patch, quarter turns and
+        mirroring (section 4.1).
+    label_maps : str
+        Folder of FreeSurfer label maps; read once into `pack`.
+    pack, output_dir : str
+    held_out : tuple of str
+        Names of maps kept for the held-out DOC.
+    network, context
+        See `NetworkConfig`, `ContextConfig`.
+    fcn1 : str
+        For "fcn2": weights file or bundled stage name of the FCN-1 that makes the context.
+    start_from : str
+        Weights file whose tensors start this network; empty for random ones.
+    iterations, batch_size, patch_voxels, learning_rate, weight_decay, seed
+        The paper: 10,000, 2, 64, 1e-3, 0.005.
+    average_decay : float
+        Of the moving average of the weights that is validated and saved by the recipe "bundled".
+    device : str
+    checkpoint_minutes : float
+    validate_every, validation_patches : int
+    compile : bool
+        Fuse the network's operations with `torch.compile`: twice as fast on CPUs, needs a C++ compiler.
+    """
+
+    stage: str = "fcn1"
+    recipe: str = "bundled"
+    label_maps: str = "../shared/data/labelmaps"
+    pack: str = "runs/labelmaps.npz"
+    output_dir: str = "runs/fcn1"
+    held_out: tuple[str, ...] = HELD_OUT
+    network: NetworkConfig = BUNDLED_FCN1
+    context: ContextConfig = field(default_factory=ContextConfig)
+    fcn1: str = ""
+    start_from: str = ""
+    iterations: int = 10_000
+    batch_size: int = 2
+    patch_voxels: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    loss_weights: tuple[float, ...] = LOSS_WEIGHTS
+    seed: int = 1
+    average_decay: float = 0.998
+    device: str = "auto"
+    checkpoint_minutes: float = 4.0
+    validate_every: int = 250
+    validation_patches: int = 10
+    compile: bool = False
+
+    def __post_init__(self):
+        if self.stage not in ("fcn1", "fcn2"):
+            raise TrainingError(f'stage is {self.stage!r}; wanted "fcn1" or "fcn2".')
+        if self.recipe not in ("bundled", "paper"):
+            raise TrainingError(f'recipe is {self.recipe!r}; wanted "bundled" or "paper".')
+        streams = (1, 1) if self.stage == "fcn1" else (1, 1, 3)
+        if self.network.stream_channels != streams:
+            raise TrainingError(
+                f"{self.stage} has streams of {self.network.stream_channels} channels; wanted {streams}: set network.stream_channels."
+            )
+        if self.stage == "fcn2" and not self.fcn1:
+            raise TrainingError('stage "fcn2" needs the weights of an FCN-1 to make its context from: set fcn1.')
+        if min(self.iterations, self.batch_size, self.patch_voxels, self.validate_every, self.validation_patches) < 1:
+            raise TrainingError("iterations, batch_size, patch_voxels, validate_every and validation_patches are 1 or more.")
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a JSON file of `TrainingConfig`'s fields; those absent keep their defaults.
+
+    Raises
+    ------
+    TrainingError
+        If the file is missing, is no JSON, or names a field that does not exist.
+    """
+    try:
+        given = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"The training config {path} can not be read ({error.strerror}): give a JSON file.") from error
+    except json.JSONDecodeError as error:
+        raise TrainingError(f"The training config {path} is no JSON (line {error.lineno}: {error.msg}).") from error
+    return config_from_dict(given)
+
+
+def config_from_dict(given: dict) -> TrainingConfig:
+    """Make a `TrainingConfig` of plain values, as `asdict` gives them."""
+    known = {f.name for f in fields(TrainingConfig)}
+    if not isinstance(given, dict) or set(given) - known:
+        unknown = sorted(set(given) - known) if isinstance(given, dict) else type(given).__name__
+        raise TrainingError(f"The training config holds {unknown}; wanted a JSON object with some of {sorted(known)}.")
+    values = dict(given)
+    try:
+        if "network" in values:
+            values["network"] = NetworkConfig(**values["network"])
+        if "context" in values:
+            values["context"] = ContextConfig(**values["context"])
+        for name in ("held_out", "loss_weights"):
+            if name in values:
+                values[name] = tuple(values[name])
+        return TrainingConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"The training config can not be used: {error}") from error
+
+
+def config_to_dict(config: TrainingConfig) -> dict:
+    """Plain values of a config, for JSON and checkpoints."""
+    return json.loads(json.dumps(asdict(config)))

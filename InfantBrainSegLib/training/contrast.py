@@ -1,0 +1,138 @@
+"""Random T1 and T2 contrasts from birth to about a year, in units where cortex is 1.
+
+White matter is a mixture of unmyelinated and myelinated tissue. Where it is which is decided by a smooth field that T1 and
+T2 share, T1 leading (data README: by two to four months).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PHASES = ("newborn", "isointense", "late")
+
+
+@dataclass(frozen=True)
+class ContrastConfig:
+    """How often each phase is drawn, and how wide the isointense contrasts are.
+
+    Attributes
+    ----------
+    phase_shares : tuple of float
+        Newborn (contrast inverted), isointense (about 6 months), late (9 months and more). The two outer ones teach
+        contrast: a network that sees only isointense ones learns depth below the surface instead (method.md).
+    isointense_t1, isointense_t2 : float
+        Largest contrast of myelinated white matter to cortex; found by measuring histogram overlaps (see Testing/unit/test_synthesis.py).
+    depth_free_share : float
+        Share of subjects whose myelination does not depend on depth at all.
+    """
+
+    phase_shares: tuple[float, float, float] = (0.25, 0.5, 0.25)
+    isointense_t1: float = 0.36
+    isointense_t2: float = 0.05
+    depth_free_share: float = 0.4
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Intensities of one image; cortex is 1.
+
+    Attributes
+    ----------
+    csf, unmyelinated, myelinated, early_deep_gm, late_deep_gm : float
+    gm_variation : float
+        Amplitude of a smooth change along the cortex.
+    lag : float
+        Subtracted from the myelination field's logit.
+    """
+
+    csf: float
+    unmyelinated: float
+    myelinated: float
+    early_deep_gm: float
+    late_deep_gm: float
+    gm_variation: float
+    lag: float
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A pair of channels and the weights of the field they share.
+
+    Attributes
+    ----------
+    phase : str
+    t1, t2 : Channel
+    depth_weight, central_weight, posterior_weight, noise_weight, offset, steepness : float
+        Logit of myelination = steepness (Σ weight·term + offset): depth in white matter, nearness to the thalami,
+        posterior position, smooth noise.
+    """
+
+    phase: str
+    t1: Channel
+    t2: Channel
+    depth_weight: float
+    central_weight: float
+    posterior_weight: float
+    noise_weight: float
+    offset: float
+    steepness: float
+
+
+def draw_contrast(rng: np.random.Generator, config: ContrastConfig | None = None, phase: str | None = None) -> Contrast:
+    """Draw a contrast.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    config : ContrastConfig, optional
+    phase : str, optional
+        One of `PHASES`; drawn by the config's shares if absent.
+    """
+    config = config or ContrastConfig()
+    phase = phase or PHASES[int(rng.choice(3, p=np.asarray(config.phase_shares)))]
+    t1_wm, t2_wm, offset = {"newborn": _newborn, "isointense": _isointense, "late": _late}[phase](rng, config)
+    depth_free = rng.random() < config.depth_free_share
+    return Contrast(
+        phase=phase,
+        t1=_channel(rng, rng.uniform(0.2, 0.72), t1_wm, lag=0.0),
+        t2=_channel(rng, rng.uniform(1.35, 3.2), t2_wm, lag=rng.uniform(0.0, 1.0)),
+        depth_weight=0.0 if depth_free else rng.uniform(0.0, 1.0),
+        central_weight=rng.uniform(0.3, 2.0),
+        posterior_weight=rng.uniform(-0.2, 1.0),
+        noise_weight=rng.uniform(0.2, 1.2),
+        offset=offset,
+        steepness=rng.uniform(0.8, 3.0),
+    )
+
+
+def _isointense(rng, config):
+    """Small contrasts favoured; unmyelinated white matter on either side of cortex."""
+    t1 = config.isointense_t1 * rng.beta(1.4, 1.8) * (-1 if rng.random() < 0.1 else 1)
+    t2 = -config.isointense_t2 * rng.beta(1.2, 1.8) * (-1 if rng.random() < 0.2 else 1)
+    return (t1 * rng.uniform(-0.5, 0.6), t1), (t2 * rng.uniform(-0.7, 0.6), t2), rng.uniform(-1.5, 0.8)
+
+
+def _newborn(rng, _config):
+    """Unmyelinated white matter is darker than cortex on T1 and brighter on T2; little is myelinated."""
+    return (-rng.uniform(0.04, 0.3), rng.uniform(-0.05, 0.25)), (rng.uniform(0.08, 0.6), -rng.uniform(-0.1, 0.2)), rng.uniform(-4.0, -1.5)
+
+
+def _late(rng, _config):
+    """Most white matter is brighter than cortex on T1, and darker or equal on T2."""
+    t1 = rng.uniform(0.1, 0.5)
+    t2 = -rng.uniform(0.0, 0.35)
+    return (t1 * rng.uniform(0.1, 0.9), t1), (t2 * rng.uniform(-0.4, 1.0), t2), rng.uniform(-0.5, 2.5)
+
+
+def _channel(rng, csf: float, wm: tuple[float, float], lag: float) -> Channel:
+    unmyelinated, myelinated = 1 + wm[0], 1 + wm[1]
+    toward_wm = max(abs(wm[1]), 0.05) * np.sign(wm[1] or 1)
+    return Channel(
+        csf=csf,
+        unmyelinated=unmyelinated,
+        myelinated=myelinated,
+        early_deep_gm=1 + toward_wm * rng.uniform(0.1, 0.9),
+        late_deep_gm=1 + toward_wm * rng.uniform(-0.4, 0.5),
+        gm_variation=rng.uniform(0.0, 0.05),
+        lag=lag,
+    )

@@ -1,0 +1,247 @@
+"""The training loop: fresh simulated patches, deep supervision, checkpoints that resume to the same state, a log."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import TrainingError
+from ..labels import CLASS_COUNT, TISSUES
+from ..network import MultiStreamFCN
+from .batches import BatchMaker, ContextFromFirstStage
+from .checkpoint import load_checkpoint, save_checkpoint
+from .config import TrainingConfig, config_to_dict
+from .labelmaps import build_pack, load_pack
+from .losses import deep_supervision_loss, parameter_groups
+from .synthesis import Simulator
+from .transfer import start_from
+
+_TRAIN, _HELD_OUT = 0, 1  # branches of the random numbers
+
+
+class Trainer:
+    """One run of a `TrainingConfig`.
+
+    The random numbers of iteration i depend on the seed and i alone, so that a resumed run goes on as if it had not stopped.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    device : torch.device
+    fcn1 : torch.nn.Module, optional
+        Needed by stage "fcn2".
+    initial : dict of torch.Tensor, optional
+        Weights to start from, see `transfer.start_from`.
+
+    Raises
+    ------
+    TrainingError
+        If there are no label maps to train on or to hold out, or the checkpoint does not fit.
+    """
+
+    def __init__(self, config: TrainingConfig, device: torch.device, fcn1=None, initial: dict | None = None):
+        self.config = config
+        self.device = device
+        self.folder = Path(config.output_dir)
+        self.checkpoint_path = self.folder / "checkpoint.pt"
+        torch.manual_seed(config.seed)
+        self.network = MultiStreamFCN(config.network)
+        if initial is not None:
+            start_from(self.network, initial)
+        self.network = _fast_layout(self.network.to(device))
+        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.optimizer = _optimizer(self.network, config)
+        self._forward = torch.compile(self.network) if config.compile else self.network
+        self.iteration = 0
+        self._resume()
+        add_context = None
+        if fcn1 is not None:
+            add_context = ContextFromFirstStage(_fast_layout(fcn1.to(device)), config.context, self._autocast)
+        pack = Path(config.pack)
+        if not pack.is_file():
+            build_pack(Path(config.label_maps), pack)
+        self.training = self._batches(load_pack(pack, lambda name: name not in config.held_out), add_context)
+        self.held_out = self._batches(load_pack(pack, lambda name: name in config.held_out), add_context)
+
+    def run(self, report=print) -> dict[str, torch.Tensor]:
+        """Train to the last iteration.
+
+        Parameters
+        ----------
+        report : callable
+            Takes one line of text.
+
+        Returns
+        -------
+        dict of torch.Tensor
+            The state dict to use: the average over iterations for the recipe "bundled", the last one for "paper".
+
+        Raises
+        ------
+        TrainingError
+            If the loss is not finite.
+        """
+        config = self.config
+        saved = time.monotonic()
+        recent = _Running()
+        while self.iteration < config.iterations:
+            loss, dice = self._step()
+            recent.add(loss, dice)
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"The loss is {loss} at iteration {self.iteration}; the last good checkpoint is {self.checkpoint_path}: lower learning_rate."
+                )
+            self.iteration += 1
+            done = self.iteration == config.iterations
+            if done or self.iteration % config.validate_every == 0:
+                report(self._log(recent))
+                recent = _Running()
+            if done or time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                self._save()
+                saved = time.monotonic()
+        return self.result()
+
+    def result(self) -> dict[str, torch.Tensor]:
+        """The state dict to use so far."""
+        return self.average if self.config.recipe == "bundled" else self.network.state_dict()
+
+    def _step(self) -> tuple[float, np.ndarray]:
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, self.iteration)
+        rng = np.random.default_rng([config.seed, _TRAIN, self.iteration])
+        images, labels = self.training.batch(rng, config.batch_size)
+        self.network.train()
+        with self._autocast():
+            logits = self._forward(images.to(memory_format=torch.channels_last_3d))
+        loss = deep_supervision_loss(logits, labels, config.loss_weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.recipe == "bundled":
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        self._update_average()
+        return float(loss.detach()), _overlap_counts(logits[0].detach().argmax(1), labels)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.average_decay, (1 + self.iteration) / (10 + self.iteration))
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    @torch.no_grad()
+    def validate(self) -> np.ndarray:
+        """DOC of CSF, GM and WM over held-out patches, the same ones at each call: (3,)."""
+        probe = _fast_layout(MultiStreamFCN(self.config.network).to(self.device)).eval()
+        probe.load_state_dict(self.result())
+        counts = np.zeros((2, len(TISSUES)))
+        for index in range(self.config.validation_patches):
+            images, labels = self.held_out.batch(np.random.default_rng([self.config.seed, _HELD_OUT, index]), 1, augment=False)
+            with self._autocast():
+                logits = probe(images.to(memory_format=torch.channels_last_3d))
+            counts += _overlap_counts(logits.argmax(1), labels)
+        return _dice(counts)
+
+    def _log(self, recent: "_Running") -> str:
+        names = [tissue.short_name for tissue in TISSUES]
+        line = {
+            "iteration": self.iteration,
+            "loss": round(recent.loss, 4),
+            "learning_rate": learning_rate(self.config, self.iteration),
+            "training_doc": dict(zip(names, recent.dice.round(4).tolist(), strict=True)),
+            "held_out_doc": dict(zip(names, self.validate().round(4).tolist(), strict=True)),
+            "seconds": round(recent.seconds, 1),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        return json.dumps(line)
+
+    def _batches(self, maps, add_context) -> BatchMaker:
+        return BatchMaker(Simulator(maps, device=self.device), self.config.recipe, self.config.patch_voxels, add_context)
+
+    def _autocast(self):
+        if self.config.recipe == "paper" or self.device.type not in ("cpu", "cuda"):
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _save(self) -> None:
+        state = {
+            "config": config_to_dict(self.config),
+            "iteration": self.iteration,
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_checkpoint(state, self.checkpoint_path)
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self.checkpoint_path, config_to_dict(self.config))
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, value in state["average"].items():
+            self.average[name].copy_(value)
+        self.iteration = int(state["iteration"])
+
+
+class _Running:
+    """Means since the last line of the log."""
+
+    def __init__(self):
+        self.losses: list[float] = []
+        self.counts = np.zeros((2, len(TISSUES)))
+        self.start = time.monotonic()
+
+    def add(self, loss: float, counts: np.ndarray) -> None:
+        self.losses.append(loss)
+        self.counts += counts
+
+    @property
+    def loss(self) -> float:
+        return float(np.mean(self.losses)) if self.losses else float("nan")
+
+    @property
+    def dice(self) -> np.ndarray:
+        return _dice(self.counts)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+
+def learning_rate(config: TrainingConfig, iteration: int) -> float:
+    """Learning rate of an iteration: halved every 3,000 (paper, section 4.1), or warm-up and polynomial decay ("bundled")."""
+    if config.recipe == "paper":
+        return config.learning_rate * 0.5 ** (iteration // 3000)
+    warm_up = min(1.0, (iteration + 1) / 100)
+    return config.learning_rate * warm_up * max(1 - iteration / config.iterations, 0.0) ** 0.9
+
+
+def _optimizer(network, config: TrainingConfig) -> torch.optim.Optimizer:
+    groups = parameter_groups(network, config.weight_decay)
+    if config.recipe == "paper":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9)
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+def _fast_layout(network):
+    return network.to(memory_format=torch.channels_last_3d)
+
+
+def _overlap_counts(predicted: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    """Voxels in both, and in one plus in the other, per tissue: (2, 3)."""
+    pairs = torch.bincount((predicted * CLASS_COUNT + labels).flatten(), minlength=CLASS_COUNT**2).cpu().numpy()
+    table = pairs.reshape(CLASS_COUNT, CLASS_COUNT).astype(float)
+    return np.stack([np.diag(table), table.sum(0) + table.sum(1)])[:, 1:]
+
+
+def _dice(counts: np.ndarray) -> np.ndarray:
+    return 2 * counts[0] / np.maximum(counts[1], 1)

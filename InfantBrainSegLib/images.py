@@ -267,7 +267,12 @@ def _header(path: Path) -> bytes:
         return b""
 
 
-def _nifti_layout(header: bytes) -> tuple[str, int] | None:
+def _unpacked(path: Path) -> bytearray:
+    content = path.read_bytes()
+    return bytearray(gzip.decompress(content) if path.name.lower().endswith(".gz") else content)
+
+
+def _nifti_layout(header: bytes | bytearray) -> tuple[str, int] | None:
     """Give a NIfTI or Analyze header's byte order and size (348, or 540 for NIfTI-2)."""
     for order in "<>":
         if len(header) >= 348 and struct.unpack_from(f"{order}i", header)[0] == 348:
@@ -318,7 +323,7 @@ def _sheared_sform(path: Path) -> np.ndarray | None:
 
 def _read_with_sform(path: Path, sform: np.ndarray) -> sitk.Image:
     """Read the voxels with the header's orientation codes cleared, then set the sform's geometry."""
-    content = bytearray((gzip.decompress if path.name.lower().endswith(".gz") else bytes)(path.read_bytes()))
+    content = _unpacked(path)
     order, size = _nifti_layout(content) or ("<", 348)
     struct.pack_into(f"{order}2h" if size == 348 else f"{order}2i", content, 252 if size == 348 else 344, 0, 0)
     with tempfile.TemporaryDirectory() as folder:
@@ -337,12 +342,11 @@ def _read_with_sform(path: Path, sform: np.ndarray) -> sitk.Image:
 
 def _replace_sform(path: Path, image: sitk.Image) -> None:
     """Put a sheared geometry into the sform of a NIfTI-1 file; ITK wrote its nearest rotation, which stays as the qform."""
-    packed = path.name.lower().endswith(".gz")
-    content = bytearray((gzip.decompress if packed else bytes)(path.read_bytes()))
+    content = _unpacked(path)
     sform = np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3]  # RAS
     struct.pack_into("<h", content, 254, 1)
     struct.pack_into("<12f", content, 280, *sform.ravel())
-    path.write_bytes(gzip.compress(content) if packed else content)
+    path.write_bytes(gzip.compress(content) if path.name.lower().endswith(".gz") else content)
 
 
 def _write_atomically(path: Path, extension: str, write: Callable[[Path], object]) -> None:

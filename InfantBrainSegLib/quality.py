@@ -1,0 +1,194 @@
+"""Checks of a T1/T2 pair: what the images are, and warnings a radiologist understands.
+
+All arrays here may be in any axis order, T1, T2 and mask in the same one.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+MIN_BACKGROUND_SHARE = 0.2  # of the volume; iSeg's and the neonates' stripped images have 0.5 to 0.97
+MIN_FACE_SHARE = 0.5  # of the six outer faces; a stripped brain rarely touches them
+MIN_BELOW_SHARE = 0.1  # more voxels than this below the background: the intensities are centered, as z-scores are
+MAX_BRAIN_ML = 1700.0  # a brain of two years has about 1200 ml, large adult ones 1700: more holds skull and scalp
+MIN_PART_SHARE = 0.1  # of the largest part; two hemispheres that were cut apart stay, an eye (7 ml) goes
+MIN_OVERLAP = 0.9  # Dice of the two brains; the twelve real pairs checked have 0.99 or more
+MIN_MASK_COVER = 0.95  # share of a given mask where T2 has signal
+SAME_CORRELATION = 0.999  # real T1/T2 pairs correlate at -0.7 to -0.4
+SWAP_SKEWNESS = -0.3  # twelve real pairs: 0.87 to 1.69 as they should be, so -1.69 to -0.87 when swapped
+TAIL_LIMIT = 4.0  # interquartile ranges; a few bright vessels must not decide the skewness
+
+
+def background_value(image: np.ndarray) -> float | None:
+    """Find the exact value outside a skull-stripped brain.
+
+    Parameters
+    ----------
+    image : 3D array
+
+    Returns
+    -------
+    The one value that fills most of the outer faces and a good share of the volume, or None for an image with a noisy background.
+    """
+    faces = [np.take(image, end, axis).ravel() for axis in range(3) for end in (0, -1)]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    candidate = values[counts.argmax()]
+    if counts.max() < MIN_FACE_SHARE * counts.sum() or np.count_nonzero(image == candidate) < MIN_BACKGROUND_SHARE * image.size:
+        return None
+    return float(candidate)
+
+
+def foreground(image: np.ndarray, background: float | None) -> np.ndarray:
+    """Tell which voxels hold signal.
+
+    Parameters
+    ----------
+    image : 3D array
+    background : the value of `background_value`; with None, signal is what exceeds 0
+
+    Returns
+    -------
+    3D bool array
+    """
+    if background is None:
+        return image > 0
+    above = image > background
+    below_count = int(np.count_nonzero(image < background))
+    return image != background if below_count > MIN_BELOW_SHARE * max(int(above.sum()), 1) else above
+
+
+def solid_brain(mask: np.ndarray) -> np.ndarray:
+    """Keep a mask's large parts and fill its holes.
+
+    Parameters
+    ----------
+    mask : 3D bool array
+
+    Returns
+    -------
+    3D bool array
+    """
+    solid = np.zeros_like(mask)
+    box = bounding_box(mask)
+    if box is None:
+        return solid
+    parts, _ = ndimage.label(np.pad(mask[box], 1), np.ones((3, 3, 3)))
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    kept = (sizes >= MIN_PART_SHARE * sizes.max())[parts]
+    outside, _ = ndimage.label(~kept)
+    solid[box] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
+    return solid
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """Give the slices of the smallest box round a mask, or None when it is empty.
+
+    Parameters
+    ----------
+    mask : 3D bool array
+
+    Returns
+    -------
+    Three slices, or None
+    """
+    box = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        if hit.size == 0:
+            return None
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    return tuple(box)
+
+
+def skull_warning(stripped: bool, brain_ml: float) -> list[str]:
+    """Warn when the brain found without a mask seems to hold skull and scalp.
+
+    Parameters
+    ----------
+    stripped : whether T1 or T2 has an exact background round the brain
+    brain_ml : volume of what would be segmented
+
+    Returns
+    -------
+    list of one warning, or empty
+    """
+    if stripped and brain_ml <= MAX_BRAIN_ML:
+        return []
+    found = f"{brain_ml:.0f} ml hold signal" if stripped else "the background is not one exact value"
+    return [
+        f"The images seem to hold skull and scalp ({found}); wanted a skull-stripped brain with background 0, or a brain mask: "
+        "without one the labels can not be trusted."
+    ]
+
+
+def overlap_warning(t1_brain: np.ndarray, t2_brain: np.ndarray) -> list[str]:
+    """Warn when the two brains cover different places.
+
+    Parameters
+    ----------
+    t1_brain, t2_brain : 3D bool arrays on one grid
+
+    Returns
+    -------
+    list of one warning, or empty
+    """
+    overlap = 2 * int((t1_brain & t2_brain).sum()) / max(int(t1_brain.sum()) + int(t2_brain.sum()), 1)
+    if overlap >= MIN_OVERLAP:
+        return []
+    return [
+        f"The brains of T1 and T2 overlap by only {100 * overlap:.0f} % (Dice); wanted {100 * MIN_OVERLAP:.0f} % or more: "
+        "check that they are of one patient and registered to each other. Only the part in both is segmented."
+    ]
+
+
+def cover_warning(mask: np.ndarray, t2_signal: np.ndarray) -> list[str]:
+    """Warn when T2 has no signal in a part of the given brain mask.
+
+    Parameters
+    ----------
+    mask, t2_signal : 3D bool arrays on one grid
+
+    Returns
+    -------
+    list of one warning, or empty
+    """
+    cover = int((mask & t2_signal).sum()) / max(int(mask.sum()), 1)
+    if cover >= MIN_MASK_COVER:
+        return []
+    return [
+        f"T2 has signal in only {100 * cover:.0f} % of the brain mask; wanted {100 * MIN_MASK_COVER:.0f} % or more: "
+        "check that T1, T2 and mask are of one patient and registered to each other."
+    ]
+
+
+def contrast_warning(t1: np.ndarray, t2: np.ndarray, mask: np.ndarray) -> list[str]:
+    """Warn when T1 and T2 are the same image, or seem swapped.
+
+    CSF has the strongest contrast in a pair: darkest on T1, brightest on T2. So T2 minus T1, each in its own interquartile
+    ranges, has its long tail on the bright side, and on the dark side when the two are swapped.
+
+    Parameters
+    ----------
+    t1, t2 : 3D arrays
+    mask : 3D bool array
+
+    Returns
+    -------
+    list of one warning, or empty
+    """
+    first, second = t1[mask].astype(np.float32), t2[mask].astype(np.float32)  # (N,)
+    if first.std() == 0 or second.std() == 0:
+        return []
+    if np.corrcoef(first, second)[0, 1] > SAME_CORRELATION:
+        return ["T1 and T2 are the same image; wanted one of each contrast: check which files were given."]
+    difference = _in_quartile_ranges(second) - _in_quartile_ranges(first)
+    centered = difference - difference.mean(dtype=np.float64)
+    skewness = float((centered**3).mean(dtype=np.float64) / max(float((centered**2).mean(dtype=np.float64)), 1e-12) ** 1.5)
+    if skewness >= SWAP_SKEWNESS:
+        return []
+    return ["T1 and T2 seem to be swapped: CSF is bright on the T1 and dark on the T2; wanted the opposite: check which file is which."]
+
+
+def _in_quartile_ranges(values: np.ndarray) -> np.ndarray:
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return np.clip((values - middle) / max(high - low, 1e-6 * max(abs(middle), 1e-6)), -TAIL_LIMIT, TAIL_LIMIT)

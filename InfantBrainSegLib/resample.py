@@ -1,0 +1,177 @@
+"""Cropping, pasting and resampling of `sitk.Image`s between grids, with geometry as the only guide.
+
+Arrays here are SimpleITK's, (K, J, I); a box is three slices of such an array.
+"""
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+Box = tuple[slice, ...]
+
+
+def voxel_mm3(image: sitk.Image) -> float:
+    """Give the volume of one voxel, sheared or not.
+
+    Parameters
+    ----------
+    image : sitk.Image
+
+    Returns
+    -------
+    float
+    """
+    return float(np.prod(image.GetSpacing()) * abs(np.linalg.det(np.reshape(image.GetDirection(), (3, 3)))))
+
+
+def widen(box: Box, voxels: int, image: sitk.Image) -> Box:
+    """Grow a box on each side, as far as the image goes.
+
+    Parameters
+    ----------
+    box : three slices
+    voxels : int
+    image : sitk.Image
+
+    Returns
+    -------
+    three slices
+    """
+    sizes = image.GetSize()[::-1]  # (K, J, I)
+    return tuple(slice(max(part.start - voxels, 0), min(part.stop + voxels, size)) for part, size in zip(box, sizes, strict=True))
+
+
+def crop(image: sitk.Image, box: Box) -> sitk.Image:
+    """Cut a box out of an image; its voxels stay where they are in space.
+
+    Parameters
+    ----------
+    image : sitk.Image
+    box : three slices
+
+    Returns
+    -------
+    sitk.Image
+    """
+    starts = [part.start for part in reversed(box)]  # (i, j, k)
+    sizes = [part.stop - part.start for part in reversed(box)]
+    return sitk.RegionOfInterest(image, sizes, starts)
+
+
+def paste(values: np.ndarray, box: Box, like: sitk.Image) -> sitk.Image:
+    """Make an image on another's exact grid that is 0 but for one box.
+
+    Parameters
+    ----------
+    values : (K, J, I) array of the box's shape
+    box : three slices
+    like : sitk.Image that gives the grid
+
+    Returns
+    -------
+    sitk.Image of the array's number type
+    """
+    whole = np.zeros(like.GetSize()[::-1], values.dtype)
+    whole[box] = values
+    return on_grid_of(like, whole)
+
+
+def on_grid_of(like: sitk.Image, values: np.ndarray) -> sitk.Image:
+    """Wrap an array as an image on another's exact grid.
+
+    Parameters
+    ----------
+    like : sitk.Image
+    values : (K, J, I) array
+
+    Returns
+    -------
+    sitk.Image
+    """
+    image = sitk.GetImageFromArray(values)
+    image.SetOrigin(like.GetOrigin())
+    image.SetSpacing(like.GetSpacing())
+    image.SetDirection(like.GetDirection())
+    return image
+
+
+def resample_linearly(image: sitk.Image, target: sitk.Image) -> np.ndarray:
+    """Sample an image at another's voxel centers, 0 where it does not reach.
+
+    Parameters
+    ----------
+    image : sitk.Image
+    target : sitk.Image that gives the grid
+
+    Returns
+    -------
+    (K, J, I) float32 array on the target's grid
+    """
+    moved = sitk.Resample(image, target, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
+    return sitk.GetArrayFromImage(moved)
+
+
+def resample_inside(images: list[sitk.Image], weight: sitk.Image, target: sitk.Image) -> tuple[list[np.ndarray], np.ndarray]:
+    """Resample images so that only voxels of a mask count: the background does not darken the rim, nor the skull brighten it.
+
+    Where the target is coarser, the source is smoothed first, so that each result is a mean over its voxel.
+
+    Parameters
+    ----------
+    images : list of sitk.Image on one grid
+    weight : sitk.Image of that grid, 1 inside and 0 outside
+    target : sitk.Image that gives the new grid
+
+    Returns
+    -------
+    list of (K, J, I) float32 arrays, 0 where no voxel counts; and the resampled weight from 0 to 1, (K, J, I) float32
+    """
+    deviations = _smoothing_voxels(weight, target)  # (K, J, I) order
+    inside = sitk.GetArrayFromImage(weight).astype(np.float32)
+    total = resample_linearly(on_grid_of(weight, _smooth(inside, deviations)), target)
+    results = []
+    for image in images:
+        weighted = sitk.GetArrayFromImage(image).astype(np.float32) * inside
+        values = resample_linearly(on_grid_of(weight, _smooth(weighted, deviations)), target)
+        np.divide(values, total, out=values, where=total > 0)
+        results.append(values)
+    return results, total
+
+
+def fill_from_nearest(values: np.ndarray, known: np.ndarray, wanted: np.ndarray) -> None:
+    """Give the wanted voxels without a value that of the nearest known one, in place.
+
+    Parameters
+    ----------
+    values : (K, J, I) array
+    known, wanted : (K, J, I) bool arrays
+    """
+    missing = np.argwhere(wanted & ~known)  # (N, 3)
+    if missing.size == 0 or not known.any():
+        return
+    rim = np.argwhere(known & ~ndimage.binary_erosion(known))  # the nearest known voxel lies on the rim
+    _, nearest = cKDTree(rim).query(missing)
+    values[tuple(missing.T)] = values[tuple(rim[nearest].T)]
+
+
+def _smoothing_voxels(source: sitk.Image, target: sitk.Image) -> list[float]:
+    """Give the Gaussian's standard deviation along each source axis.
+
+    The mean over a target voxel of width t has the variance t²/12 of a box; linear interpolation from spacing s brings s²/6 of it.
+    """
+    source_axes = np.reshape(source.GetDirection(), (3, 3))
+    target_axes = np.reshape(target.GetDirection(), (3, 3))
+    nearest = np.abs(np.linalg.inv(target_axes) @ source_axes).argmax(axis=0)  # the target axis that each source axis runs along
+    deviations = []
+    for axis, spacing_mm in enumerate(source.GetSpacing()):
+        variance_mm2 = max(target.GetSpacing()[int(nearest[axis])] ** 2 / 12 - spacing_mm**2 / 6, 0.0)
+        deviations.append(float(np.sqrt(variance_mm2)) / spacing_mm)
+    return deviations[::-1]
+
+
+def _smooth(values: np.ndarray, deviations: list[float]) -> np.ndarray:
+    for axis, deviation in enumerate(deviations):
+        if deviation > 0:
+            values = ndimage.gaussian_filter1d(values, deviation, axis, mode="constant")
+    return values

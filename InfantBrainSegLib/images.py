@@ -5,10 +5,7 @@
 """
 
 import contextlib
-import gzip
 import os
-import re
-import struct
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,15 +15,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
+from .headers import is_sheared, read_with_sform, replace_sform, sheared_sform, stated_spacing_mm
 
 MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
 MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels can not show it
-SHEAR_TOLERANCE = 1e-4  # of a unit direction vector; a rotation stored in float32 is good to 1e-6
 MIN_DIRECTION_VOLUME = 0.2  # |determinant| of the unit axes: below it two axes nearly coincide
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 _LISTED_EXTENSIONS = ", ".join(EXTENSIONS)
 _NIFTI_EXTENSIONS = (".nii.gz", ".nii")
-_HEADER_BYTES = 4096  # holds a NIfTI-1 (348), NIfTI-2 (540), Analyze (348) or MetaImage header
 
 
 def read_image(path: str | os.PathLike) -> sitk.Image:
@@ -49,28 +45,48 @@ def read_image(path: str | os.PathLike) -> sitk.Image:
     """
     path = Path(path)
     _check_file(path)
-    stated_mm = _stated_spacing_mm(path)
+    stated_mm = stated_spacing_mm(path)
     if stated_mm is not None:
-        _check_spacing(stated_mm, path)
-    sform = _sheared_sform(path)
+        _check_spacing(stated_mm, str(path))
+    sform = sheared_sform(path)
     try:
         with _quiet_itk():
-            image = sitk.ReadImage(str(path)) if sform is None else _read_with_sform(path, sform)
+            image = sitk.ReadImage(str(path)) if sform is None else read_with_sform(path, sform)
     except (RuntimeError, OSError, EOFError) as error:
         reason = str(error).strip().splitlines()[-1].strip()[:160] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{path} can not be read as an image ({reason}); wanted an intact {_LISTED_EXTENSIONS} file: export it again."
         ) from error
-    image = _as_3d_scalar(image, path)
-    _check_spacing(image.GetSpacing(), path)
+    return check_image(image, str(path))
+
+
+def check_image(image: sitk.Image, name: str) -> sitk.Image:
+    """Check that an image is one finite 3D scalar volume with a sane geometry.
+
+    Parameters
+    ----------
+    image : sitk.Image
+    name : what to call it in an error
+
+    Returns
+    -------
+    3D sitk.Image; 64-bit floats become 32-bit, other number types stay.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    image = _as_3d_scalar(image, name)
+    _check_spacing(image.GetSpacing(), name)
     volume = abs(np.linalg.det(np.reshape(image.GetDirection(), (3, 3))))
     if not volume >= MIN_DIRECTION_VOLUME:
         raise InputError(
-            f"{path} has axes that nearly coincide (unit volume {volume:.3g}); wanted three distinct directions: repair its header."
+            f"{name} has axes that nearly coincide (unit volume {volume:.3g}); wanted three distinct directions: repair its header."
         )
     if image.GetPixelID() == sitk.sitkFloat64:
         image = sitk.Cast(image, sitk.sitkFloat32)
-    _check_finite(image, path)
+    _check_finite(image, name)
     return image
 
 
@@ -95,8 +111,8 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
     def write(temporary: Path) -> None:
         with _quiet_itk():
             sitk.WriteImage(image, str(temporary), extension in (".nii.gz", ".nrrd", ".mha"))
-        if extension in _NIFTI_EXTENSIONS and _is_sheared(np.reshape(image.GetDirection(), (3, 3))):
-            _replace_sform(temporary, image)
+        if extension in _NIFTI_EXTENSIONS and is_sheared(np.reshape(image.GetDirection(), (3, 3))):
+            replace_sform(temporary, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
 
     _write_atomically(path, extension, write)
 
@@ -214,37 +230,37 @@ def _extension(path: Path) -> str | None:
     return next((extension for extension in EXTENSIONS if path.name.lower().endswith(extension)), None)
 
 
-def _check_spacing(spacing_mm: tuple[float, ...], path: Path) -> None:
+def _check_spacing(spacing_mm: tuple[float, ...], name: str) -> None:
     if not all(MIN_SPACING_MM <= value <= MAX_SPACING_MM for value in spacing_mm):  # NaN fails too
         found = "×".join(f"{value:g}" for value in spacing_mm)
         raise InputError(
-            f"{path} has voxels of {found} mm; wanted {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm on each axis: "
+            f"{name} has voxels of {found} mm; wanted {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm on each axis: "
             "repair its header, or use a finer acquisition."
         )
 
 
-def _as_3d_scalar(image: sitk.Image, path: Path) -> sitk.Image:
+def _as_3d_scalar(image: sitk.Image, name: str) -> sitk.Image:
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
-        raise InputError(f"{path} has {image.GetPixelIDTypeAsString()} voxels; wanted one number a voxel: export a grayscale image.")
+        raise InputError(f"{name} has {image.GetPixelIDTypeAsString()} voxels; wanted one number a voxel: export a grayscale image.")
     size = image.GetSize()
     if len(size) > 3 and all(n == 1 for n in size[3:]):
         image = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
         size = image.GetSize()
     if len(size) > 3:
-        raise InputError(f"{path} is {len(size)}D with {int(np.prod(size[3:]))} frames; wanted one 3D image: extract one frame.")
+        raise InputError(f"{name} is {len(size)}D with {int(np.prod(size[3:]))} frames; wanted one 3D image: extract one frame.")
     if len(size) < 3 or min(size) < 2:
-        raise InputError(f"{path} has {'×'.join(map(str, size))} voxels; wanted a 3D volume: give the whole scan, not a slice.")
+        raise InputError(f"{name} has {'×'.join(map(str, size))} voxels; wanted a 3D volume: give the whole scan, not a slice.")
     return image
 
 
-def _check_finite(image: sitk.Image, path: Path) -> None:
+def _check_finite(image: sitk.Image, name: str) -> None:
     if image.GetPixelID() != sitk.sitkFloat32:
         return
     bad = sum(
         int(np.count_nonzero(~np.isfinite(plane))) for plane in sitk.GetArrayViewFromImage(image)
     )  # slice by slice: no full-size copy
     if bad:
-        raise InputError(f"{path} has {bad} NaN or infinite voxels; wanted finite numbers: replace them, by 0 outside the brain.")
+        raise InputError(f"{name} has {bad} NaN or infinite voxels; wanted finite numbers: replace them, by 0 outside the brain.")
 
 
 @contextlib.contextmanager
@@ -256,97 +272,6 @@ def _quiet_itk() -> Iterator[None]:
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
-
-
-def _header(path: Path) -> bytes:
-    opener: Callable = gzip.open if path.name.lower().endswith(".gz") else open
-    try:
-        with opener(path, "rb") as file:
-            return file.read(_HEADER_BYTES)
-    except (OSError, EOFError):
-        return b""
-
-
-def _unpacked(path: Path) -> bytearray:
-    content = path.read_bytes()
-    return bytearray(gzip.decompress(content) if path.name.lower().endswith(".gz") else content)
-
-
-def _nifti_layout(header: bytes | bytearray) -> tuple[str, int] | None:
-    """Give a NIfTI or Analyze header's byte order and size (348, or 540 for NIfTI-2)."""
-    for order in "<>":
-        if len(header) >= 348 and struct.unpack_from(f"{order}i", header)[0] == 348:
-            return order, 348
-        if len(header) >= 540 and struct.unpack_from(f"{order}i", header)[0] == 540:
-            return order, 540
-    return None
-
-
-def _stated_spacing_mm(path: Path) -> tuple[float, ...] | None:
-    """Read the spacing the header states, which SimpleITK mends without a word: 0 becomes 1, a negative one becomes a flip."""
-    extension = _extension(path)
-    if extension in (".mha", ".mhd"):
-        found = re.search(rb"ElementSpacing\s*=\s*([^\r\n]+)", _header(path))
-        try:
-            return tuple(float(word) for word in found.group(1).split()[:3]) if found else None
-        except ValueError:
-            return None
-    if extension in (".nii.gz", ".nii", ".hdr", ".img"):
-        header = _header(path if extension != ".img" else path.with_suffix(".hdr"))
-        layout = _nifti_layout(header)
-        if layout is not None:
-            order, size = layout
-            return struct.unpack_from(f"{order}3f", header, 80) if size == 348 else struct.unpack_from(f"{order}3d", header, 112)
-    return None
-
-
-def _is_sheared(direction: np.ndarray) -> bool:
-    return bool(np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR_TOLERANCE)
-
-
-def _sheared_sform(path: Path) -> np.ndarray | None:
-    """Give a NIfTI file's sform, (3, 4) in RAS mm, if it is in use and its axes are not at right angles."""
-    header = _header(path) if _extension(path) in _NIFTI_EXTENSIONS else b""
-    layout = _nifti_layout(header)
-    if layout is None:
-        return None
-    order, size = layout
-    code, rows = ("h", "12f") if size == 348 else ("i", "12d")
-    if struct.unpack_from(order + code, header, 254 if size == 348 else 348)[0] <= 0:
-        return None
-    sform = np.array(struct.unpack_from(order + rows, header, 280 if size == 348 else 400)).reshape(3, 4)
-    lengths_mm = np.linalg.norm(sform[:, :3], axis=0)
-    if not np.isfinite(sform).all() or lengths_mm.min() == 0:
-        return None
-    return sform if _is_sheared(sform[:, :3] / lengths_mm) else None
-
-
-def _read_with_sform(path: Path, sform: np.ndarray) -> sitk.Image:
-    """Read the voxels with the header's orientation codes cleared, then set the sform's geometry."""
-    content = _unpacked(path)
-    order, size = _nifti_layout(content) or ("<", 348)
-    struct.pack_into(f"{order}2h" if size == 348 else f"{order}2i", content, 252 if size == 348 else 344, 0, 0)
-    with tempfile.TemporaryDirectory() as folder:
-        cleared = Path(folder) / "cleared.nii"
-        cleared.write_bytes(content)
-        image = sitk.ReadImage(str(cleared))
-    if image.GetDimension() != 3:
-        return image  # refused by the caller, who names the dimension
-    lps = np.diag([-1.0, -1.0, 1.0]) @ sform
-    lengths_mm = np.linalg.norm(lps[:, :3], axis=0)
-    image.SetSpacing(lengths_mm.tolist())
-    image.SetDirection((lps[:, :3] / lengths_mm).ravel().tolist())
-    image.SetOrigin(lps[:, 3].tolist())
-    return image
-
-
-def _replace_sform(path: Path, image: sitk.Image) -> None:
-    """Put a sheared geometry into the sform of a NIfTI-1 file; ITK wrote its nearest rotation, which stays as the qform."""
-    content = _unpacked(path)
-    sform = np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3]  # RAS
-    struct.pack_into("<h", content, 254, 1)
-    struct.pack_into("<12f", content, 280, *sform.ravel())
-    path.write_bytes(gzip.compress(content) if path.name.lower().endswith(".gz") else content)
 
 
 def _write_atomically(path: Path, extension: str, write: Callable[[Path], object]) -> None:

@@ -1,8 +1,4 @@
-"""From two scans to the network's arrays, and the exact way back to T1's grid.
-
-Prepared space: numpy arrays (X, Y, Z) of 1 mm voxels in RAS (x grows to the Right, y to Anterior, z to Superior). SimpleITK's
-physical space is LPS and its arrays are (Z, Y, X): the two meet in `to_image`, `_to_xyz` and the affines below, nowhere else.
-"""
+"""From two scans to the network's arrays, and the exact way back to T1's grid."""
 
 from dataclasses import dataclass
 
@@ -11,16 +7,14 @@ import SimpleITK as sitk
 
 from . import quality
 from .errors import InputError
-from .images import index_to_physical, same_grid
+from .grid import Grid, exact_way, mask_box, plan_grid, t1_crop, to_image, to_xyz, transfer
+from .images import check_image, same_grid
 from .labels import BACKGROUND, TISSUES
-from .resample import Box, crop, fill_from_nearest, on_grid_of, paste, resample_inside, resample_linearly, voxel_mm3, widen
+from .resample import crop, fill_from_nearest, on_grid_of, paste, resample_inside, resample_linearly, voxel_mm3, widen
 
 MIN_BRAIN_ML = 100.0  # a preterm brain of 25 weeks has about 100 ml
-MARGIN_VOXELS = 5  # paper, section 4.1
 CLIP_PERCENTILES = (0.5, 99.5)  # bright vessels and dark stripping errors lie beyond
-COINCIDE_VOXELS = 1e-3  # how far a voxel may lie off the 1 mm RAS grid and still count as on it
 _EMPTY_MASK = "The brain mask is empty; wanted voxels above 0 in the brain: check the file."
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -39,25 +33,6 @@ class ScanPair:
     t2: sitk.Image
     mask: sitk.Image
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where the prepared arrays lie, and the way back.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        (X, Y, Z)
-    origin_mm : tuple of float
-        RAS position of voxel (0, 0, 0).
-    t1_mask : sitk.Image
-        The brain on T1's grid; it carries T1's geometry.
-    """
-
-    shape: tuple[int, int, int]
-    origin_mm: tuple[float, float, float]
-    t1_mask: sitk.Image
 
 
 @dataclass(frozen=True)
@@ -94,10 +69,10 @@ def pair_scans(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -
     Raises
     ------
     InputError
-        If an image is constant, the mask is empty, the images do not overlap, or there are fewer than 100 ml of brain.
+        If an image is not a finite 3D one or is constant, the mask is empty, the images do not overlap, or there are fewer
+        than 100 ml of brain.
     """
-    _check_contrast(t1, "T1")
-    _check_contrast(t2, "T2")
+    t1, t2 = _check_scan(t1, "T1"), _check_scan(t2, "T2")
     t1_array, t2_array = sitk.GetArrayViewFromImage(t1), sitk.GetArrayViewFromImage(t2)  # (K, J, I)
     t1_background, t2_background = quality.background_value(t1_array), quality.background_value(t2_array)
     t2_signal = quality.foreground(t2_array, t2_background) if t2_background is not None or mask is None else np.ones(t2_array.shape, bool)
@@ -109,6 +84,8 @@ def pair_scans(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -
         raise InputError(
             "T1 and T2 do not overlap in space; wanted two scans of one brain: check that they are of one patient and registered."
         )
+    if mask is not None:
+        t2_signal = quality.solid_brain(t2_signal)  # the mask decides inside; T2 only where it ends
     warnings: list[str] = []
     stripped = t1_background is not None or t2_background is not None
     if mask is not None:
@@ -126,9 +103,13 @@ def pair_scans(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -
         )
     if mask is None:
         warnings += quality.skull_warning(stripped, brain_ml)
-    box = quality.bounding_box(brain)
-    warnings += quality.contrast_warning(t1_array[box], sitk.GetArrayViewFromImage(t2)[box], brain[box])
-    return ScanPair(t1, t2, on_grid_of(t1, brain.astype(np.uint8)), tuple(warnings))
+    pair_mask = on_grid_of(t1, brain.astype(np.uint8))
+    box = mask_box(pair_mask)
+    t1_array, t2_array, brain = t1_array[box], sitk.GetArrayViewFromImage(t2)[box], brain[box]
+    _check_varies(t1_array[brain], "T1", "in the whole brain")
+    _check_varies(t2_array[brain], "T2", "in the whole brain")
+    warnings += quality.contrast_warning(t1_array, t2_array, brain)
+    return ScanPair(t1, t2, pair_mask, tuple(warnings))
 
 
 def normalise(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -164,12 +145,12 @@ def prepare(pair: ScanPair) -> Prepared:
     -------
     Prepared
     """
-    grid = _plan_grid(pair.mask)
-    box = widen(_box(pair.mask), 2, pair.mask)  # two voxels more, for the smoothing
+    grid = plan_grid(pair.mask)
+    box = widen(mask_box(pair.mask), 2, pair.mask)  # two voxels more, for the smoothing
     target = to_image(np.zeros(grid.shape, np.uint8), grid)
     resampled, weight = resample_inside([crop(pair.t1, box), crop(pair.t2, box)], crop(pair.mask, box), target)
-    mask = _to_xyz(weight) >= 0.5  # (X, Y, Z)
-    images = np.stack([normalise(_to_xyz(values), mask) for values in resampled])  # (2, X, Y, Z)
+    mask = to_xyz(weight) >= 0.5  # (X, Y, Z)
+    images = np.stack([normalise(to_xyz(values), mask) for values in resampled])  # (2, X, Y, Z)
     return Prepared(images, mask, grid)
 
 
@@ -191,10 +172,10 @@ def restore(labels: np.ndarray, probabilities: np.ndarray, prepared: Prepared, t
     -------
     sitk.Image of uint8 on T1's grid, 0 outside the mask.
     """
-    box, inside = _t1_crop(prepared.grid)
-    way = _exact_way(prepared.grid)
+    box, inside = t1_crop(prepared.grid)
+    way = exact_way(prepared.grid)
     if way is not None:
-        values = _transfer(labels, way, box)
+        values = transfer(labels, way, box)
     else:
         target = crop(prepared.grid.t1_mask, box)
         disputed = probabilities.argmax(axis=0) != labels
@@ -224,10 +205,10 @@ def restore_probability(probability: np.ndarray, prepared: Prepared, t1: sitk.Im
     -------
     sitk.Image of float32 on T1's grid, 0 outside the mask.
     """
-    box, inside = _t1_crop(prepared.grid)
-    way = _exact_way(prepared.grid)
+    box, inside = t1_crop(prepared.grid)
+    way = exact_way(prepared.grid)
     if way is not None:
-        values = _transfer(probability, way, box).astype(np.float32)
+        values = transfer(probability, way, box).astype(np.float32)
     else:
         target = crop(prepared.grid.t1_mask, box)
         values = resample_linearly(to_image(probability.astype(np.float32) * prepared.mask, prepared.grid), target)
@@ -238,37 +219,20 @@ def restore_probability(probability: np.ndarray, prepared: Prepared, t1: sitk.Im
     return paste(values, box, t1)
 
 
-def to_image(array: np.ndarray, grid: Grid) -> sitk.Image:
-    """Wrap an array of prepared space as an image with its true geometry.
-
-    Parameters
-    ----------
-    array : (X, Y, Z) array
-    grid : Grid
-
-    Returns
-    -------
-    sitk.Image of 1 mm voxels
-    """
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))  # (Z, Y, X)
-    image.SetOrigin((_RAS_TO_LPS @ grid.origin_mm).tolist())
-    image.SetDirection(_RAS_TO_LPS.ravel().tolist())
+def _check_scan(image: sitk.Image, name: str) -> sitk.Image:
+    image = check_image(image, name)
+    _check_varies(sitk.GetArrayViewFromImage(image), name, "is empty: every voxel")
     return image
 
 
-def _to_xyz(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values.transpose(2, 1, 0))  # (Z, Y, X) to (X, Y, Z)
-
-
-def _check_contrast(image: sitk.Image, name: str) -> None:
-    statistics = sitk.MinimumMaximumImageFilter()
-    statistics.Execute(image)
-    if statistics.GetMinimum() == statistics.GetMaximum():
-        raise InputError(f"{name} is empty: every voxel is {statistics.GetMinimum():g}; wanted an image of the brain: check the file.")
+def _check_varies(values: np.ndarray, name: str, place: str) -> None:
+    if values.min() == values.max():
+        raise InputError(f"{name} {place} is {values.min():g}; wanted an image of the brain: check the file.")
 
 
 def _mask_on_grid(mask: sitk.Image, t1: sitk.Image) -> np.ndarray:
     """Give a mask on T1's grid as a (K, J, I) bool array, resampled where its own grid differs."""
+    mask = check_image(mask, "The brain mask")
     inside = sitk.GetArrayViewFromImage(mask) > 0
     if not inside.any():
         raise InputError(_EMPTY_MASK)
@@ -294,59 +258,3 @@ def _t2_on_grid(t2: sitk.Image, signal: np.ndarray, t1: sitk.Image, brain: np.nd
     on_t1 = np.zeros(brain.shape, bool)
     on_t1[brain_box] = inside
     return paste(np.where(inside, values, 0).astype(np.float32), brain_box, t1), on_t1
-
-
-def _box(mask: sitk.Image) -> Box:
-    box = quality.bounding_box(sitk.GetArrayViewFromImage(mask) > 0)
-    if box is None:
-        raise InputError(_EMPTY_MASK)
-    return box
-
-
-def _plan_grid(mask: sitk.Image) -> Grid:
-    """Lay the 1 mm RAS grid through one of T1's voxel centers, so that a T1 of that grid keeps its voxels, and crop it to the brain."""
-    inside = sitk.GetArrayViewFromImage(mask) > 0  # (K, J, I)
-    rows = inside.any(axis=2)  # (K, J)
-    k, j = np.nonzero(rows)
-    first = inside.argmax(axis=2)[rows]
-    last = inside.shape[2] - 1 - inside[:, :, ::-1].argmax(axis=2)[rows]
-    ends = np.stack([np.concatenate([first, last]), np.tile(j, 2), np.tile(k, 2)])  # (3, 2N): both ends of every row of the brain
-    affine = index_to_physical(mask)
-    positions_mm = _RAS_TO_LPS @ (affine[:3, :3] @ ends + affine[:3, 3:])  # (3, 2N), RAS
-    anchor_mm = positions_mm[:, 0]
-    low = np.floor(positions_mm.min(axis=1) - anchor_mm + COINCIDE_VOXELS).astype(int) - MARGIN_VOXELS
-    high = np.ceil(positions_mm.max(axis=1) - anchor_mm - COINCIDE_VOXELS).astype(int) + MARGIN_VOXELS
-    x, y, z = (int(length) for length in high - low + 1)
-    origin_mm = anchor_mm + low
-    return Grid((x, y, z), (float(origin_mm[0]), float(origin_mm[1]), float(origin_mm[2])), mask)
-
-
-def _t1_crop(grid: Grid) -> tuple[Box, np.ndarray]:
-    box = _box(grid.t1_mask)
-    return box, sitk.GetArrayViewFromImage(grid.t1_mask)[box] > 0
-
-
-def _exact_way(grid: Grid) -> np.ndarray | None:
-    """Give the whole-number affine from T1's (i, j, k) to prepared (x, y, z), (3, 4), or None where voxels do not coincide."""
-    affine = _RAS_TO_LPS @ index_to_physical(grid.t1_mask)[:3]  # to RAS mm
-    affine[:, 3] -= grid.origin_mm
-    way = np.rint(affine).astype(int)
-    if not (np.abs(way[:, :3]).sum(axis=0) == 1).all() or not (np.abs(way[:, :3]).sum(axis=1) == 1).all():
-        return None
-    ends = np.array([[part.start for part in reversed(_box(grid.t1_mask))], [part.stop - 1 for part in reversed(_box(grid.t1_mask))]]).T
-    corners = np.array(np.meshgrid(*ends)).reshape(3, -1)  # (3, 8), (i, j, k)
-    error = (affine - way)[:, :3] @ corners + (affine - way)[:, 3:]
-    return way if np.abs(error).max() < COINCIDE_VOXELS else None
-
-
-def _transfer(values: np.ndarray, way: np.ndarray, box: Box) -> np.ndarray:
-    """Cut T1's box out of a prepared array, voxel by voxel: (X, Y, Z) to (K, J, I)."""
-    order = np.abs(way[:, :3]).argmax(axis=0)  # prepared axis of i, j, k
-    cut = [slice(None)] * 3
-    flips = []
-    for axis, part in enumerate(reversed(box)):  # i, j, k
-        sign, offset = way[order[axis], axis], way[order[axis], 3]
-        low, high = sorted((sign * part.start + offset, sign * (part.stop - 1) + offset))
-        cut[order[axis]] = slice(int(low), int(high) + 1)
-        flips.append(slice(None, None, int(sign)))
-    return values[tuple(cut)].transpose(order)[tuple(flips)].transpose(2, 1, 0)

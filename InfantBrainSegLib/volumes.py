@@ -65,8 +65,9 @@ def measure(labels: sitk.Image, confidence: sitk.Image | None = None) -> list[Ti
     rows = []
     for tissue in TISSUES:
         voxels = counts[tissue.value]
-        known = confidence_array is not None and voxels > 0
-        mean = float(confidence_array[places[tissue.value]].mean(dtype=np.float64)) if known else None
+        mean = None
+        if confidence_array is not None and voxels > 0:
+            mean = float(confidence_array[places[tissue.value]].mean(dtype=np.float64))
         volume_mm3 = voxels * mm3
         rows.append(TissueVolume(tissue.short_name, voxels, volume_mm3, volume_mm3 / 1000, voxels / total if total else 0.0, mean))
     return rows

@@ -31,6 +31,9 @@ class NetworkConfig:
         Identity connections round convolutions that keep their width (paper 3.1 names them; they have no parameters).
     norm : str
         "batch" (paper) or "instance".
+    patch_norm : bool
+        Bring T1 and T2 of every patch to zero mean and unit variance, background included (paper, section 4.1). Off by default:
+        it squeezes the isointense contrast (method.md).
     """
 
     stream_channels: tuple[int, ...] = (1, 1)
@@ -39,6 +42,7 @@ class NetworkConfig:
     skip_streams: str = "all"
     short_skips: bool = True
     norm: str = "batch"
+    patch_norm: bool = False
 
     def __post_init__(self):
         if self.skip_streams not in ("all", "first"):
@@ -61,8 +65,8 @@ class NetworkConfig:
         return 2 ** (len(self.convs_per_level) - 1)
 
 
-PAPER_FCN1 = NetworkConfig((1, 1), base_width=64, skip_streams="first")  # 48.9 M parameters
-PAPER_FCN2 = NetworkConfig((1, 1, 3), base_width=64, skip_streams="first")  # 70.8 M parameters
+PAPER_FCN1 = NetworkConfig((1, 1), base_width=64, skip_streams="first", patch_norm=True)  # 48.9 M parameters
+PAPER_FCN2 = NetworkConfig((1, 1, 3), base_width=64, skip_streams="first", patch_norm=True)  # 70.8 M parameters
 BUNDLED_FCN1 = NetworkConfig((1, 1), base_width=16)  # trains on two CPU cores
 BUNDLED_FCN2 = NetworkConfig((1, 1, 3), base_width=16)
 PRESETS = {"paper": (PAPER_FCN1, PAPER_FCN2), "bundled": (BUNDLED_FCN1, BUNDLED_FCN2)}
@@ -181,7 +185,9 @@ class MultiStreamFCN(nn.Module):
         padding = [-length % multiple for length in size]
         if any(padding):
             x = F.pad(x, (0, padding[2], 0, padding[1], 0, padding[0]))
-        streams = x.split(self.config.stream_channels, 1)
+        streams = list(x.split(self.config.stream_channels, 1))
+        if self.config.patch_norm:
+            streams[:2] = [_standardise(stream) for stream in streams[:2]]
         features = [encoder(stream) for encoder, stream in zip(self.encoders, streams, strict=True)]
         with_skips = features if self.config.skip_streams == "all" else features[:1]
         x = torch.cat([levels[-1] for levels in features], 1)  # (B, 8bS, X/8, Y/8, Z/8)
@@ -196,6 +202,13 @@ class MultiStreamFCN(nn.Module):
         for scale, (classifier, output) in enumerate(zip(reversed(self.classifiers), reversed(outputs), strict=True)):
             logits.append(_crop(classifier(output), [-(-length // 2**scale) for length in size]))
         return tuple(logits)
+
+
+def _standardise(x: torch.Tensor) -> torch.Tensor:
+    """Zero mean and unit variance of each (1, X, Y, Z) image, with background (exactly 0) as dark as its darkest voxel."""
+    darkest = x.amin((1, 2, 3, 4), keepdim=True)
+    x = torch.where(x == 0, darkest, x)
+    return (x - x.mean((1, 2, 3, 4), keepdim=True)) / x.std((1, 2, 3, 4), keepdim=True).clamp(min=1e-6)
 
 
 def _crop(x: torch.Tensor, size) -> torch.Tensor:

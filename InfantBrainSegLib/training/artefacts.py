@@ -92,7 +92,7 @@ def degrade(image: torch.Tensor, mask: torch.Tensor, config: ArtefactConfig, rng
 def _thick_slices(x: torch.Tensor, axis: int, thick_mm: float) -> torch.Tensor:
     size = list(x.shape[1:])
     coarse = list(size)
-    coarse[axis] = max(int(round(size[axis] / thick_mm)), 2)
+    coarse[axis] = max(round(size[axis] / thick_mm), 2)
     down = F.interpolate(x[None], size=coarse, mode="area")
     return F.interpolate(down, size=size, mode="trilinear", align_corners=False)[0]
 

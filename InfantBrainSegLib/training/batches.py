@@ -37,18 +37,6 @@ def normalise_like_a_volume(painted: Painted, rng: np.random.Generator | None) -
     return torch.stack(channels)
 
 
-def normalise_patch(painted: Painted) -> torch.Tensor:
-    """Zero mean and unit variance of the patch, background included (paper, section 4.1).
-
-    Returns
-    -------
-    (2, X, Y, Z) float32 torch.Tensor
-    """
-    flat = painted.images.flatten(1)
-    mean, sd = flat.mean(1), flat.std(1).clamp(min=1e-6)
-    return (painted.images - mean.view(2, 1, 1, 1)) / sd.view(2, 1, 1, 1)
-
-
 class BatchMaker:
     """Makes batch number i of a run; the same number gives the same batch.
 
@@ -77,7 +65,7 @@ class BatchMaker:
     def _patch(self, rng, augment):
         painted = self.simulator.patch(rng, self.patch_voxels)
         if self.recipe == "paper":
-            image = normalise_patch(painted)
+            image = normalise_like_a_volume(painted, None)  # the network itself standardises each patch
             return rotate_and_flip(image, painted.labels, rng) if augment else (image, painted.labels)
         return normalise_like_a_volume(painted, rng if augment else None), painted.labels
 

@@ -51,7 +51,7 @@ def load_checkpoint(path: Path, config: dict) -> dict | None:
         theirs = state["config"]
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise TrainingError(f"The checkpoint {path} is damaged ({type(error).__name__}): remove it to start anew.") from error
-    free = ("device", "output_dir", "checkpoint_minutes", "label_maps", "pack")
+    free = ("iterations", "device", "output_dir", "checkpoint_minutes", "label_maps", "pack")
     changed = [name for name in config if name not in free and theirs.get(name) != config[name]]
     if changed:
         name = changed[0]

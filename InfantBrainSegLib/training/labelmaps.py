@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..errors import TrainingError
-from ..labels import BACKGROUND, CSF, GM, WM
+from ..labels import BACKGROUND, CLASS_COUNT, CSF, GM, WM
 
 AIR, OUTER_CSF, VENTRICLE, CORTEX, EARLY_DEEP_GM, LATE_DEEP_GM, WHITE = range(7)
 PAINT_CLASSES = 7
@@ -27,6 +27,7 @@ _CODES = {
     LATE_DEEP_GM: (11, 50, 12, 51, 26, 58),  # caudate, putamen, accumbens
     WHITE: (2, 41, 25, 57, 28, 60, 77, 78, 79, 85, 251, 252, 253, 254, 255),
 }
+_TISSUES_AS_CODES = np.array([0, 24, 3, 2])
 _INFRATENTORIAL = (7, 8, 46, 47, 15, 16, 170, 171, 172, 173, 174, 175)  # cerebellum, brainstem, 4th ventricle: off, as in iSeg
 _HULL_MM = 4.0  # closing that turns sulci into inside; half a wide sulcus
 _OUTER_CSF_MM = 6.0  # no CSF further than this from the hull
@@ -59,21 +60,27 @@ _FIELDS = ("classes", "outside", "depth", "gap")
 
 
 def read_label_map(path: Path) -> LabelMap:
-    """Read one map of FreeSurfer codes.
+    """Read one map of FreeSurfer codes, or of our own labels 0 to 3.
 
     Parameters
     ----------
     path : Path
-        A 3D image of codes, about 1 mm.
+        A 3D image of codes, of 1 mm.
 
     Raises
     ------
     TrainingError
-        If the file holds no cerebral white matter or cortex.
+        If the file is not of 1 mm, or holds no cerebral white matter or cortex.
     """
     image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
     codes = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.int32)  # (X, Y, Z)
+    if not np.allclose(image.GetSpacing(), 1.0, atol=0.05):
+        raise TrainingError(
+            f"{path.name} has voxels of {image.GetSpacing()} mm; label maps of 1 mm are wanted: resample it first (nearest neighbour)."
+        )
     classes = np.zeros(codes.shape, np.uint8)
+    if codes.max() < CLASS_COUNT:
+        codes = _TISSUES_AS_CODES[codes]
     for paint_class, values in _CODES.items():
         classes[np.isin(codes, values)] = paint_class
     if not ((classes == WHITE).any() and (classes == CORTEX).any()):

@@ -92,7 +92,7 @@ class Trainer:
             recent.add(loss, dice)
             if not np.isfinite(loss):
                 raise TrainingError(
-                    f"The loss is {loss} at iteration {self.iteration}; the last good checkpoint is {self.checkpoint_path}: lower learning_rate."
+                    f"The loss is {loss} at iteration {self.iteration}: lower learning_rate and go on from {self.checkpoint_path}, the last good one."
                 )
             self.iteration += 1
             done = self.iteration == config.iterations

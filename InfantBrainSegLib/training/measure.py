@@ -1,0 +1,63 @@
+"""Test subjects whose gray and white matter look as alike as iSeg's do."""
+
+import numpy as np
+
+from ..errors import TrainingError
+from ..labels import GM, WM
+from .labelmaps import LabelMap
+from .synthesis import Painted, Simulator
+
+MEASURED_OVERLAPS = (0.70, 0.87)  # T1, T2 of iSeg-2017, published; SD 0.05 and 0.04
+OVERLAP_TOLERANCES = (0.06, 0.05)
+_MAX_DRAWS = 200
+
+
+def histogram_overlap(a: np.ndarray, b: np.ndarray, bins: int = 100) -> float:
+    """Sum of the bin-wise minimum of two normalised histograms: 1 where they are equal, 0 where they are apart.
+
+    Parameters
+    ----------
+    a, b : (N,), (M,) arrays
+    bins : int
+        Over the range from the 0.1 to the 99.9 percentile of both.
+    """
+    span = np.percentile(np.concatenate([a, b]), [0.1, 99.9])
+    first, second = (np.histogram(values, bins, span)[0] / values.size for values in (a, b))
+    return float(np.minimum(first, second).sum())
+
+
+def gm_wm_overlaps(painted: Painted) -> tuple[float, float]:
+    """Histogram overlap of gray and white matter on T1 and on T2."""
+    labels = painted.labels.cpu().numpy()
+    t1, t2 = (histogram_overlap(i[labels == GM.value], i[labels == WM.value]) for i in painted.images.cpu().numpy())
+    return t1, t2
+
+
+def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Painted, tuple[float, float]]:
+    """Draw subjects from a map until one's overlaps are the measured ones.
+
+    Parameters
+    ----------
+    label_map : LabelMap
+    seed : int
+
+    Returns
+    -------
+    painted : Painted
+    overlaps : tuple of float
+        T1, T2.
+
+    Raises
+    ------
+    TrainingError
+        If none was found in 200 draws.
+    """
+    simulator = Simulator([label_map])
+    for draw in range(_MAX_DRAWS):
+        painted = simulator.subject(label_map, np.random.default_rng([seed, draw]), "isointense")
+        overlaps = gm_wm_overlaps(painted)
+        if all(abs(o - m) <= t for o, m, t in zip(overlaps, MEASURED_OVERLAPS, OVERLAP_TOLERANCES, strict=True)):
+            return painted, overlaps
+    raise TrainingError(
+        f"No subject with GM/WM overlaps near {MEASURED_OVERLAPS} came of {_MAX_DRAWS} draws from {label_map.name}: widen the contrast."
+    )

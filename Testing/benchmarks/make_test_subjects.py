@@ -1,0 +1,42 @@
+"""Write the synthetic test set: isointense subjects at the measured overlaps, from label maps kept out of training.
+
+    python Testing/benchmarks/make_test_subjects.py LABEL_MAPS OUT [--per-map 3]
+
+Subjects that are there already are kept, so that a stopped run goes on.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from InfantBrainSegLib.images import write_text
+from InfantBrainSegLib.training.commands import write_subject
+from InfantBrainSegLib.training.config import HELD_OUT
+from InfantBrainSegLib.training.labelmaps import read_label_map
+from InfantBrainSegLib.training.measure import isointense_subject
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("label_maps", type=Path)
+    parser.add_argument("output_dir", type=Path)
+    parser.add_argument("--per-map", type=int, default=3)
+    arguments = parser.parse_args()
+    maps = {
+        path.name.split(".")[0]: read_label_map(path)
+        for path in arguments.label_maps.rglob("*.nii.gz")
+        if path.name.split(".")[0] in HELD_OUT
+    }
+    for number in range(arguments.per_map):
+        for name, label_map in sorted(maps.items()):
+            folder = arguments.output_dir / f"{name}_{number + 1}"
+            if (folder / "overlaps.json").is_file():
+                continue
+            painted, overlaps = isointense_subject(label_map, 1000 + number)
+            write_subject(painted, folder)
+            write_text(json.dumps(dict(zip(("t1", "t2"), overlaps, strict=True))), folder / "overlaps.json")
+            print(folder.name, *(f"{overlap:.2f}" for overlap in overlaps), flush=True)
+
+
+if __name__ == "__main__":
+    main()

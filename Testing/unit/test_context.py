@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from InfantBrainSegLib.context import ContextConfig, distance_maps
+from InfantBrainSegLib.labels import CSF, GM, WM
+
+
+def _slab():
+    labels = np.zeros((8, 3, 3), np.uint8)
+    labels[2:5] = GM.value
+    labels[5:] = WM.value
+    return labels
+
+
+def test_signed_distances_are_in_mm_negative_inside_and_clipped():
+    gm = distance_maps(_slab(), ContextConfig(clip_mm=2.0))[GM.value - 1, :, 1, 1] * 2.0
+    assert gm.tolist() == [2, 1, -1, -2, -1, 1, 2, 2]
+
+
+def test_spacing_counts():
+    gm = distance_maps(_slab(), ContextConfig(clip_mm=20.0), spacing_mm=(3.0, 1.0, 1.0))[GM.value - 1, :, 1, 1] * 20.0
+    assert gm.tolist() == pytest.approx([6, 3, -3, -6, -3, 3, 6, 9])
+
+
+def test_the_papers_maps_are_unsigned_and_end_at_one():
+    wm = distance_maps(_slab(), ContextConfig(signed=False))[WM.value - 1, :, 1, 1]
+    assert wm.tolist() == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0, 0, 0])
+
+
+def test_there_is_one_map_for_each_tissue_and_they_differ():
+    maps = distance_maps(_slab())
+    assert maps.shape == (3, 8, 3, 3)
+    assert maps.dtype == np.float32
+    assert not np.array_equal(maps[GM.value - 1], maps[WM.value - 1])
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_an_absent_tissue_is_far_away_everywhere(signed):
+    assert (distance_maps(_slab(), ContextConfig(signed=signed))[CSF.value - 1] == 1).all()
+
+
+def test_a_tissue_that_fills_the_volume_is_deep_inside():
+    assert (distance_maps(np.full((4, 4, 4), WM.value, np.uint8))[WM.value - 1] == -1).all()

@@ -1,0 +1,62 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.training import recipes_folder
+from InfantBrainSegLib.training.commands import run_synthesize, run_train
+from InfantBrainSegLib.training.config import read_config
+from InfantBrainSegLib.weights import load_network
+
+
+def test_synthesized_subjects_are_t1_t2_and_label_on_one_ras_grid(label_map_folder, tmp_path):
+    folders = run_synthesize(tmp_path, subjects=2, seed=1, label_maps=label_map_folder)
+    for folder in folders:
+        t1, t2, label = (sitk.ReadImage(str(folder / f"{name}.nii.gz")) for name in ("T1", "T2", "label"))
+        assert t1.GetSize() == t2.GetSize() == label.GetSize()
+        assert np.allclose(t1.GetDirection(), (-1, 0, 0, 0, -1, 0, 0, 0, 1))
+        labels = sitk.GetArrayFromImage(label)
+        assert set(np.unique(labels)) == {0, 1, 2, 3}
+        assert (sitk.GetArrayFromImage(t1)[labels > 0] > 0).all()
+
+
+def test_a_seed_repeats_a_subject(label_map_folder, tmp_path):
+    one, two = (run_synthesize(tmp_path / str(n), 1, seed=5, label_maps=label_map_folder)[0] for n in range(2))
+    assert np.array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(f / "T2.nii.gz"))) for f in (one, two)))
+
+
+def test_the_bundled_demo_map_is_the_default(tmp_path):
+    (folder,) = run_synthesize(tmp_path, subjects=1, seed=2)
+    assert sitk.ReadImage(str(folder / "T1.nii.gz")).GetNumberOfPixels() > 10**6
+
+
+@pytest.mark.parametrize(("subjects", "source"), [(0, None), (1, "nowhere")])
+def test_nothing_to_synthesize_is_an_error(tmp_path, subjects, source):
+    with pytest.raises(InputError):
+        run_synthesize(tmp_path, subjects, 1, Path(source) if source else None)
+
+
+def test_train_writes_weights_that_load(label_map_folder, tmp_path):
+    config = {
+        "network": {"stream_channels": [1, 1], "base_width": 2},
+        "label_maps": str(label_map_folder),
+        "pack": str(tmp_path / "pack.npz"),
+        "output_dir": str(tmp_path / "run"),
+        "iterations": 1,
+        "patch_voxels": 16,
+        "validation_patches": 1,
+        "device": "cpu",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    path = run_train(tmp_path / "config.json", lambda line: None)
+    loaded = load_network(path)
+    assert loaded.stage == "fcn1"
+    assert loaded.training["seed"] == 1
+
+
+def test_every_recipe_in_the_library_is_valid():
+    names = [path.name for path in sorted(recipes_folder().glob("*.json")) if read_config(path)]
+    assert names == ["bundled_fcn1.json", "bundled_fcn2.json", "paper_fcn1.json", "paper_fcn2.json"]

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+
+from InfantBrainSegLib.labels import CSF, GM, WM
+from InfantBrainSegLib.prepare import normalise
+from InfantBrainSegLib.training.artefacts import ArtefactConfig, degrade, smooth_noise
+from InfantBrainSegLib.training.batches import normalise_like_a_volume
+from InfantBrainSegLib.training.contrast import draw_contrast
+from InfantBrainSegLib.training.labelmaps import read_label_map
+from InfantBrainSegLib.training.measure import histogram_overlap
+from InfantBrainSegLib.training.synthesis import Simulator
+
+from .conftest import SHARED_LABEL_MAPS
+
+
+def test_the_same_seed_gives_the_same_patch(label_map):
+    one, two = (Simulator([label_map]).patch(np.random.default_rng(7), 32) for _ in range(2))
+    assert torch.equal(one.images, two.images)
+    assert torch.equal(one.labels, two.labels)
+    assert not torch.equal(one.images, Simulator([label_map]).patch(np.random.default_rng(8), 32).images)
+
+
+def test_a_subject_is_stripped_holds_all_tissues_and_labels_lie_in_the_mask(label_map):
+    painted = Simulator([label_map]).subject(label_map, np.random.default_rng(0))
+    assert set(painted.labels.unique().tolist()) == {0, CSF.value, GM.value, WM.value}
+    assert (painted.images[:, ~painted.mask] == 0).all()
+    assert (painted.images[:, painted.mask] > 0).all()
+    assert not (painted.labels[~painted.mask] > 0).any()
+
+
+def test_csf_is_dark_on_t1_and_bright_on_t2(label_map):
+    for seed in range(4):
+        painted = Simulator([label_map]).subject(label_map, np.random.default_rng(seed))
+        t1, t2 = (image[painted.labels == CSF.value].median() / image[painted.labels == GM.value].median() for image in painted.images)
+        assert t1 < 1 < t2
+
+
+def test_white_matter_of_newborns_is_darker_than_gray_on_t1_and_of_late_infants_brighter():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        newborn, late = draw_contrast(rng, phase="newborn"), draw_contrast(rng, phase="late")
+        assert newborn.t1.unmyelinated < 1 < newborn.t2.unmyelinated
+        assert late.t1.myelinated > 1 >= late.t2.myelinated
+
+
+def test_a_patch_is_normalised_as_its_whole_volume_would_be(label_map):
+    differences = []
+    for seed in range(6):
+        painted = Simulator([label_map]).subject(label_map, np.random.default_rng(seed))
+        mask = painted.mask.numpy()
+        by_volume = np.stack([normalise(image, mask) for image in painted.images.numpy()])
+        differences.append(np.abs(normalise_like_a_volume(painted, None).numpy() - by_volume)[:, mask].mean())
+    assert np.mean(differences) < 0.35
+
+
+def test_noise_fields_have_unit_sd_about():
+    field = smooth_noise((1, 60, 60, 60), 6.0, torch.Generator().manual_seed(0))
+    assert 0.75 < float(field.std()) < 1.25
+
+
+def test_a_degraded_image_keeps_its_level_and_its_mask():
+    mask = torch.zeros(24, 24, 24, dtype=torch.bool)
+    mask[4:20, 4:20, 4:20] = True
+    image = degrade(mask.float(), mask, ArtefactConfig(), np.random.default_rng(0), torch.Generator().manual_seed(0))
+    assert (image[~mask] == 0).all()
+    assert float(image[mask].mean()) == pytest.approx(1, abs=0.15)
+
+
+def test_histogram_overlap_of_halves_that_share_half_their_values():
+    assert histogram_overlap(np.arange(0, 100), np.arange(50, 150), bins=150) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.skipif(not SHARED_LABEL_MAPS.is_dir(), reason="the label maps of shared/data are not here")
+def test_isointense_overlaps_cover_and_centre_on_the_measured_ones():
+    label_map = read_label_map(SHARED_LABEL_MAPS / "adult" / "adult_17.nii.gz")
+    simulator = Simulator([label_map])
+    overlaps = []
+    for seed in range(8):
+        painted = simulator.subject(label_map, np.random.default_rng(seed), "isointense")
+        labels = painted.labels.numpy()
+        overlaps.append([histogram_overlap(i[labels == GM.value], i[labels == WM.value]) for i in painted.images.numpy()])
+    t1, t2 = np.array(overlaps).T
+    assert t1.min() < 0.70 < t1.max()
+    assert t2.min() < 0.87 < t2.max()
+    assert np.mean(t1) == pytest.approx(0.70, abs=0.08)
+    assert np.mean(t2) == pytest.approx(0.87, abs=0.08)

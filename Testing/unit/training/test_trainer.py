@@ -1,0 +1,134 @@
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from InfantBrainSegLib.errors import TrainingError
+from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.training import trainer as trainer_module
+from InfantBrainSegLib.training.checkpoint import load_checkpoint, save_checkpoint
+from InfantBrainSegLib.training.config import TrainingConfig, config_to_dict, read_config
+from InfantBrainSegLib.training.trainer import Trainer, learning_rate
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def config(label_map_folder, tmp_path):
+    return TrainingConfig(
+        network=NetworkConfig(base_width=2),
+        label_maps=str(label_map_folder),
+        pack=str(tmp_path / "pack.npz"),
+        output_dir=str(tmp_path / "run"),
+        iterations=4,
+        patch_voxels=16,
+        validate_every=2,
+        validation_patches=1,
+        checkpoint_minutes=0.0,
+    )
+
+
+def test_a_resumed_run_ends_in_the_same_state(config, tmp_path):
+    whole = Trainer(config, CPU).run(lambda line: None)
+    again = dataclasses.replace(config, output_dir=str(tmp_path / "again"))
+    interrupted = Trainer(again, CPU)
+    for _ in range(2):
+        interrupted._step()
+        interrupted.iteration += 1
+    interrupted._save()
+    resumed = Trainer(again, CPU)
+    assert resumed.iteration == 2
+    state = resumed.run(lambda line: None)
+    assert all(torch.equal(whole[name], state[name]) for name in whole)
+
+
+def test_the_log_holds_training_and_held_out_doc_per_tissue(config, tmp_path):
+    Trainer(config, CPU).run(lambda line: None)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [2, 4]
+    for line in lines:
+        assert set(line["training_doc"]) == set(line["held_out_doc"]) == {"CSF", "GM", "WM"}
+
+
+def test_training_learns(config):
+    longer = dataclasses.replace(config, iterations=60, validate_every=30, checkpoint_minutes=9.0, learning_rate=0.01)
+    lines = []
+    Trainer(longer, CPU).run(lambda line: lines.append(json.loads(line)))
+    assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+
+
+def test_the_second_stage_sees_the_distance_maps_of_the_first(config):
+    second = dataclasses.replace(config, stage="fcn2", fcn1="given", network=NetworkConfig((1, 1, 3), base_width=2), iterations=2)
+    trainer = Trainer(second, CPU, fcn1=MultiStreamFCN(config.network))
+    images, _ = trainer.training.batch(__import__("numpy").random.default_rng(0), 2)
+    assert images.shape == (2, 5, 16, 16, 16)
+    assert images[:, 2:].abs().max() <= 1
+    trainer.run(lambda line: None)
+
+
+def test_the_papers_schedule_halves_the_rate_every_3000_iterations():
+    paper = TrainingConfig(recipe="paper", learning_rate=1e-3)
+    assert [learning_rate(paper, i) for i in (0, 2999, 3000, 6000, 9999)] == [1e-3, 1e-3, 5e-4, 2.5e-4, 1.25e-4]
+
+
+def test_the_paper_recipe_runs_with_sgd(config):
+    paper = dataclasses.replace(
+        config, recipe="paper", network=NetworkConfig(base_width=2, patch_norm=True), learning_rate=1e-3, weight_decay=0.005
+    )
+    trainer = Trainer(paper, CPU)
+    assert isinstance(trainer.optimizer, torch.optim.SGD)
+    assert trainer.optimizer.param_groups[0]["momentum"] == 0.9
+    trainer.run(lambda line: None)
+
+
+def test_a_loss_that_is_not_a_number_stops_and_names_the_iteration(config, monkeypatch):
+    monkeypatch.setattr(trainer_module, "deep_supervision_loss", lambda logits, *_: logits[0].sum() * float("nan"))
+    with pytest.raises(TrainingError, match=r"iteration 0.*checkpoint"):
+        Trainer(config, CPU).run(lambda line: None)
+
+
+def test_a_checkpoint_of_another_config_is_refused(config):
+    Trainer(config, CPU).run(lambda line: None)
+    with pytest.raises(TrainingError, match="seed"):
+        Trainer(dataclasses.replace(config, seed=2), CPU)
+
+
+def test_a_truncated_checkpoint_is_refused(config, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint({"config": config_to_dict(config)}, path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(TrainingError, match="damaged"):
+        load_checkpoint(path, config_to_dict(config))
+
+
+def test_a_checkpoint_that_can_not_be_written_leaves_the_last_one(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint({"iteration": 1, "config": {}}, path)
+
+    def full(state, target):
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match="No space left"):
+        save_checkpoint({"iteration": 2, "config": {}}, path)
+    assert load_checkpoint(path, {})["iteration"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "no JSON"),
+        ('{"widht": 3}', "widht"),
+        ('{"stage": "fcn3"}', "fcn3"),
+        ('{"stage": "fcn2"}', "streams"),
+        ('{"network": {"norm": "x"}}', "norm"),
+    ],
+)
+def test_a_wrong_config_is_refused_in_one_line(tmp_path, text, said):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(TrainingError, match=said) as error:
+        read_config(tmp_path / "config.json")
+    assert "\n" not in str(error.value)

@@ -14,8 +14,8 @@ MIN_PART_SHARE = 0.1  # of the largest part; two hemispheres that were cut apart
 MIN_OVERLAP = 0.9  # Dice of the two brains; the twelve real pairs checked have 0.99 or more
 MIN_MASK_COVER = 0.95  # share of a given mask where T2 has signal
 SAME_CORRELATION = 0.999  # real T1/T2 pairs correlate at -0.7 to -0.4
-SWAP_SKEWNESS = -0.3  # twelve real pairs: 0.87 to 1.69 as they should be, so -1.69 to -0.87 when swapped
-TAIL_LIMIT = 4.0  # interquartile ranges; a few bright vessels must not decide the skewness
+SWAP_SKEWNESS = -0.5  # twelve real pairs: 1.02 to 1.88 as they should be, so -1.88 to -1.02 when swapped
+TAIL_PERCENTILES = (0.5, 99.5)  # a few bright vessels must not decide the skewness
 
 
 def background_value(image: np.ndarray) -> float | None:
@@ -164,8 +164,8 @@ def cover_warning(mask: np.ndarray, t2_signal: np.ndarray) -> list[str]:
 def contrast_warning(t1: np.ndarray, t2: np.ndarray, mask: np.ndarray) -> list[str]:
     """Warn when T1 and T2 are the same image, or seem swapped.
 
-    CSF has the strongest contrast in a pair: darkest on T1, brightest on T2. So T2 minus T1, each in its own interquartile
-    ranges, has its long tail on the bright side, and on the dark side when the two are swapped.
+    CSF has the strongest contrast in a pair: darkest on T1, brightest on T2. So T2 minus T1, each as z-scores of the brain, has
+    its long tail on the bright side, and on the dark side when the two are swapped.
 
     Parameters
     ----------
@@ -181,14 +181,15 @@ def contrast_warning(t1: np.ndarray, t2: np.ndarray, mask: np.ndarray) -> list[s
         return []
     if np.corrcoef(first, second)[0, 1] > SAME_CORRELATION:
         return ["T1 and T2 are the same image; wanted one of each contrast: check which files were given."]
-    difference = _in_quartile_ranges(second) - _in_quartile_ranges(first)
-    centered = difference - difference.mean(dtype=np.float64)
-    skewness = float((centered**3).mean(dtype=np.float64) / max(float((centered**2).mean(dtype=np.float64)), 1e-12) ** 1.5)
+    difference = _z_scores(second) - _z_scores(first)
+    difference -= difference.mean(dtype=np.float64)
+    skewness = float((difference**3).mean(dtype=np.float64)) / max(float(difference.var(dtype=np.float64)), 1e-12) ** 1.5
     if skewness >= SWAP_SKEWNESS:
         return []
     return ["T1 and T2 seem to be swapped: CSF is bright on the T1 and dark on the T2; wanted the opposite: check which file is which."]
 
 
-def _in_quartile_ranges(values: np.ndarray) -> np.ndarray:
-    low, middle, high = np.percentile(values, [25, 50, 75])
-    return np.clip((values - middle) / max(high - low, 1e-6 * max(abs(middle), 1e-6)), -TAIL_LIMIT, TAIL_LIMIT)
+def _z_scores(values: np.ndarray) -> np.ndarray:
+    clipped = np.clip(values, *np.percentile(values, TAIL_PERCENTILES))
+    spread = float(clipped.std(dtype=np.float64))
+    return (clipped - clipped.mean(dtype=np.float64)) / (spread if spread > 0 else 1.0)

@@ -1,26 +1,33 @@
 """What SimpleITK does not tell or keep of a file's header: the spacing as stated, and a sheared sform.
 
-SimpleITK refuses a NIfTI file whose sform is sheared, or takes its qform instead without a word, and writes the nearest rotation.
+SimpleITK reads a NIfTI file that was cut off, or has NaN voxels, as if they were 0. It refuses one whose
+sform is sheared, or takes its qform instead without a word, and writes the nearest rotation.
 """
 
 import gzip
+import math
 import re
 import struct
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import SimpleITK as sitk
 
 SHEAR_TOLERANCE = 1e-4  # of a unit direction vector; a rotation stored in float32 is good to 1e-6
+_FLOAT32_CODE, _FLOAT64_CODE = 16, 64  # NIfTI's datatype field
+_CHUNK_BYTES = 1 << 22  # a whole number of floats
 _HEADER_BYTES = 4096  # holds a NIfTI-1 (348), NIfTI-2 (540), Analyze (348) or MetaImage header
 
 
+def _opened(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path, "rb")) if path.name.lower().endswith(".gz") else path.open("rb")
+
+
 def _header(path: Path) -> bytes:
-    opener: Callable = gzip.open if path.name.lower().endswith(".gz") else open
     try:
-        with opener(path, "rb") as file:
+        with _opened(path) as file:
             return file.read(_HEADER_BYTES)
     except (OSError, EOFError):
         return b""
@@ -66,6 +73,48 @@ def stated_spacing_mm(path: Path) -> tuple[float, ...] | None:
             order, size = layout
             return struct.unpack_from(f"{order}3f", header, 80) if size == 348 else struct.unpack_from(f"{order}3d", header, 112)
     return None
+
+
+def count_bad_voxels(path: Path) -> int:
+    """Count the NaN and infinite voxels of a NIfTI or Analyze file, and make sure that all its voxels are there.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    int, 0 for other formats
+
+    Raises
+    ------
+    EOFError
+        If the file ends too early.
+    """
+    name = path.name.lower()
+    pair = name.endswith((".hdr", ".img"))
+    layout = _nifti_layout(_header(path.with_suffix(".hdr") if pair else path)) if pair or name.endswith((".nii", ".nii.gz")) else None
+    if layout is None:
+        return 0
+    order, size = layout
+    header = _header(path.with_suffix(".hdr") if pair else path)
+    if size == 348:
+        dimensions, offset = struct.unpack_from(f"{order}8h", header, 40), int(struct.unpack_from(f"{order}f", header, 108)[0])
+    else:
+        dimensions, offset = struct.unpack_from(f"{order}8q", header, 16), struct.unpack_from(f"{order}q", header, 168)[0]
+    kind, bits = struct.unpack_from(f"{order}2h", header, 70 if size == 348 else 12)
+    wanted = math.prod(max(n, 1) for n in dimensions[1 : dimensions[0] + 1]) * bits // 8
+    number = {_FLOAT32_CODE: np.dtype(f"{order}f4"), _FLOAT64_CODE: np.dtype(f"{order}f8")}.get(kind)
+    found, bad = 0, 0
+    with _opened(path.with_suffix(".img") if pair else path) as file:
+        file.read(max(offset, 0))
+        while found < wanted and (chunk := file.read(min(_CHUNK_BYTES, wanted - found))):
+            found += len(chunk)
+            if number is not None and len(chunk) % number.itemsize == 0:
+                bad += int(np.count_nonzero(~np.isfinite(np.frombuffer(chunk, number))))
+    if found < wanted:
+        raise EOFError(f"the file ends after {found} of {wanted} bytes of voxels")
+    return bad
 
 
 def is_sheared(direction: np.ndarray) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
-from .headers import is_sheared, read_with_sform, replace_sform, sheared_sform, stated_spacing_mm
+from .headers import count_bad_voxels, is_sheared, read_with_sform, replace_sform, sheared_sform, stated_spacing_mm
 
 MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
 MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels can not show it
@@ -52,12 +52,15 @@ def read_image(path: str | os.PathLike) -> sitk.Image:
     try:
         with _quiet_itk():
             image = sitk.ReadImage(str(path)) if sform is None else read_with_sform(path, sform)
+        bad = count_bad_voxels(path)
     except (RuntimeError, OSError, EOFError) as error:
         reason = str(error).strip().splitlines()[-1].strip()[:160] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{path} can not be read as an image ({reason}); wanted an intact {_LISTED_EXTENSIONS} file: export it again."
         ) from error
-    return check_image(image, str(path))
+    image = check_image(image, str(path))
+    _check_finite(bad, str(path))
+    return image
 
 
 def check_image(image: sitk.Image, name: str) -> sitk.Image:
@@ -86,7 +89,8 @@ def check_image(image: sitk.Image, name: str) -> sitk.Image:
         )
     if image.GetPixelID() == sitk.sitkFloat64:
         image = sitk.Cast(image, sitk.sitkFloat32)
-    _check_finite(image, name)
+    if image.GetPixelID() == sitk.sitkFloat32:  # slice by slice: no full-size copy
+        _check_finite(sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in sitk.GetArrayViewFromImage(image)), name)
     return image
 
 
@@ -253,12 +257,7 @@ def _as_3d_scalar(image: sitk.Image, name: str) -> sitk.Image:
     return image
 
 
-def _check_finite(image: sitk.Image, name: str) -> None:
-    if image.GetPixelID() != sitk.sitkFloat32:
-        return
-    bad = sum(
-        int(np.count_nonzero(~np.isfinite(plane))) for plane in sitk.GetArrayViewFromImage(image)
-    )  # slice by slice: no full-size copy
+def _check_finite(bad: int, name: str) -> None:
     if bad:
         raise InputError(f"{name} has {bad} NaN or infinite voxels; wanted finite numbers: replace them, by 0 outside the brain.")
 

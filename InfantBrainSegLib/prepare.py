@@ -101,14 +101,15 @@ def pair_scans(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -
             f"T1, T2{' and mask' if mask is not None else ''} share {brain_ml:.1f} ml of brain; wanted {MIN_BRAIN_ML:.0f} ml or more: "
             "check the units of the headers, and that the scans are registered."
         )
-    if mask is None:
-        warnings += quality.skull_warning(stripped, brain_ml)
     pair_mask = on_grid_of(t1, brain.astype(np.uint8))
-    box = mask_box(pair_mask)
-    t1_array, t2_array, brain = t1_array[box], sitk.GetArrayViewFromImage(t2)[box], brain[box]
-    _check_varies(t1_array[brain], "T1", "in the whole brain")
-    _check_varies(t2_array[brain], "T2", "in the whole brain")
-    warnings += quality.contrast_warning(t1_array, t2_array, brain)
+    t1_values, t2_values = t1_array[brain], sitk.GetArrayViewFromImage(t2)[brain]  # (N,)
+    _check_varies(t1_values, "T1", "in the whole brain")
+    _check_varies(t2_values, "T2", "in the whole brain")
+    skull = quality.skull_warning(stripped, brain_ml) if mask is None else []
+    same = quality.same_image_warning(t1_values, t2_values)
+    warnings += skull + same
+    if not skull and not same:  # fat and air would decide
+        warnings += quality.swap_warning(t1_values, t2_values)
     return ScanPair(t1, t2, pair_mask, tuple(warnings))
 
 

@@ -161,27 +161,37 @@ def cover_warning(mask: np.ndarray, t2_signal: np.ndarray) -> list[str]:
     ]
 
 
-def contrast_warning(t1: np.ndarray, t2: np.ndarray, mask: np.ndarray) -> list[str]:
-    """Warn when T1 and T2 are the same image, or seem swapped.
+def same_image_warning(t1: np.ndarray, t2: np.ndarray) -> list[str]:
+    """Warn when T1 and T2 are one image, whatever its scale.
+
+    Parameters
+    ----------
+    t1, t2 : (N,) arrays, the brain's voxels
+
+    Returns
+    -------
+    list of one warning, or empty
+    """
+    if np.corrcoef(t1.astype(np.float32), t2.astype(np.float32))[0, 1] <= SAME_CORRELATION:
+        return []
+    return ["T1 and T2 are the same image; wanted one of each contrast: check which files were given."]
+
+
+def swap_warning(t1: np.ndarray, t2: np.ndarray) -> list[str]:
+    """Warn when T1 and T2 seem swapped.
 
     CSF has the strongest contrast in a pair: darkest on T1, brightest on T2. So T2 minus T1, each as z-scores of the brain, has
     its long tail on the bright side, and on the dark side when the two are swapped.
 
     Parameters
     ----------
-    t1, t2 : 3D arrays
-    mask : 3D bool array
+    t1, t2 : (N,) arrays, the brain's voxels
 
     Returns
     -------
     list of one warning, or empty
     """
-    first, second = t1[mask].astype(np.float32), t2[mask].astype(np.float32)  # (N,)
-    if first.std() == 0 or second.std() == 0:
-        return []
-    if np.corrcoef(first, second)[0, 1] > SAME_CORRELATION:
-        return ["T1 and T2 are the same image; wanted one of each contrast: check which files were given."]
-    difference = _z_scores(second) - _z_scores(first)
+    difference = _z_scores(t2.astype(np.float32)) - _z_scores(t1.astype(np.float32))
     difference -= difference.mean(dtype=np.float64)
     skewness = float((difference**3).mean(dtype=np.float64)) / max(float(difference.var(dtype=np.float64)), 1e-12) ** 1.5
     if skewness >= SWAP_SKEWNESS:

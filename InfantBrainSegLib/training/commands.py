@@ -60,7 +60,7 @@ def _stage_or_path(given: str) -> str | Path:
 
 def _meta(config: TrainingConfig, device: torch.device, fcn1_sha256: str | None) -> dict:
     training = {name: value for name, value in config_to_dict(config).items() if name not in ("pack", "label_maps", "output_dir")}
-    training.update(hardware=str(device), torch=torch.__version__, context_from=fcn1_sha256)
+    training.update(hardware=str(device), torch=str(torch.__version__), context_from=fcn1_sha256)
     return {"context": config.context if config.stage == "fcn2" else None, "training": training}
 
 

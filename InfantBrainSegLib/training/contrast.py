@@ -22,6 +22,8 @@ class ContrastConfig:
         contrast: a network that sees only isointense ones learns depth below the surface instead (method.md).
     isointense_t1, isointense_t2 : float
         Largest contrast of myelinated white matter to cortex; found by measuring histogram overlaps (see Testing/unit/test_synthesis.py).
+    isointense_csf_t2 : tuple of float
+        CSF on T2; brighter fluid would spread cortex's histogram by partial volume beyond the measured overlap.
     depth_free_share : float
         Share of subjects whose myelination does not depend on depth at all.
     """
@@ -29,6 +31,7 @@ class ContrastConfig:
     phase_shares: tuple[float, float, float] = (0.25, 0.5, 0.25)
     isointense_t1: float = 0.36
     isointense_t2: float = 0.05
+    isointense_csf_t2: tuple[float, float] = (1.3, 2.2)
     depth_free_share: float = 0.4
 
 
@@ -92,10 +95,11 @@ def draw_contrast(rng: np.random.Generator, config: ContrastConfig | None = None
     phase = phase or PHASES[int(rng.choice(3, p=np.asarray(config.phase_shares)))]
     t1_wm, t2_wm, offset = {"newborn": _newborn, "isointense": _isointense, "late": _late}[phase](rng, config)
     depth_free = rng.random() < config.depth_free_share
+    csf_t2 = config.isointense_csf_t2 if phase == "isointense" else (1.35, 3.2)
     return Contrast(
         phase=phase,
         t1=_channel(rng, rng.uniform(0.2, 0.72), t1_wm, lag=0.0),
-        t2=_channel(rng, rng.uniform(1.35, 3.2), t2_wm, lag=rng.uniform(0.0, 1.0)),
+        t2=_channel(rng, rng.uniform(*csf_t2), t2_wm, lag=rng.uniform(0.0, 1.0)),
         depth_weight=0.0 if depth_free else rng.uniform(0.0, 1.0),
         central_weight=rng.uniform(0.3, 2.0),
         posterior_weight=rng.uniform(-0.2, 1.0),

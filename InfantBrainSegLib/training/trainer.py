@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,8 @@ class Trainer:
         pack = Path(config.pack)
         if not pack.is_file():
             build_pack(Path(config.label_maps), pack)
+        self._painter = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))  # paints the next batch while this one trains
+        self._next: Future | None = None
         self.training = self._batches(load_pack(pack, lambda name: name not in config.held_out), add_context)
         self.held_out = self._batches(load_pack(pack, lambda name: name in config.held_out), add_context)
 
@@ -112,8 +115,7 @@ class Trainer:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.iteration)
-        rng = np.random.default_rng([config.seed, _TRAIN, self.iteration])
-        images, labels = self.training.batch(rng, config.batch_size)
+        images, labels = self._take_batch()
         self.network.train()
         with self._autocast():
             logits = self._forward(images.to(memory_format=torch.channels_last_3d))
@@ -125,6 +127,15 @@ class Trainer:
         self.optimizer.step()
         self._update_average()
         return float(loss.detach()), _overlap_counts(logits[0].detach().argmax(1), labels)
+
+    def _take_batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        current = self._next or self._paint(self.iteration)
+        self._next = self._paint(self.iteration + 1)
+        return current.result()
+
+    def _paint(self, iteration: int) -> Future:
+        rng = np.random.default_rng([self.config.seed, _TRAIN, iteration])
+        return self._painter.submit(self.training.batch, rng, self.config.batch_size)
 
     @torch.no_grad()
     def _update_average(self) -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,6 +30,13 @@ def config(label_map_folder, tmp_path):
     )
 
 
+@pytest.fixture
+def repeatable_kernels():
+    with torch.backends.mkldnn.flags(enabled=False):  # oneDNN sums weight gradients in an order that varies
+        yield
+
+
+@pytest.mark.usefixtures("repeatable_kernels")
 def test_a_resumed_run_ends_in_the_same_state(config, tmp_path):
     whole = Trainer(config, CPU).run(lambda line: None)
     again = dataclasses.replace(config, output_dir=str(tmp_path / "again"))
@@ -52,7 +60,7 @@ def test_the_log_holds_training_and_held_out_doc_per_tissue(config, tmp_path):
 
 
 def test_training_learns(config):
-    longer = dataclasses.replace(config, iterations=60, validate_every=30, checkpoint_minutes=9.0, learning_rate=0.01)
+    longer = dataclasses.replace(config, iterations=90, validate_every=30, checkpoint_minutes=9.0, learning_rate=0.02)
     lines = []
     Trainer(longer, CPU).run(lambda line: lines.append(json.loads(line)))
     assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
@@ -61,7 +69,7 @@ def test_training_learns(config):
 def test_the_second_stage_sees_the_distance_maps_of_the_first(config):
     second = dataclasses.replace(config, stage="fcn2", fcn1="given", network=NetworkConfig((1, 1, 3), base_width=2), iterations=2)
     trainer = Trainer(second, CPU, fcn1=MultiStreamFCN(config.network))
-    images, _ = trainer.training.batch(__import__("numpy").random.default_rng(0), 2)
+    images, _ = trainer.training.batch(np.random.default_rng(0), 2)
     assert images.shape == (2, 5, 16, 16, 16)
     assert images[:, 2:].abs().max() <= 1
     trainer.run(lambda line: None)

@@ -78,16 +78,36 @@ def read_label_map(path: Path) -> LabelMap:
         raise TrainingError(
             f"{path.name} has voxels of {image.GetSpacing()} mm; label maps of 1 mm are wanted: resample it first (nearest neighbour)."
         )
-    classes = np.zeros(codes.shape, np.uint8)
     if codes.max() < CLASS_COUNT:
         codes = _TISSUES_AS_CODES[codes]
-    for paint_class, values in _CODES.items():
-        classes[np.isin(codes, values)] = paint_class
+    classes = paint_classes(codes)
     if not ((classes == WHITE).any() and (classes == CORTEX).any()):
         raise TrainingError(f"{path.name} holds no cerebral white matter (2, 41) or cortex (3, 42): a map of FreeSurfer codes is wanted.")
     brain = classes >= VENTRICLE
     box = _box(brain, codes.shape)
-    return _with_fields(path.name.split(".")[0], classes[box].copy(), np.isin(codes[box], _INFRATENTORIAL))
+    return _with_fields(path.name.split(".")[0], classes[box].copy(), infratentorial(codes[box]))
+
+
+def paint_classes(codes: np.ndarray) -> np.ndarray:
+    """Paint classes of FreeSurfer codes; what is not cerebrum or its CSF is air.
+
+    Parameters
+    ----------
+    codes : int array of any shape
+
+    Returns
+    -------
+    uint8 array of that shape
+    """
+    classes = np.zeros(codes.shape, np.uint8)
+    for paint_class, values in _CODES.items():
+        classes[np.isin(codes, values)] = paint_class
+    return classes
+
+
+def infratentorial(codes: np.ndarray) -> np.ndarray:
+    """Cerebellum, brainstem and fourth ventricle, of FreeSurfer codes."""
+    return np.isin(codes, _INFRATENTORIAL)
 
 
 def _box(brain: np.ndarray, shape) -> tuple[slice, ...]:
@@ -95,14 +115,14 @@ def _box(brain: np.ndarray, shape) -> tuple[slice, ...]:
     return tuple(slice(max(s.start - _MARGIN_MM, 0), min(s.stop + _MARGIN_MM, n)) for s, n in zip(found, shape, strict=True))
 
 
-def _with_fields(name: str, classes: np.ndarray, infratentorial: np.ndarray) -> LabelMap:
+def _with_fields(name: str, classes: np.ndarray, below: np.ndarray) -> LabelMap:
     brain = classes >= VENTRICLE
     to_brain_mm = ndimage.distance_transform_edt(~brain)
     hull = ndimage.distance_transform_edt(to_brain_mm <= _HULL_MM) > _HULL_MM
     outside_mm = ndimage.distance_transform_edt(~(hull | brain))
-    elsewhere = infratentorial.copy()
-    if infratentorial.any():
-        elsewhere |= ~brain & (ndimage.distance_transform_edt(~infratentorial) < to_brain_mm)
+    elsewhere = below.copy()
+    if below.any():
+        elsewhere |= ~brain & (ndimage.distance_transform_edt(~below) < to_brain_mm)
     if np.count_nonzero(classes == OUTER_CSF) < 0.02 * np.count_nonzero(brain):  # the map has no CSF round the brain: grow it
         classes[(classes == AIR) & (outside_mm <= _OUTER_CSF_MM)] = OUTER_CSF
     classes[(classes == OUTER_CSF) & (elsewhere | (outside_mm > _OUTER_CSF_MM))] = AIR

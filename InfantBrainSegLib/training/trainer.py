@@ -64,7 +64,9 @@ class Trainer:
         pack = Path(config.pack)
         if not pack.is_file():
             build_pack(Path(config.label_maps), pack)
-        self._painter = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))  # paints the next batch while this one trains
+        self._painter = ThreadPoolExecutor(
+            1, initializer=torch.set_num_threads, initargs=(1,)
+        )  # paints the next batch while this one trains
         self._next: Future | None = None
         self.training = self._batches(load_pack(pack, lambda name: name not in config.held_out), add_context)
         self.held_out = self._batches(load_pack(pack, lambda name: name in config.held_out), add_context)
@@ -95,7 +97,8 @@ class Trainer:
             recent.add(loss, dice)
             if not np.isfinite(loss):
                 raise TrainingError(
-                    f"The loss is {loss} at iteration {self.iteration}: lower learning_rate and go on from {self.checkpoint_path}, the last good one."
+                    f"The loss is {loss} at iteration {self.iteration}: lower learning_rate and go on from the last good checkpoint, "
+                    f"{self.checkpoint_path}."
                 )
             self.iteration += 1
             done = self.iteration == config.iterations

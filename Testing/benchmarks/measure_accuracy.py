@@ -1,0 +1,131 @@
+"""Measure the bundled weights and put the figures into MODEL_CARD.md.
+
+    python Testing/benchmarks/measure_accuracy.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
+
+TEST_SUBJECTS is what make_test_subjects.py wrote. Each subject is segmented with and without spatial context. The figures also go to
+Testing/benchmarks/results/accuracy.json; a subject that is there already, measured with the same weights, is not measured again.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage, stats
+
+from InfantBrainSegLib.images import read_image, write_text
+from InfantBrainSegLib.labels import TISSUES
+from InfantBrainSegLib.metrics import evaluate_labels
+from InfantBrainSegLib.segment import SegmentOptions, segment
+from InfantBrainSegLib.training.labelmaps import PAINT_TO_LABEL, infratentorial, paint_classes
+from InfantBrainSegLib.weights import load_network
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "results" / "accuracy.json"
+CARD = ROOT / "MODEL_CARD.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+NAMES = [tissue.short_name for tissue in TISSUES]
+COLUMNS = {
+    "dice": "DOC",
+    "average_surface_distance_mm": "ASD mm",
+    "hausdorff_mm": "max Hausdorff mm",
+    "hausdorff95_mm": "HD95 mm",
+    "modified_hausdorff_mm": "Dubuisson-Jain mm",
+}
+VARIANTS = {"with context": True, "without context": False}
+Case = tuple[sitk.Image, sitk.Image, sitk.Image | None, np.ndarray, np.ndarray | None]  # T1, T2, mask, reference, evaluation mask
+
+
+def synthetic_case(folder: Path) -> Case:
+    t1, t2, label = (read_image(folder / f"{name}.nii.gz") for name in ("T1", "T2", "label"))
+    return t1, t2, None, sitk.GetArrayFromImage(label), None
+
+
+def newborn_case(folder: Path) -> Case:
+    """A real newborn; cerebellum and brainstem are taken off by the manual labels, and only manually labelled voxels count."""
+    t1, t2 = read_image(folder / "T1w_brain.nii.gz"), read_image(folder / "T2w_brain.nii.gz")
+    codes = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "Segmentation.nii.gz"))).astype(int)
+    nearest = ndimage.distance_transform_edt(codes == 0, return_distances=False, return_indices=True)
+    mask = (sitk.GetArrayFromImage(t1) > 0) & ~infratentorial(codes[tuple(nearest)])
+    reference = PAINT_TO_LABEL[paint_classes(codes)]
+    mask_image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    mask_image.CopyInformation(t1)
+    return t1, t2, mask_image, reference, reference > 0
+
+
+def measure(case: Case) -> dict:
+    t1, t2, mask, reference, inside = case
+    scores = {}
+    for variant, use_context in VARIANTS.items():
+        result = segment(t1, t2, mask, SegmentOptions(use_context=use_context))
+        prediction = sitk.GetArrayFromImage(result.labels)
+        metrics = evaluate_labels(prediction, reference, t1.GetSpacing()[::-1], inside)
+        scores[variant] = {name: {key: asdict(metrics[name])[key] for key in COLUMNS} for name in NAMES}
+    return scores
+
+
+def measure_folder(folder: Path, read: Callable[[Path], Case], done: dict, save: Callable[[], None]) -> None:
+    for subject in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if subject.name not in done:
+            done[subject.name] = measure(read(subject))
+            save()
+            print(subject.name, {name: round(done[subject.name]["with context"][name]["dice"], 3) for name in NAMES}, flush=True)
+
+
+def table(subjects: dict, title: str, columns: dict[str, str]) -> str:
+    lines = [f"**{title}** ({len(subjects)} subjects, mean (SD))", ""]
+    lines += ["| | tissue | " + " | ".join(columns.values()) + " |", "|---|---|" + "---|" * len(columns)]
+    for variant in VARIANTS:
+        for name in NAMES:
+            cells = []
+            for column in columns:
+                values = np.array([scores[variant][name][column] for scores in subjects.values()], float)
+                cells.append(f"{np.nanmean(values):.3f} ({np.nanstd(values, ddof=1):.3f})")
+            lines.append(f"| {variant} | {name} | " + " | ".join(cells) + " |")
+    tests = []
+    for name in NAMES:
+        pairs = [[scores[variant][name]["dice"] for scores in subjects.values()] for variant in VARIANTS]
+        tests.append(f"{name} {np.mean(np.subtract(*pairs)):+.4f} (p = {stats.ttest_rel(*pairs).pvalue:.2g})")
+    return "\n".join([*lines, "", "DOC gained by context, paired t-test: " + ", ".join(tests) + ".", ""])
+
+
+def write_card(results: dict, overlaps: list[dict]) -> None:
+    adults = {name: scores for name, scores in results["synthetic"].items() if name.startswith("adult")}
+    infants = {name: scores for name, scores in results["synthetic"].items() if not name.startswith("adult")}
+    t1, t2 = (np.mean([overlap[key] for overlap in overlaps]) for key in ("t1", "t2"))
+    parts = [
+        f"Synthetic isointense whole volumes; mean GM/WM histogram overlap {t1:.2f} on T1 and {t2:.2f} on T2 (iSeg-2017: 0.70, 0.87).\n",
+        table(adults, "Synthetic, from held-out adult maps 15, 17, 18", COLUMNS),
+        table(infants, "Synthetic, from held-out infant maps at 5 and 8 months", COLUMNS),
+        table(results["newborns"], "Real newborns, inside the manual labels", {"dice": "DOC"}),
+    ]
+    worst = {name: min(scores["with context"][name]["dice"] for scores in results["newborns"].values()) for name in ("GM", "WM")}
+    parts.append(f"Worst newborn: GM {worst['GM']:.3f}, WM {worst['WM']:.3f}. Newborns have few CSF labels (ventricles alone).\n")
+    head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
+    write_text(f"{head}{BEGIN}\n" + "\n".join(parts) + f"{END}{rest.partition(END)[2]}", CARD)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--synthetic", type=Path, required=True)
+    parser.add_argument("--newborns", type=Path, required=True)
+    arguments = parser.parse_args()
+    weights = {stage: load_network(stage).sha256 for stage in ("fcn1", "fcn2")}
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    if results.get("weights") != weights:
+        results = {"weights": weights, "synthetic": {}, "newborns": {}}
+    RESULTS.parent.mkdir(exist_ok=True)
+
+    def save() -> None:
+        write_text(json.dumps(results, indent=1) + "\n", RESULTS)
+
+    measure_folder(arguments.newborns, newborn_case, results["newborns"], save)
+    measure_folder(arguments.synthetic, synthetic_case, results["synthetic"], save)
+    write_card(results, [json.loads(path.read_text()) for path in arguments.synthetic.glob("*/overlaps.json")])
+
+
+if __name__ == "__main__":
+    main()

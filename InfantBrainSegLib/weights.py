@@ -98,8 +98,8 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     Parameters
     ----------
     stage_or_path : str or path
-        "fcn1" or "fcn2": that file of `weights_dir`, which must be in its manifest. Anything else is a file's path; it is checked against the
-        manifest beside it where there is one.
+        "fcn1" or "fcn2": that file of `weights_dir`, which must be in its manifest. Anything else is a file's path,
+        checked against the manifest beside it where there is one.
     weights_dir : path, optional
         A folder with fcn1.pt, fcn2.pt and manifest.json; the bundled one by default.
 
@@ -116,17 +116,23 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
         path = Path(weights_dir or BUNDLED_DIR) / f"{stage_or_path}.pt"
         content, sha256 = _read(path, must_be_listed=True)
         if content.get("stage") != stage_or_path:
-            raise WeightsError(f"{path} holds the stage {content.get('stage')!r}; wanted {stage_or_path!r}: put each file under its own stage's name.")
+            raise WeightsError(
+                f"{path} holds the stage {content.get('stage')!r}; wanted {stage_or_path!r}: put each file under its own stage's name."
+            )
     else:
         path = Path(stage_or_path)
         content, sha256 = _read(path, must_be_listed=False)
     try:
         network = MultiStreamFCN(NetworkConfig(**content["network"]))
-        network.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in content["state_dict"].items()})
+        network.load_state_dict(
+            {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in content["state_dict"].items()}
+        )
         context = None if content["context"] is None else ContextConfig(**content["context"])
         stage, training = str(content["stage"]), dict(content["training"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise WeightsError(f"{path} does not fit the network it describes ({_first_line(error)}): use weights saved by this version.") from error
+        raise WeightsError(
+            f"{path} does not fit the network it describes ({_first_line(error)}): use weights saved by this version."
+        ) from error
     return LoadedNetwork(network.eval(), stage, sha256, context, training)
 
 
@@ -145,7 +151,9 @@ def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise WeightsError(f"{path} can not be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("labels") != list(range(CLASS_COUNT)):
-        raise WeightsError(f"{path} is not a weights file of format {FORMAT} for this version's labels: wanted a file made by save_weights.")
+        raise WeightsError(
+            f"{path} is not a weights file of format {FORMAT} for this version's labels: wanted a file made by save_weights."
+        )
     return content, sha256
 
 

@@ -1,0 +1,187 @@
+"""Command line: segment, evaluate, synthesize, train.
+
+Exit code 0; 2 with one line on stderr where the user can mend something; 130 when stopped.
+Only the chosen command's modules are imported, so that `--help` and a wrong option answer at once.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from . import __version__
+from .errors import InfantBrainSegError
+from .progress import JsonLines, Progress, TerminalBar, silent
+
+EXIT_OK = 0
+EXIT_USER_ERROR = 2
+EXIT_STOPPED = 130
+NOTE = "Research use only; not a medical device."
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    parser = _Parser(prog="infantbrainseg", description=f"{__package__} {__version__}: infant brain tissue from T1w and T2w MRI. {NOTE}")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    segment = commands.add_parser("segment", help="label CSF, GM and WM of one brain")
+    segment.add_argument("--t1", required=True, metavar="FILE", help="T1-weighted image, skull-stripped unless --mask is given")
+    segment.add_argument("--t2", required=True, metavar="FILE", help="T2-weighted image of the same brain, on any grid")
+    segment.add_argument(
+        "--output-dir", required=True, metavar="DIR", help="gets segmentation.nii.gz, volumes.csv, report.json, overview.png"
+    )
+    segment.add_argument("--mask", metavar="FILE", help="brain mask, above 0 in the brain, on any grid")
+    segment.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
+    segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
+    segment.add_argument("--weights", metavar="DIR", help="folder with fcn1.pt, fcn2.pt and manifest.json in place of the bundled ones")
+    segment.add_argument("--no-context", action="store_true", help="stop after the first stage, without spatial context")
+    segment.add_argument(
+        "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"
+    )
+    segment.set_defaults(run=_segment)
+
+    evaluate = commands.add_parser("evaluate", help="compare labels with a reference: DOC, ASD, Hausdorff distances")
+    evaluate.add_argument("--prediction", required=True, metavar="PATH", help="labelmap, or a folder of them")
+    evaluate.add_argument("--reference", required=True, metavar="PATH", help="labelmap, or a folder with the same file names")
+    evaluate.add_argument("--mask", metavar="PATH", help="compare inside this mask alone; a folder of masks with folders")
+    evaluate.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
+    evaluate.set_defaults(run=_evaluate)
+
+    synthesize = commands.add_parser("synthesize", help="make isointense subjects (T1, T2, label) from label maps")
+    synthesize.add_argument("--output-dir", required=True, metavar="DIR")
+    synthesize.add_argument("--subjects", type=int, default=1, metavar="N", help="how many (default 1)")
+    synthesize.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed makes the same subjects (default 0)")
+    synthesize.add_argument("--label-maps", metavar="PATH", help="a label map or a folder of them; the bundled demo subject's by default")
+    synthesize.add_argument("--phase", choices=("newborn", "isointense", "late"), default="isointense", help="stage of myelination")
+    synthesize.set_defaults(run=_synthesize)
+
+    train = commands.add_parser("train", help="train a network; goes on where it was stopped")
+    train.add_argument("--config", required=True, metavar="FILE", help="a recipe")
+    train.set_defaults(run=_train)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    arguments = build_parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except InfantBrainSegError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(
+            f"{error.filename or 'A file'} can not be read or written ({error.strerror or error}): check the path and the free space."
+        )
+    except MemoryError:
+        return _fail("Memory ran out: close other programs, or use a machine with more memory.")
+    except KeyboardInterrupt:
+        _fail("Stopped; no result was written.")
+        return EXIT_STOPPED
+
+
+def _fail(message: str) -> int:
+    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _progress(kind: str) -> Progress:
+    if kind == "lines":
+        return JsonLines(sys.stdout)
+    if kind == "bar" or (kind == "auto" and sys.stderr.isatty()):
+        return TerminalBar(sys.stderr)
+    return silent
+
+
+def _segment(arguments: argparse.Namespace) -> int:
+    from .images import read_image
+    from .outputs import OutputOptions, staged_folder, write_report, write_results
+    from .report import Steps, peak_memory_mb
+    from .segment import SegmentOptions, segment
+
+    before = signal.signal(signal.SIGTERM, _stop)  # a parent's Cancel tidies up like Ctrl-C
+    progress = _progress(arguments.progress)
+    steps = Steps(progress)
+    try:
+        with steps("read"):
+            t1, t2 = read_image(arguments.t1), read_image(arguments.t2)
+            mask = None if arguments.mask is None else read_image(arguments.mask)
+        options = SegmentOptions(arguments.device, arguments.weights, not arguments.no_context)
+        with staged_folder(arguments.output_dir) as folder:
+            result = segment(t1, t2, mask, options, progress)
+            with steps("write"):
+                write_results(result, t1, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
+            seconds = {"read": steps.seconds["read"], **result.report["seconds"], "write": steps.seconds["write"]}
+            report = {
+                "inputs": {"t1": arguments.t1, "t2": arguments.t2, "mask": arguments.mask},
+                **result.report,
+                "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
+                "peak_memory_mb": peak_memory_mb(),
+            }
+            write_report(report, folder)
+        progress("done", 1.0)
+    finally:
+        if isinstance(progress, TerminalBar):
+            progress.close()
+        signal.signal(signal.SIGTERM, before)
+    for warning in result.report["warnings"]:
+        print(f"Warning: {warning}", file=sys.stderr)
+    if not isinstance(progress, JsonLines):
+        for volume in result.volumes:
+            print(f"{volume.tissue:<4}{volume.volume_ml:9.1f} ml{100 * volume.fraction:7.1f} %")
+        print(f"Wrote {arguments.output_dir} in {report['seconds']['total']:.0f} s on {report['device']['used']}. {NOTE}")
+    return EXIT_OK
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from .evaluate import run_evaluate
+
+    paths = [None if given is None else Path(given) for given in (arguments.mask, arguments.json)]
+    print(run_evaluate(Path(arguments.prediction), Path(arguments.reference), *paths))
+    return EXIT_OK
+
+
+def _synthesize(arguments: argparse.Namespace) -> int:
+    from .training.commands import run_synthesize
+
+    label_maps = None if arguments.label_maps is None else Path(arguments.label_maps)
+    for folder in run_synthesize(Path(arguments.output_dir), arguments.subjects, arguments.seed, label_maps, arguments.phase):
+        print(f"Wrote {folder}")
+    return EXIT_OK
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from .training.commands import run_train
+
+    print(f"Wrote {run_train(Path(arguments.config))}")
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+import json
+
+import numpy as np
+import phantoms
+import pytest
+import SimpleITK as sitk
+
+from InfantBrainSegLib import segment as segment_module
+from InfantBrainSegLib.errors import DeviceError, WeightsError
+from InfantBrainSegLib.images import index_to_physical
+from InfantBrainSegLib.labels import CSF, GM, WM
+from InfantBrainSegLib.postprocess import CleanupConfig
+from InfantBrainSegLib.segment import SegmentOptions, segment
+from InfantBrainSegLib.sliding_window import SlidingWindowConfig
+
+
+def thresholds(network, inputs, mask, config, device, progress=None):
+    """In place of a network: the three levels of the noise-free phantom, told apart on T1."""
+    levels = np.sort([inputs[0][mask].min(), np.median(inputs[0][mask]), inputs[0][mask].max()])
+    nearest = np.abs(inputs[0][..., None] - levels).argmin(-1)  # 0, 1, 2 for CSF, GM, WM
+    probabilities = np.full((4, *mask.shape), 0.05, np.float32)
+    for value in (1, 2, 3):
+        probabilities[value][nearest == value - 1] = 0.85
+    return probabilities
+
+
+@pytest.fixture
+def perfect_network(monkeypatch):
+    monkeypatch.setattr(segment_module, "predict", thresholds)
+
+
+@pytest.mark.parametrize("direction", [phantoms.LPS, phantoms.RAS, phantoms.PERMUTED])
+def test_a_perfect_network_gives_back_the_phantom_voxel_by_voxel(weights_dir, perfect_network, direction):
+    grid = phantoms.grid(direction=direction)
+    t1, t2 = phantoms.draw(grid, phantoms.T1_LEVELS), phantoms.draw(grid, phantoms.T2_LEVELS)
+    result = segment(t1, t2, options=SegmentOptions("cpu", weights_dir))
+    assert result.labels.GetPixelID() == sitk.sitkUInt8
+    assert np.array_equal(index_to_physical(result.labels), index_to_physical(t1))
+    assert np.array_equal(sitk.GetArrayFromImage(result.labels), sitk.GetArrayFromImage(phantoms.draw(grid)))
+    for volume in result.volumes:
+        assert volume.mean_confidence == pytest.approx(0.85, abs=1e-3)
+
+
+def test_a_t2_on_another_oblique_grid_gives_the_phantom_on_t1s_grid(weights_dir, perfect_network):
+    grid = phantoms.grid()
+    t2 = phantoms.draw(phantoms.grid((0.9, 1.0, 1.4), phantoms.OBLIQUE), phantoms.T2_LEVELS)
+    result = segment(phantoms.draw(grid, phantoms.T1_LEVELS), t2, phantoms.draw(grid) > 0, SegmentOptions("cpu", weights_dir))
+    wrong = sitk.GetArrayFromImage(result.labels) != sitk.GetArrayFromImage(phantoms.draw(grid))
+    assert wrong.mean() < 0.01  # a rim of voxels where T2's coarser voxels end
+
+
+def test_the_second_stage_sees_distance_maps_of_the_first_stages_labels(weights_dir, monkeypatch):
+    seen = []
+
+    def spy(network, inputs, mask, config, device, progress=None):
+        seen.append(inputs)
+        return thresholds(network, inputs, mask, config, device)
+
+    monkeypatch.setattr(segment_module, "predict", spy)
+    grid = phantoms.grid()
+    segment(phantoms.draw(grid, phantoms.T1_LEVELS), phantoms.draw(grid, phantoms.T2_LEVELS), options=SegmentOptions("cpu", weights_dir))
+    assert [len(inputs) for inputs in seen] == [2, 5]
+    labels_inside = [seen[1][1 + tissue.value] < 0 for tissue in (CSF, GM, WM)]  # a signed distance is negative in its tissue
+    assert np.array_equal(seen[0], seen[1][:2])
+    assert np.array_equal(np.sum(labels_inside, 0) == 1, seen[0].any(0) | np.any(labels_inside, 0))
+
+
+def test_without_context_one_network_is_loaded_and_run(weights_dir, phantom_scans):
+    options = SegmentOptions("cpu", weights_dir, use_context=False, window=SlidingWindowConfig(overlap=0))
+    report = segment(*phantom_scans, options=options).report
+    assert list(report["weights"]) == ["fcn1"]
+    assert list(report["seconds"]) == ["prepare", "stage 1", "clean up", "restore"]
+
+
+def test_the_report_is_plain_json_and_names_what_was_used(weights_dir, phantom_scans):
+    options = SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(overlap=0))
+    report = json.loads(json.dumps(segment(*phantom_scans, options=options).report))
+    manifest = json.loads((weights_dir / "manifest.json").read_text())
+    assert {f"{stage}.pt": entry["sha256"] for stage, entry in report["weights"].items()} == {n: e["sha256"] for n, e in manifest.items()}
+    assert report["device"]["used"] == "cpu"
+    assert report["geometry"]["segmentation"] == report["geometry"]["t1"]
+    assert report["geometry"]["t1"]["spacing_mm"] == [1.5, 1.5, 1.5]
+    assert set(report["versions"]) >= {"InfantBrainSeg", "python", "torch", "numpy", "SimpleITK", "scipy", "vtk"}
+    assert set(report["cleanup"]) >= {"islands_removed", "holes_filled"}
+    assert report["peak_memory_mb"] > 0
+
+
+def test_probabilities_of_the_tissues_lie_on_t1s_grid_and_between_0_and_1(weights_dir, perfect_network):
+    grid = phantoms.grid()
+    t1 = phantoms.draw(grid, phantoms.T1_LEVELS)
+    result = segment(t1, phantoms.draw(grid, phantoms.T2_LEVELS), options=SegmentOptions("cpu", weights_dir))
+    white = sitk.GetArrayFromImage(result.probability(WM))
+    assert white.shape == sitk.GetArrayViewFromImage(t1).shape
+    assert np.allclose(white[sitk.GetArrayFromImage(phantoms.draw(grid)) == phantoms.WM], 0.85, atol=1e-3)
+
+
+def test_memory_that_runs_out_is_noted_and_the_next_stage_starts_smaller(weights_dir, phantom_scans, monkeypatch):
+    tried = []
+
+    def short_of_memory(network, inputs, mask, config, device, progress=None):
+        tried.append(config.batch_size)
+        if config.batch_size > 1:
+            raise MemoryError
+        return thresholds(network, inputs, mask, config, device)
+
+    monkeypatch.setattr(segment_module, "predict", short_of_memory)
+    report = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(batch_size=4))).report
+    assert tried == [4, 2, 1, 1]
+    assert len(report["memory_ladder"]) == 2
+    assert report["device"]["batch_size"] == 1
+
+
+def test_a_result_of_one_tissue_is_warned_of(weights_dir, phantom_scans, monkeypatch):
+    def all_gray(network, inputs, mask, config, device, progress=None):
+        probabilities = np.zeros((4, *mask.shape), np.float32)
+        probabilities[GM.value] = 1
+        return probabilities
+
+    monkeypatch.setattr(segment_module, "predict", all_gray)
+    warnings = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir)).report["warnings"]
+    assert [warning.split(";")[0] for warning in warnings] == ["Only 0.0 % of the result is CSF", "Only 0.0 % of the result is WM"]
+
+
+def test_cleaning_up_can_be_turned_off(weights_dir, phantom_scans, perfect_network):
+    options = SegmentOptions("cpu", weights_dir, cleanup=CleanupConfig(enabled=False))
+    assert segment(*phantom_scans, options=options).report["cleanup"]["voxels_changed"] == 0
+
+
+def test_progress_only_rises_and_names_each_step_in_order(weights_dir, phantom_scans, perfect_network):
+    told = []
+    segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir), progress=lambda step, fraction: told.append((step, fraction)))
+    fractions = [fraction for _, fraction in told]
+    assert fractions == sorted(fractions)
+    assert list(dict.fromkeys(step for step, _ in told)) == ["prepare", "stage 1", "context", "stage 2", "clean up", "restore"]
+
+
+def test_an_unknown_device_and_missing_weights_are_told_before_any_work(tmp_path, weights_dir, phantom_scans):
+    with pytest.raises(DeviceError, match="Unknown device 'tpu'"):
+        segment(*phantom_scans, options=SegmentOptions("tpu", weights_dir))
+    with pytest.raises(WeightsError, match="missing"):
+        segment(*phantom_scans, options=SegmentOptions("cpu", tmp_path))

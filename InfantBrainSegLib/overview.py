@@ -21,6 +21,7 @@ HEADER_PIXELS = 34
 LEGEND_PIXELS = 64
 MARGIN_MM = 8.0  # round the brain
 LABEL_OPACITY = 0.45  # T1 stays readable beneath
+WINDOW_QUARTILE_RANGES = 3.0  # each side of the brain's median
 INK = (235, 235, 235)
 DIM_INK = (165, 165, 165)
 FONT_PIXELS = 16
@@ -142,14 +143,15 @@ def _slice(image: sitk.Image, grid: sitk.Image, interpolator: int) -> np.ndarray
 
 
 def _gray_window(image: sitk.Image, labels: sitk.Image) -> tuple[float, float]:
-    """Intensities that become black and white: those of the brain, without its brightest vessels."""
+    """Intensities that become black and white: those round GM and WM, so that fluid and vessels do not take the contrast."""
     values = sitk.GetArrayViewFromImage(image)
     same_size = image.GetSize() == labels.GetSize()
     brain = values[sitk.GetArrayViewFromImage(labels) != BACKGROUND] if same_size else values[values != 0]
     if brain.size == 0:
         return 0.0, 1.0
-    low, high = np.percentile(brain, (1.0, 99.5))
-    return float(low), float(high)
+    low, first, middle, third, high = np.percentile(brain, (0.5, 25, 50, 75, 99.5))
+    reach = WINDOW_QUARTILE_RANGES * max(third - first, 0.1 * (high - low))
+    return float(max(low, middle - reach)), float(min(high, middle + reach))
 
 
 def _gray(plane: np.ndarray, window: tuple[float, float]) -> np.ndarray:

@@ -1,0 +1,79 @@
+"""Seconds of each step and peak memory of one segmentation, in mixed precision and in float32, side by side.
+
+    python Testing/benchmarks/benchmark_segment.py
+    python Testing/benchmarks/benchmark_segment.py --t1 T1.nii.gz --t2 T2.nii.gz --device cuda:0 --repeats 3
+
+Each run is a process of its own, so that its peak memory is its own; of several repeats the fastest counts.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from InfantBrainSegLib.images import read_image
+from InfantBrainSegLib.report import peak_memory_mb
+from InfantBrainSegLib.segment import SegmentOptions, segment
+
+DEMO = Path(__file__).parents[2] / "Resources" / "demo"
+PRECISIONS = {"mixed": True, "float32": False}
+
+
+def run_once(arguments: argparse.Namespace) -> dict:
+    """Segment in this process and give the run's figures."""
+    options = SegmentOptions(arguments.device, arguments.weights)
+    options = replace(options, window=replace(options.window, amp=PRECISIONS[arguments.precision]))
+    mask = read_image(arguments.mask) if arguments.mask else None
+    report = segment(read_image(arguments.t1), read_image(arguments.t2), mask, options).report
+    seconds = {**report["seconds"], "total": sum(report["seconds"].values())}
+    device = report["device"]
+    return {
+        "device": f"{device.get('name', device['used'])}, {device['threads']} CPU threads",
+        "precision": device["precision"],
+        "seconds": seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "gpu_peak_memory_mb": device.get("peak_memory_mb"),
+    }
+
+
+def run_apart(arguments: argparse.Namespace, precision: str) -> dict:
+    """Segment in a process of its own; give the fastest of the repeats."""
+    command = [sys.executable, __file__, "--precision", precision]
+    for name in ("t1", "t2", "mask", "device", "weights"):
+        if getattr(arguments, name) is not None:
+            command += [f"--{name}", str(getattr(arguments, name))]
+    runs = [json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout) for _ in range(arguments.repeats)]
+    return min(runs, key=lambda run: run["seconds"]["total"])
+
+
+def table(mixed: dict, full: dict) -> str:
+    """Lay out two runs and their ratio."""
+    lines = [f"{mixed['device']}; mixed precision here is {mixed['precision']}", f"{'':<16}{'mixed':>10}{'float32':>10}{'ratio':>8}"]
+    for step, seconds in full["seconds"].items():
+        lines.append(f"{step + ', s':<16}{mixed['seconds'][step]:10.2f}{seconds:10.2f}{seconds / max(mixed['seconds'][step], 1e-3):8.2f}")
+    for name, key in (("peak memory, MB", "peak_memory_mb"), ("GPU memory, MB", "gpu_peak_memory_mb")):
+        if mixed[key] and full[key]:
+            lines.append(f"{name:<16}{mixed[key]:10.0f}{full[key]:10.0f}{full[key] / mixed[key]:8.2f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--t1", type=Path, default=DEMO / "T1.nii.gz")
+    parser.add_argument("--t2", type=Path, default=DEMO / "T2.nii.gz")
+    parser.add_argument("--mask", type=Path)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--precision", choices=PRECISIONS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.precision:
+        print(json.dumps(run_once(arguments)))
+    else:
+        print(table(*(run_apart(arguments, precision) for precision in PRECISIONS)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The house stays as it is: light imports, complete packaging, a README whose commands exist, one place for label numbers."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from InfantBrainSegLib.__main__ import build_parser
+from InfantBrainSegLib.labels import TISSUES
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "InfantBrainSegLib"
+MODULES = sorted(path.relative_to(LIBRARY) for path in LIBRARY.rglob("*.py"))
+MAX_LINES = 350
+
+
+def imported_by(code):
+    """Which of the heavy packages a fresh interpreter holds after running some code."""
+    script = f"{code}\nimport sys\nprint(*[name for name in ('torch', 'vtk', 'vtkmodules', 'slicer', 'qt') if name in sys.modules])"
+    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_importing_the_library_and_building_the_command_line_pull_in_nothing_heavy():
+    assert imported_by("import InfantBrainSegLib, InfantBrainSegLib.__main__ as m; m.build_parser()") == []
+
+
+def test_importing_the_whole_way_pulls_in_neither_vtk_nor_slicer():
+    assert imported_by("import InfantBrainSegLib.outputs") == ["torch"]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_no_module_imports_slicer_or_qt_and_inference_never_imports_training(module):
+    tree = ast.parse((LIBRARY / module).read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {"." * node.level + (node.module or "") for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {name.split(".")[0] for name in names} & {"slicer", "qt", "ctk"}
+    if module.parts[0] != "training" and module.name != "__main__.py":
+        assert not [name for name in names if "training" in name]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_files_stay_short_enough_to_read(module):
+    assert len((LIBRARY / module).read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_the_cmake_lists_name_exactly_the_files_on_disk():
+    text = (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8")
+    listed = [word for block in re.findall(r"set\(\w+\s([^)]*)\)", text) for word in block.split()]
+    ignored = {"CMakeLists.txt"}
+    on_disk = [path for path in LIBRARY.rglob("*") if path.is_file() and "__pycache__" not in path.parts and path.name not in ignored]
+    assert sorted(listed) == sorted(path.relative_to(LIBRARY).as_posix() for path in on_disk)
+
+
+def test_the_top_cmake_file_adds_only_folders_that_exist():
+    added = re.findall(r"add_subdirectory\((\w+)\)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
+    assert added
+    assert all((ROOT / folder / "CMakeLists.txt").is_file() for folder in added)
+
+
+def readme_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = [block for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if not language]
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_every_command_of_the_readme_is_understood():
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    ours = 0
+    for command in readme_commands():
+        words = shlex.split(command)
+        if words[0] == "make":
+            assert words[1] in targets, command
+        elif words[:3] == ["python", "-m", "InfantBrainSegLib"] or words[0] == "infantbrainseg":
+            build_parser().parse_args(words[3 if words[0] == "python" else 1 :])
+            ours += 1
+        elif words[0] == "python":
+            assert (ROOT / words[1]).is_file(), command
+        else:
+            assert words[:2] == ["pip", "install"], command
+    assert ours >= 4
+
+
+def test_every_file_that_the_readme_names_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_no_text_of_the_project_names_a_path_of_one_machine():
+    texts = [*LIBRARY.rglob("*.py"), *LIBRARY.rglob("*.json"), ROOT / "README.md", ROOT / "Makefile", ROOT / "CMakeLists.txt"]
+    assert [path.name for path in texts if re.search(r"/(work|home|root|Users)/", path.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.name != "labels.py"], ids=str)
+def test_iseg_label_numbers_appear_in_labels_alone(module):
+    tree = ast.parse((LIBRARY / module).read_text(encoding="utf-8"))
+    compared = [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+    constants = {value.value for node in compared for value in ast.walk(node) if isinstance(value, ast.Constant)}
+    assert not constants & {tissue.iseg_value for tissue in TISSUES if tissue.iseg_value > 100}

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+
 from InfantBrainSegLib.context import ContextConfig
 from InfantBrainSegLib.errors import WeightsError
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig

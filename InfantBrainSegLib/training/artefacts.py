@@ -103,9 +103,12 @@ def _blur(x: torch.Tensor, sigmas) -> torch.Tensor:
         radius = max(int(np.ceil(2.5 * sigma)), 1)
         offsets = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
         kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-        kernel = (kernel / kernel.sum()).tolist()
+        kernel = kernel / kernel.sum()
         pad = [0, 0, 0]
         pad[axis] = radius
         padded = F.pad(x[None], (pad[2], pad[2], pad[1], pad[1], pad[0], pad[0]), mode="replicate")[0]
-        x = sum(weight * padded.narrow(axis + 1, k, x.shape[axis + 1]) for k, weight in enumerate(kernel))
+        blurred = torch.zeros_like(x)
+        for k, weight in enumerate(kernel.tolist()):
+            blurred.add_(padded.narrow(axis + 1, k, x.shape[axis + 1]), alpha=weight)
+        x = blurred
     return x

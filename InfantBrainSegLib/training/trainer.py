@@ -125,9 +125,9 @@ class Trainer:
         loss = deep_supervision_loss(logits, labels, config.loss_weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if config.recipe == "bundled":
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimizer.step()
+        largest = 5.0 if config.recipe == "bundled" else float("inf")
+        if torch.isfinite(torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest)):
+            self.optimizer.step()  # oneDNN's bf16 kernels now and then give a gradient that is not finite; such a step is left out
         self._update_average()
         return float(loss.detach()), _overlap_counts(logits[0].detach().argmax(1), labels)
 

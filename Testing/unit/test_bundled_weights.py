@@ -25,7 +25,8 @@ def test_the_bundled_weights_segment_the_demo_subject_in_a_flipped_and_permuted_
     predicted, wanted = sitk.GetArrayFromImage(result.labels), sitk.GetArrayFromImage(reference)
     for tissue in TISSUES:
         assert dice(predicted == tissue.value, wanted == tissue.value) > LEAST_DOC[tissue.short_name], tissue.name
-    assert not predicted[sitk.GetArrayFromImage(t1) == 0].any()
+    stripped_off = sitk.GetArrayFromImage(t1) == 0
+    assert np.count_nonzero(predicted[stripped_off]) < 0.01 * np.count_nonzero(predicted)  # holes of the stripping are filled, no more
 
 
 @pytest.mark.parametrize(("stage", "config"), [("fcn1", BUNDLED_FCN1), ("fcn2", BUNDLED_FCN2)])

@@ -3,7 +3,7 @@
     python Testing/benchmarks/measure_accuracy.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
 
 TEST_SUBJECTS is what make_test_subjects.py wrote. Each subject is segmented with and without spatial context. The figures also go to
-Testing/benchmarks/results/accuracy.json; a subject that is there already, measured with the same weights, is not measured again.
+Testing/benchmarks/results/accuracy.json; what is there already, measured with the same weights, is not measured again.
 """
 
 import argparse
@@ -56,23 +56,21 @@ def newborn_case(folder: Path) -> Case:
     return t1, t2, mask_image, reference, reference > 0
 
 
-def measure(case: Case) -> dict:
+def measure(case: Case, variant: str) -> dict:
     t1, t2, mask, reference, inside = case
-    scores = {}
-    for variant, use_context in VARIANTS.items():
-        result = segment(t1, t2, mask, SegmentOptions(use_context=use_context))
-        prediction = sitk.GetArrayFromImage(result.labels)
-        metrics = evaluate_labels(prediction, reference, t1.GetSpacing()[::-1], inside)
-        scores[variant] = {name: {key: asdict(metrics[name])[key] for key in COLUMNS} for name in NAMES}
-    return scores
+    result = segment(t1, t2, mask, SegmentOptions(use_context=VARIANTS[variant]))
+    metrics = evaluate_labels(sitk.GetArrayFromImage(result.labels), reference, t1.GetSpacing()[::-1], inside)
+    return {name: {key: asdict(metrics[name])[key] for key in COLUMNS} for name in NAMES}
 
 
 def measure_folder(folder: Path, read: Callable[[Path], Case], done: dict, save: Callable[[], None]) -> None:
     for subject in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if subject.name not in done:
-            done[subject.name] = measure(read(subject))
-            save()
-            print(subject.name, {name: round(done[subject.name]["with context"][name]["dice"], 3) for name in NAMES}, flush=True)
+        scores = done.setdefault(subject.name, {})
+        for variant in VARIANTS:
+            if variant not in scores:
+                scores[variant] = measure(read(subject), variant)
+                save()
+                print(subject.name, variant, *(f"{name} {scores[variant][name]['dice']:.3f}" for name in NAMES), flush=True)
 
 
 def table(subjects: dict, title: str, columns: dict[str, str]) -> str:
@@ -103,9 +101,23 @@ def write_card(results: dict, overlaps: list[dict]) -> None:
         table(results["newborns"], "Real newborns, inside the manual labels", {"dice": "DOC"}),
     ]
     worst = {name: min(scores["with context"][name]["dice"] for scores in results["newborns"].values()) for name in ("GM", "WM")}
-    parts.append(f"Worst newborn: GM {worst['GM']:.3f}, WM {worst['WM']:.3f}. Newborns have few CSF labels (ventricles alone).\n")
+    parts.append(
+        f"Worst newborn: GM {worst['GM']:.3f}, WM {worst['WM']:.3f}. The newborns' manual labels hold CSF in the ventricles alone, so their CSF figure says little.\n"
+    )
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     write_text(f"{head}{BEGIN}\n" + "\n".join(parts) + f"{END}{rest.partition(END)[2]}", CARD)
+
+
+def still_valid(results: dict, weights: dict[str, str]) -> dict:
+    """Drop what other weights gave; the first stage alone does not depend on the second's."""
+    before = results.get("weights", {})
+    if before.get("fcn1") != weights["fcn1"]:
+        return {"weights": weights, "synthetic": {}, "newborns": {}}
+    if before["fcn2"] != weights["fcn2"]:
+        for kind in ("synthetic", "newborns"):
+            for scores in results[kind].values():
+                scores.pop("with context", None)
+    return {**results, "weights": weights}
 
 
 def main() -> None:
@@ -115,8 +127,7 @@ def main() -> None:
     arguments = parser.parse_args()
     weights = {stage: load_network(stage).sha256 for stage in ("fcn1", "fcn2")}
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    if results.get("weights") != weights:
-        results = {"weights": weights, "synthetic": {}, "newborns": {}}
+    results = still_valid(results, weights)
     RESULTS.parent.mkdir(exist_ok=True)
 
     def save() -> None:

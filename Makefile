@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEMO := Resources/demo
+DEMO := InfantBrainSeg/Resources/SampleData
 OUT := out/demo
 
 .PHONY: setup demo test lint benchmark clean

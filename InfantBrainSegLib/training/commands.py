@@ -20,7 +20,9 @@ from .trainer import Trainer
 
 _RAS_IN_LPS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 _INTENSITY_SCALE = 500  # cortex, 1 in the simulator, in the uint16 files
-_DEMO_LABELS = Path(__file__).parents[2] / "Resources" / "demo" / "label.nii.gz"
+_HOME = Path(__file__).parents[2]  # the repository; in an installed extension the folder that both modules share
+_MODULE = _HOME / "InfantBrainSeg" if (_HOME / "InfantBrainSeg").is_dir() else _HOME
+_DEMO_LABELS = _MODULE / "Resources" / "SampleData" / "label.nii.gz"
 
 
 def run_train(config_path: Path, report: Callable[[str], None] = print) -> Path:

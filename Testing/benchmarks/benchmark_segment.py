@@ -17,7 +17,7 @@ from InfantBrainSegLib.images import read_image
 from InfantBrainSegLib.report import peak_memory_mb
 from InfantBrainSegLib.segment import SegmentOptions, segment
 
-DEMO = Path(__file__).parents[2] / "Resources" / "demo"
+DEMO = Path(__file__).parents[2] / "InfantBrainSeg" / "Resources" / "SampleData"
 PRECISIONS = {"mixed": True, "float32": False}
 
 

@@ -1,6 +1,6 @@
 """Make the bundled demo subject: painted by the simulator on a heavily deformed map that was kept out of training.
 
-python Testing/benchmarks/make_demo_subject.py LABEL_MAPS/adult/adult_17.nii.gz Resources/demo
+python Testing/benchmarks/make_demo_subject.py LABEL_MAPS/adult/adult_17.nii.gz InfantBrainSeg/Resources/SampleData
 """
 
 import argparse

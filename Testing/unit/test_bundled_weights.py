@@ -10,7 +10,7 @@ from InfantBrainSegLib.network import BUNDLED_FCN1, BUNDLED_FCN2
 from InfantBrainSegLib.segment import segment
 from InfantBrainSegLib.weights import BUNDLED_DIR, load_network
 
-DEMO = Path(__file__).parents[2] / "Resources" / "demo"
+DEMO = Path(__file__).parents[2] / "InfantBrainSeg" / "Resources" / "SampleData"
 LEAST_DOC = {"CSF": 0.90, "GM": 0.70, "WM": 0.70}  # a brain deformed more than any in training, at a T1 overlap of 0.89
 
 

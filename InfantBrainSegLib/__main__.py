@@ -45,8 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     segment.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
     segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
-    segment.add_argument("--weights", metavar="DIR", help="folder with fcn1.pt, fcn2.pt and manifest.json in place of the bundled ones")
+    segment.add_argument("--weights", metavar="PATH", help="folder with fcn1.pt, fcn2.pt and manifest.json, or one of them")
     segment.add_argument("--no-context", action="store_true", help="stop after the first stage, without spatial context")
+    segment.add_argument("--flip", action="store_true", help="average with the left-right mirrored brain: twice the time")
     segment.add_argument(
         "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"
     )
@@ -132,7 +133,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         with steps("read"):
             t1, t2 = read_image(arguments.t1), read_image(arguments.t2)
             mask = None if arguments.mask is None else read_image(arguments.mask)
-        options = SegmentOptions(arguments.device, arguments.weights, not arguments.no_context)
+        options = SegmentOptions(arguments.device, arguments.weights, not arguments.no_context, arguments.flip)
         with staged_folder(arguments.output_dir) as folder:
             result = segment(t1, t2, mask, options, progress)
             with steps("write"):

@@ -32,9 +32,11 @@ class SegmentOptions:
     device : str
         "auto", "cpu", "cuda", "cuda:N" or "mps".
     weights_dir : str, path or None
-        A folder with fcn1.pt, fcn2.pt and manifest.json; None for the bundled one.
+        A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; None for the bundled ones.
     use_context : bool
         Both stages; False stops after the first, without spatial context.
+    flip : bool
+        Average each stage's probabilities with those of the left-right mirrored brain: twice the time.
     window : SlidingWindowConfig
     cleanup : CleanupConfig
     """
@@ -42,6 +44,7 @@ class SegmentOptions:
     device: str = "auto"
     weights_dir: str | Path | None = None
     use_context: bool = True
+    flip: bool = False
     window: SlidingWindowConfig = field(default_factory=SlidingWindowConfig)
     cleanup: CleanupConfig = field(default_factory=CleanupConfig)
 
@@ -129,7 +132,12 @@ def segment(
         "versions": versions(),
         "weights": {stage.stage: {"sha256": stage.sha256, "training": stage.training} for stage in stages},
         "device": runner.describe(),
-        "options": {"use_context": options.use_context, "window": asdict(options.window), "cleanup": asdict(options.cleanup)},
+        "options": {
+            "use_context": options.use_context,
+            "flip": options.flip,
+            "window": asdict(options.window),
+            "cleanup": asdict(options.cleanup),
+        },
         "geometry": _geometry({"t1": t1, "t2": t2, "mask": mask, "segmentation": result}, prepared),
         "volumes": [asdict(volume) for volume in volumes],
         "cleanup": {name: value for name, value in vars(cleaned).items() if name != "labels"},
@@ -157,7 +165,14 @@ class _Runner:
         def attempt(device: torch.device, batch_size: int) -> np.ndarray:
             self._device, self._batch_size = device, batch_size
             window = replace(self._options.window, batch_size=batch_size)
-            return predict(stage.network, inputs, mask, window, device, lambda share: progress(name, share))
+            passes = 1 + self._options.flip
+            straight = predict(stage.network, inputs, mask, window, device, lambda share: progress(name, share / passes))
+            if not self._options.flip:
+                return straight
+            mirrored = predict(
+                stage.network, inputs[:, ::-1], mask[::-1], window, device, lambda share: progress(name, (1 + share) / passes)
+            )
+            return (straight + mirrored[:, ::-1]) / 2
 
         probabilities = run_with_memory_ladder(attempt, self._device, self._batch_size, self.ladder)
         stage.network.to("cpu")

@@ -101,7 +101,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
         "fcn1" or "fcn2": that file of `weights_dir`, which must be in its manifest. Anything else is a file's path,
         checked against the manifest beside it where there is one.
     weights_dir : path, optional
-        A folder with fcn1.pt, fcn2.pt and manifest.json; the bundled one by default.
+        A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; the bundled folder by default.
 
     Returns
     -------
@@ -113,7 +113,10 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
         If the file is missing, damaged, or of another format.
     """
     if stage_or_path in STAGES:
-        path = Path(weights_dir or BUNDLED_DIR) / f"{stage_or_path}.pt"
+        folder = Path(weights_dir or BUNDLED_DIR)
+        if folder.is_file():
+            folder = _folder_of(folder)
+        path = folder / f"{stage_or_path}.pt"
         content, sha256 = _read(path, must_be_listed=True)
         if content.get("stage") != stage_or_path:
             raise WeightsError(
@@ -134,6 +137,13 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
             f"{path} does not fit the network it describes ({_first_line(error)}): use weights saved by this version."
         ) from error
     return LoadedNetwork(network.eval(), stage, sha256, context, training)
+
+
+def _folder_of(file: Path) -> Path:
+    names = [MANIFEST, *(f"{stage}.pt" for stage in STAGES)]
+    if file.name not in names:
+        raise WeightsError(f"{file} is not a weights file of ours; wanted a folder with {', '.join(names)}, or one of these files.")
+    return file.parent
 
 
 def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:

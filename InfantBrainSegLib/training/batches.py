@@ -48,13 +48,16 @@ class BatchMaker:
     patch_voxels : int
     add_context : callable, optional
         Takes (B, 2, X, Y, Z) images and returns (B, 5, X, Y, Z) with the distance maps of the first stage.
+    stream_dropout : float
+        Chance that an augmented patch lacks T1 or T2: that image is all zeros, as inference gives an absent one.
     """
 
-    def __init__(self, simulator: Simulator, recipe: str, patch_voxels: int, add_context=None):
+    def __init__(self, simulator: Simulator, recipe: str, patch_voxels: int, add_context=None, stream_dropout: float = 0.0):
         self.simulator = simulator
         self.recipe = recipe
         self.patch_voxels = patch_voxels
         self.add_context = add_context
+        self.stream_dropout = stream_dropout
 
     def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (B, 2 or 5, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
@@ -67,7 +70,10 @@ class BatchMaker:
         if self.recipe == "paper":
             image = normalise_like_a_volume(painted, None)  # the network itself standardises each patch
             return rotate_and_flip(image, painted.labels, rng) if augment else (image, painted.labels)
-        return normalise_like_a_volume(painted, rng if augment else None), painted.labels
+        image = normalise_like_a_volume(painted, rng if augment else None)
+        if augment and rng.random() < self.stream_dropout:
+            image[rng.integers(2)] = 0
+        return image, painted.labels
 
 
 class ContextFromFirstStage:

@@ -139,3 +139,23 @@ def test_an_unknown_device_and_missing_weights_are_told_before_any_work(tmp_path
         segment(*phantom_scans, options=SegmentOptions("tpu", weights_dir))
     with pytest.raises(WeightsError, match="missing"):
         segment(*phantom_scans, options=SegmentOptions("cpu", tmp_path))
+
+
+def test_flip_averages_each_stage_with_its_mirrored_run_put_back(weights_dir, phantom_scans, monkeypatch):
+    seen = []
+
+    def leans_right(network, inputs, mask, config, device, progress=None):
+        """GM everywhere, surer of it the further to the right a voxel lies."""
+        seen.append(inputs)
+        probabilities = np.zeros((4, *mask.shape), np.float32)
+        probabilities[GM.value] = np.linspace(0.5, 0.9, mask.shape[0])[:, None, None]
+        probabilities[WM.value] = 1 - probabilities[GM.value]
+        return probabilities
+
+    monkeypatch.setattr(segment_module, "predict", leans_right)
+    result = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, use_context=False, flip=True))
+    assert np.array_equal(seen[1], seen[0][:, ::-1])
+    assert result.volumes[1].mean_confidence == pytest.approx(0.7, abs=1e-3)
+    values = sitk.GetArrayFromImage(result.probability(GM))
+    assert values[values > 0] == pytest.approx(0.7, abs=1e-3)
+    assert result.report["options"]["flip"] is True

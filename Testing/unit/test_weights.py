@@ -119,3 +119,15 @@ def test_a_file_under_the_other_stages_name_is_refused(tmp_path):
     save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn2.pt")
     with pytest.raises(WeightsError, match="holds the stage 'fcn1'"):
         load_network("fcn2", tmp_path)
+
+
+def test_one_of_the_files_stands_for_its_folder(tmp_path):
+    sha256 = save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    assert load_network("fcn1", tmp_path / "manifest.json").sha256 == load_network("fcn1", tmp_path / "fcn1.pt").sha256 == sha256
+
+
+def test_a_file_of_another_name_is_refused(tmp_path):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    (tmp_path / "other.pt").write_bytes(b"something else")
+    with pytest.raises(WeightsError, match=r"other\.pt is not a weights file of ours"):
+        load_network("fcn1", tmp_path / "other.pt")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..errors import TrainingError
+from .config import config_from_dict, config_to_dict
 
 
 def save_checkpoint(state: dict, path: Path) -> None:
@@ -48,9 +49,11 @@ def load_checkpoint(path: Path, config: dict) -> dict | None:
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = state["config"]
+        theirs = config_to_dict(config_from_dict(state["config"]))  # fields younger than the checkpoint take their defaults
     except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise TrainingError(f"The checkpoint {path} is damaged ({type(error).__name__}): remove it to start anew.") from error
+    except TrainingError as error:
+        raise TrainingError(f"The checkpoint {path} is of another version ({error}): take another output_dir, or remove it.") from error
     free = ("iterations", "device", "output_dir", "checkpoint_minutes", "label_maps", "pack")
     changed = [name for name in config if name not in free and theirs.get(name) != config[name]]
     if changed:

@@ -35,8 +35,14 @@ class TrainingConfig:
         For "fcn2": weights file or bundled stage name of the FCN-1 that makes the context.
     start_from : str
         Weights file whose tensors start this network; empty for random ones.
+    init_t1, init_t2 : str
+        Files for partial transfer learning (paper, section 3.3), see `transfer.partial_transfer`; empty for none.
+    data : tuple of str
+        Names and checksums of the labelled scans trained on; empty for simulated patches. Keeps a run from going on with other scans.
     iterations, batch_size, patch_voxels, learning_rate, weight_decay, seed
         The paper: 10,000, 2, 64, 1e-3, 0.005.
+    stream_dropout : float
+        Chance that a training patch of the recipe "bundled" lacks T1 or T2.
     average_decay : float
         Of the moving average of the weights that is validated and saved by the recipe "bundled".
     device : str
@@ -56,6 +62,9 @@ class TrainingConfig:
     context: ContextConfig = field(default_factory=ContextConfig)
     fcn1: str = ""
     start_from: str = ""
+    init_t1: str = ""
+    init_t2: str = ""
+    data: tuple[str, ...] = ()
     iterations: int = 10_000
     batch_size: int = 2
     patch_voxels: int = 64
@@ -63,6 +72,7 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     loss_weights: tuple[float, ...] = LOSS_WEIGHTS
     seed: int = 1
+    stream_dropout: float = 0.0
     average_decay: float = 0.998
     device: str = "auto"
     checkpoint_minutes: float = 4.0
@@ -115,7 +125,7 @@ def config_from_dict(given: dict) -> TrainingConfig:
             values["network"] = NetworkConfig(**values["network"])
         if "context" in values:
             values["context"] = ContextConfig(**values["context"])
-        for name in ("held_out", "loss_weights"):
+        for name in ("held_out", "loss_weights", "data"):
             if name in values:
                 values[name] = tuple(values[name])
         return TrainingConfig(**values)

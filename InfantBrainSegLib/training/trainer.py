@@ -1,15 +1,17 @@
-"""The training loop: fresh simulated patches, deep supervision, checkpoints that resume to the same state, a log."""
+"""The training loop: fresh patches, deep supervision, checkpoints that resume to the same state, a log."""
 
 import contextlib
 import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from ..errors import TrainingError
+from ..images import check_writable_folder, write_text
 from ..labels import CLASS_COUNT, TISSUES
 from ..network import MultiStreamFCN
 from .batches import BatchMaker, ContextFromFirstStage
@@ -18,9 +20,17 @@ from .config import TrainingConfig, config_to_dict
 from .labelmaps import build_pack, load_pack
 from .losses import deep_supervision_loss, parameter_groups
 from .synthesis import Simulator
-from .transfer import start_from
+from .transfer import Transferred, partial_transfer, start_from, transfer_table
 
 _TRAIN, _HELD_OUT = 0, 1  # branches of the random numbers
+MAX_LEFT_OUT = 50  # steps in a row: single ones come of rounding, so many of a run that is lost
+
+
+class PatchSource(Protocol):
+    """What batches come from: `BatchMaker` or `scans.ScanPatches`."""
+
+    def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (B, C, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
 
 
 class Trainer:
@@ -36,14 +46,25 @@ class Trainer:
         Needed by stage "fcn2".
     initial : dict of torch.Tensor, optional
         Weights to start from, see `transfer.start_from`.
+    sources : pair of PatchSource, optional
+        Patches to train on and held-out ones; from the simulator by default.
 
     Raises
     ------
     TrainingError
         If there are no label maps to train on or to hold out, or the checkpoint does not fit.
+    WeightsError
+        If a file of `init_t1` or `init_t2` does not fit.
     """
 
-    def __init__(self, config: TrainingConfig, device: torch.device, fcn1=None, initial: dict | None = None):
+    def __init__(
+        self,
+        config: TrainingConfig,
+        device: torch.device,
+        fcn1=None,
+        initial: dict | None = None,
+        sources: tuple[PatchSource, PatchSource] | None = None,
+    ):
         self.config = config
         self.device = device
         self.folder = Path(config.output_dir)
@@ -52,24 +73,32 @@ class Trainer:
         self.network = MultiStreamFCN(config.network)
         if initial is not None:
             start_from(self.network, initial)
+        self.transferred: list[Transferred] = []
+        if not self.checkpoint_path.is_file():
+            self.transferred = partial_transfer(self.network, config.init_t1, config.init_t2)
         self.network = _fast_layout(self.network.to(device))
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = _optimizer(self.network, config)
         self._forward = torch.compile(self.network) if config.compile else self.network
         self.iteration = 0
+        self._left_out = 0  # steps in a row whose gradient was not finite
         self._resume()
-        add_context = None
-        if fcn1 is not None:
-            add_context = ContextFromFirstStage(_fast_layout(fcn1.to(device)), config.context, self._autocast)
-        pack = Path(config.pack)
-        if not pack.is_file():
-            build_pack(Path(config.label_maps), pack)
         self._painter = ThreadPoolExecutor(
             1, initializer=torch.set_num_threads, initargs=(1,)
         )  # paints the next batch while this one trains
         self._next: Future | None = None
-        self.training = self._batches(load_pack(pack, lambda name: name not in config.held_out), add_context)
-        self.held_out = self._batches(load_pack(pack, lambda name: name in config.held_out), add_context)
+        self.training, self.held_out = sources or self._simulated(fcn1)
+
+    def _simulated(self, fcn1) -> tuple[PatchSource, PatchSource]:
+        config = self.config
+        add_context = None
+        if fcn1 is not None:
+            add_context = ContextFromFirstStage(_fast_layout(fcn1.to(self.device)), config.context, self._autocast)
+        pack = Path(config.pack)
+        if not pack.is_file():
+            build_pack(Path(config.label_maps), pack)
+        training = self._batches(load_pack(pack, lambda name: name not in config.held_out), add_context)
+        return training, self._batches(load_pack(pack, lambda name: name in config.held_out), add_context)
 
     def run(self, report=print) -> dict[str, torch.Tensor]:
         """Train to the last iteration.
@@ -87,18 +116,20 @@ class Trainer:
         Raises
         ------
         TrainingError
-            If the loss is not finite.
+            If the loss is not finite, or 50 gradients in a row are not.
         """
         config = self.config
+        self._report_transfer(report)
         saved = time.monotonic()
         recent = _Running()
         while self.iteration < config.iterations:
             loss, dice = self._step()
-            recent.add(loss, dice)
+            recent.add(loss, dice, self._left_out > 0)
             if not np.isfinite(loss):
+                raise TrainingError(f"The loss is {loss} at iteration {self.iteration}: {self._remedy()}")
+            if self._left_out >= MAX_LEFT_OUT:
                 raise TrainingError(
-                    f"The loss is {loss} at iteration {self.iteration}: lower learning_rate and go on from the last good checkpoint, "
-                    f"{self.checkpoint_path}."
+                    f"The gradients of {self._left_out} steps in a row, up to iteration {self.iteration}, are not finite: {self._remedy()}"
                 )
             self.iteration += 1
             done = self.iteration == config.iterations
@@ -128,6 +159,9 @@ class Trainer:
         largest = 5.0 if config.recipe == "bundled" else float("inf")
         if torch.isfinite(torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest)):
             self.optimizer.step()  # oneDNN's bf16 kernels now and then give a gradient that is not finite; such a step is left out
+            self._left_out = 0
+        else:
+            self._left_out += 1
         self._update_average()
         return float(loss.detach()), _overlap_counts(logits[0].detach().argmax(1), labels)
 
@@ -170,6 +204,7 @@ class Trainer:
             "learning_rate": learning_rate(self.config, self.iteration),
             "training_doc": dict(zip(names, recent.dice.round(4).tolist(), strict=True)),
             "held_out_doc": dict(zip(names, self.validate().round(4).tolist(), strict=True)),
+            "steps_left_out": recent.left_out,
             "seconds": round(recent.seconds, 1),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -177,8 +212,20 @@ class Trainer:
             log.write(json.dumps(line) + "\n")
         return json.dumps(line)
 
+    def _report_transfer(self, report) -> None:
+        if self.transferred:
+            table = transfer_table(self.transferred)
+            write_text(table + "\n", check_writable_folder(self.folder) / "transfer.txt")
+            report(table)
+
+    def _remedy(self) -> str:
+        if self.checkpoint_path.is_file():
+            return f"go on from the last good checkpoint, {self.checkpoint_path}, or start anew with a lower learning_rate."
+        return "there is no checkpoint yet; start anew with a lower learning_rate."
+
     def _batches(self, maps, add_context) -> BatchMaker:
-        return BatchMaker(Simulator(maps, device=self.device), self.config.recipe, self.config.patch_voxels, add_context)
+        config = self.config
+        return BatchMaker(Simulator(maps, device=self.device), config.recipe, config.patch_voxels, add_context, config.stream_dropout)
 
     def _autocast(self):
         if self.config.recipe == "paper" or self.device.type not in ("cpu", "cuda"):
@@ -212,10 +259,12 @@ class _Running:
     def __init__(self):
         self.losses: list[float] = []
         self.counts = np.zeros((2, len(TISSUES)))
+        self.left_out = 0
         self.start = time.monotonic()
 
-    def add(self, loss: float, counts: np.ndarray) -> None:
+    def add(self, loss: float, counts: np.ndarray, left_out: bool) -> None:
         self.losses.append(loss)
+        self.left_out += left_out
         self.counts += counts
 
     @property

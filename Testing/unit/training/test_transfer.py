@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from InfantBrainSegLib.errors import TrainingError
+from InfantBrainSegLib.errors import TrainingError, WeightsError
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
-from InfantBrainSegLib.training.transfer import start_from
+from InfantBrainSegLib.training.transfer import partial_transfer, start_from, transfer_table
 
 
 def test_a_second_stage_started_from_the_first_gives_the_same_answer():
@@ -20,3 +20,138 @@ def test_a_second_stage_started_from_the_first_gives_the_same_answer():
 def test_weights_of_another_network_are_refused():
     with pytest.raises(TrainingError, match="same width"):
         start_from(MultiStreamFCN(NetworkConfig(base_width=2)), {"other.weight": torch.zeros(3)})
+
+
+def c3d_tensors(width=2):
+    """C3D's first layers and one beyond, small: {(name a, b, c, d): weight}."""
+    sizes = [(3, width), (width, 2 * width), (2 * width, 4 * width), (4 * width, 4 * width), (4 * width, 8 * width), (8 * width, 8 * width)]
+    generator = torch.Generator().manual_seed(3)
+    return [torch.randn((out, into, 3, 3, 3), generator=generator) for into, out in [*sizes, (8 * width, 8 * width)]]
+
+
+LAYOUTS = {
+    "ports": ["conv1", "conv2", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a"],
+    "sequential": ["features.0", "features.3", "features.6", "features.8", "features.11", "features.13", "features.16"],
+    "mmaction2": [f"backbone.{name}.conv" for name in ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a")],
+    "caffe": ["conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b", "conv5a"],
+}
+
+
+def save_c3d(path, layout, width=2, wrap=False):
+    state = {}
+    for name, weight in zip(LAYOUTS[layout], c3d_tensors(width), strict=True):
+        state[f"{name}.weight"], state[f"{name}.bias"] = weight, torch.ones(len(weight))
+    torch.save({"state_dict": state} if wrap else state, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_c3d_layout_fills_the_t2_encoder_and_nothing_else(tmp_path, layout):
+    network = MultiStreamFCN(NetworkConfig(base_width=2))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    report = partial_transfer(network, init_t2=save_c3d(tmp_path / "c3d.pt", layout, wrap=layout == "mmaction2"))
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {f"encoders.1.levels.{place}.conv.weight" for place in ("0.0", "1.0", "2.0", "2.1", "3.0", "3.1")}
+    assert changed == {line.tensor for line in report if line.action == "adapted"}
+    skipped = {line.tensor: line.reason for line in report if line.action == "skipped"}
+    beyond = LAYOUTS[layout][-1].removeprefix("backbone.")
+    assert "conv4b" in skipped[f"{beyond}.weight"]
+    assert len(skipped) == 6 + 2 + len(before) - 6  # the biases of the six, conv5a, what no file gave
+
+
+def test_conv1a_answers_a_gray_video_as_the_one_channel_encoder_does_its_image(tmp_path):
+    network = MultiStreamFCN(NetworkConfig(base_width=2))
+    partial_transfer(network, init_t2=save_c3d(tmp_path / "c3d.pt", "ports"))
+    image = torch.randn(1, 1, 8, 9, 10)  # (B, 1, X, Y, Z)
+    video = image.permute(0, 1, 4, 3, 2).expand(1, 3, 10, 9, 8)  # (B, RGB, T, H, W)
+    wanted = torch.nn.functional.conv3d(video, c3d_tensors()[0], padding=1)
+    assert torch.allclose(network.encoders[1].levels[0][0].conv(image), wanted.permute(0, 1, 4, 3, 2), atol=1e-5)
+
+
+def test_a_one_stream_network_becomes_the_whole_t1_path(tmp_path):
+    femur = MultiStreamFCN(NetworkConfig((1,), base_width=2, skip_streams="first")).eval()
+    torch.save(femur.state_dict(), tmp_path / "femur.pt")
+    network = MultiStreamFCN(NetworkConfig((1, 1), base_width=2, skip_streams="first")).eval()
+    report = {line.tensor: line for line in partial_transfer(network, init_t1=str(tmp_path / "femur.pt"))}
+    x = torch.randn(1, 2, 16, 16, 16)
+    assert torch.allclose(network(x), femur(x[:, :1]), atol=1e-6)
+    assert report["decoder.0.up.weight"].action == "adapted"
+    assert "16 input channels" in report["decoder.0.up.weight"].reason
+    assert report["classifiers.2.bias"].action == report["encoders.0.levels.3.1.norm.running_var"].action == "taken"
+    assert report["encoders.1.levels.0.0.conv.weight"].action == "skipped"
+
+
+def test_an_own_weights_file_and_an_own_checkpoint_give_the_same_t1_path(tmp_path):
+    own = MultiStreamFCN(NetworkConfig(base_width=2))
+    torch.save({"network": own.state_dict(), "iteration": 3}, tmp_path / "checkpoint.pt")
+    torch.save({"format": 1, "network": {"base_width": 2}, "state_dict": own.state_dict()}, tmp_path / "weights.pt")
+    states = []
+    for name in ("checkpoint.pt", "weights.pt"):
+        torch.manual_seed(5)
+        network = MultiStreamFCN(NetworkConfig(base_width=2))
+        report = partial_transfer(network, init_t1=str(tmp_path / name))
+        states.append(network.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert {line.reason.split(" (")[0] for line in report if line.tensor.startswith("encoders.1.")} >= {"not of the T1 path"}
+
+
+def test_both_files_together_fill_both_streams(tmp_path):
+    torch.save(MultiStreamFCN(NetworkConfig((1,), base_width=2, skip_streams="first")).state_dict(), tmp_path / "femur.pt")
+    network = MultiStreamFCN(NetworkConfig((1, 1, 3), base_width=2, skip_streams="first"))
+    report = partial_transfer(network, str(tmp_path / "femur.pt"), save_c3d(tmp_path / "c3d.pt", "caffe"))
+    kept = {line.tensor for line in report if line.reason.startswith("in no file")}
+    assert all(name.startswith("encoders.2.") or ".norm." in name for name in kept)
+    assert transfer_table(report).splitlines()[-1].endswith("skipped")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (NetworkConfig(base_width=4), r"conv1.weight of .*\(2, 3, 3, 3, 3\).*\(4, 1, 3, 3, 3\)"),
+        (NetworkConfig(base_width=2, convs_per_level=(1, 1, 1, 1)), r"lacks encoders.1.levels.2.1.conv.weight"),
+    ],
+)
+def test_a_c3d_that_can_not_fit_is_an_error_that_names_the_tensor(tmp_path, config, said):
+    with pytest.raises(WeightsError, match=said):
+        partial_transfer(MultiStreamFCN(config), init_t2=save_c3d(tmp_path / "c3d.pt", "ports"))
+
+
+def test_a_t1_path_of_another_width_is_an_error_that_names_the_tensor(tmp_path):
+    torch.save(MultiStreamFCN(NetworkConfig(base_width=4)).state_dict(), tmp_path / "own.pt")
+    with pytest.raises(WeightsError, match=r"encoders.0.levels.0.0.conv.weight of .*\(4, 1, 3, 3, 3\).*\(2, 1, 3, 3, 3\)"):
+        partial_transfer(MultiStreamFCN(NetworkConfig(base_width=2)), init_t1=str(tmp_path / "own.pt"))
+
+
+@pytest.mark.parametrize("option", ["init_t1", "init_t2"])
+def test_a_file_with_other_tensors_is_refused_with_its_names(tmp_path, option):
+    torch.save({"layer9.weight": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match=r"T1 encoder|layer9.weight"):
+        partial_transfer(MultiStreamFCN(NetworkConfig(base_width=2)), **{option: str(tmp_path / "other.pt")})
+
+
+class Trap:
+    """Would write a file if it were unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_file_with_python_objects_is_not_unpickled(tmp_path):
+    torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, tmp_path / "evil.pt")
+    with pytest.raises(WeightsError, match="Python objects"):
+        partial_transfer(MultiStreamFCN(NetworkConfig(base_width=2)), init_t2=str(tmp_path / "evil.pt"))
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "text"])
+def test_a_damaged_file_is_refused_in_one_line(tmp_path, damage):
+    path = tmp_path / "c3d.pt"
+    if damage != "missing":
+        save_c3d(path, "ports")
+        path.write_bytes(path.read_bytes()[:100] if damage == "truncated" else b"not weights")
+    with pytest.raises(WeightsError, match=r"c3d.pt") as error:
+        partial_transfer(MultiStreamFCN(NetworkConfig(base_width=2)), init_t2=str(path))
+    assert "\n" not in str(error.value)

@@ -36,8 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     segment = commands.add_parser("segment", help="label CSF, GM and WM of one brain")
-    segment.add_argument("--t1", required=True, metavar="FILE", help="T1-weighted image, skull-stripped unless --mask is given")
-    segment.add_argument("--t2", required=True, metavar="FILE", help="T2-weighted image of the same brain, on any grid")
+    segment.add_argument("--t1", metavar="FILE", help="T1-weighted image, skull-stripped unless --mask is given")
+    segment.add_argument("--t2", metavar="FILE", help="T2-weighted image of the same brain, on any grid; one of the two may be left out")
     segment.add_argument(
         "--output-dir", required=True, metavar="DIR", help="gets segmentation.nii.gz, volumes.csv, report.json, overview.png"
     )
@@ -131,13 +131,12 @@ def _segment(arguments: argparse.Namespace) -> int:
     steps = Steps(progress)
     try:
         with steps("read"):
-            t1, t2 = read_image(arguments.t1), read_image(arguments.t2)
-            mask = None if arguments.mask is None else read_image(arguments.mask)
+            t1, t2, mask = (None if path is None else read_image(path) for path in (arguments.t1, arguments.t2, arguments.mask))
         options = SegmentOptions(arguments.device, arguments.weights, not arguments.no_context, arguments.flip)
         with staged_folder(arguments.output_dir) as folder:
             result = segment(t1, t2, mask, options, progress)
             with steps("write"):
-                write_results(result, t1, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
+                write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
             seconds = {"read": steps.seconds["read"], **result.report["seconds"], "write": steps.seconds["write"]}
             report = {
                 "inputs": {"t1": arguments.t1, "t2": arguments.t2, "mask": arguments.mask},

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ VOLUMES = "volumes.csv"
 REPORT = "report.json"
 OVERVIEW = "overview.png"
 PROBABILITIES = {tissue.short_name: f"probability_{tissue.short_name.lower()}.nii.gz" for tissue in TISSUES}
-ALL_NAMES = (SEGMENTATION, VOLUMES, REPORT, OVERVIEW, *PROBABILITIES.values())
+ALL_NAMES = (SEGMENTATION, VOLUMES, OVERVIEW, *PROBABILITIES.values(), REPORT)  # the report last: where it lies, all is there
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class OutputOptions:
 
 
 @contextlib.contextmanager
-def staged_folder(output_dir: str | Path) -> Iterator[Path]:
+def staged_folder(output_dir: str | Path, names: Sequence[str] = ALL_NAMES) -> Iterator[Path]:
     """Give a temporary folder whose files move into `output_dir` when the block ends well, and vanish when it does not.
 
     The temporary folder lies on the output's own file system. Our files of an earlier run in `output_dir` that the new run does not write
@@ -52,6 +52,8 @@ def staged_folder(output_dir: str | Path) -> Iterator[Path]:
     Parameters
     ----------
     output_dir : path
+    names : sequence of str
+        Our files; the last one is removed first and comes last, so that it never lies beside another run's files.
 
     Raises
     ------
@@ -71,28 +73,27 @@ def staged_folder(output_dir: str | Path) -> Iterator[Path]:
     try:
         yield staging
         check_writable_folder(output_dir)
-        _publish(staging, output_dir)
+        _publish(staging, output_dir, names)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _publish(staging: Path, output_dir: Path) -> None:
+def _publish(staging: Path, output_dir: Path, names: Sequence[str]) -> None:
     fresh = {path.name for path in staging.iterdir()}
-    for name in ALL_NAMES:
+    (output_dir / names[-1]).unlink(missing_ok=True)
+    for name in names:
         if name in fresh:
             os.replace(staging / name, output_dir / name)
         else:
             (output_dir / name).unlink(missing_ok=True)
 
 
-def write_results(result: Segmentation, t1: sitk.Image, options: OutputOptions, folder: Path) -> None:
+def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> None:
     """Write the labels, volumes and overview, and the probabilities where asked; the report comes last (`write_report`).
 
     Parameters
     ----------
     result : Segmentation
-    t1 : sitk.Image
-        The T1 that was segmented, for the overview.
     options : OutputOptions
     folder : Path
     """
@@ -102,7 +103,7 @@ def write_results(result: Segmentation, t1: sitk.Image, options: OutputOptions, 
         labels.CopyInformation(result.labels)
     write_image(labels, folder / SEGMENTATION)
     write_text(to_csv(result.volumes), folder / VOLUMES)
-    write_overview(draw_overview(t1, result.t2, result.labels, result.volumes), folder / OVERVIEW)
+    write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), folder / OVERVIEW)
     if options.save_probabilities:
         for tissue in TISSUES:
             write_image(result.probability(tissue), folder / PROBABILITIES[tissue.short_name])

@@ -61,13 +61,13 @@ VIEWS = (
 )
 
 
-def draw_overview(t1: sitk.Image, t2: sitk.Image, labels: sitk.Image, volumes: Sequence[TissueVolume]) -> np.ndarray:
+def draw_overview(t1: sitk.Image | None, t2: sitk.Image | None, labels: sitk.Image, volumes: Sequence[TissueVolume]) -> np.ndarray:
     """Draw the picture.
 
     Parameters
     ----------
     t1, t2, labels : 3D sitk.Image
-        On one grid or on several: they meet in physical space.
+        On one grid or on several: they meet in physical space. The panels of an absent T1 or T2 stay black.
     volumes : sequence of TissueVolume
 
     Returns
@@ -75,17 +75,19 @@ def draw_overview(t1: sitk.Image, t2: sitk.Image, labels: sitk.Image, volumes: S
     (H, W, 3) uint8 array
     """
     center_mm, extent_mm = _brain_box(labels)
-    columns = ("T1", "T2", "Labels over T1")
+    under = 0 if t1 is not None else 1  # which of the two the labels are laid over
+    columns = [f"{name}{' (not given)' if scan is None else ''}" for name, scan in (("T1", t1), ("T2", t2))]
+    columns.append(f"Labels over {('T1', 'T2')[under]}")
     width = len(columns) * (PANEL_PIXELS + GAP_PIXELS) + GAP_PIXELS
     height = HEADER_PIXELS + len(VIEWS) * (PANEL_PIXELS + GAP_PIXELS) + LEGEND_PIXELS
     picture = np.zeros((height, width, 3), np.uint8)
-    windows = [_gray_window(image, labels) for image in (t1, t2)]
+    windows = [(0.0, 1.0) if scan is None else _gray_window(scan, labels) for scan in (t1, t2)]
     for column, title in enumerate(columns):
         _write_text(picture, title, (GAP_PIXELS + column * (PANEL_PIXELS + GAP_PIXELS) + PANEL_PIXELS // 2, HEADER_PIXELS // 2), INK)
     for row, view in enumerate(VIEWS):
         grid = _slice_grid(view, center_mm, extent_mm)
-        shown = [_gray(_slice(image, grid, sitk.sitkLinear), window) for image, window in zip((t1, t2), windows, strict=True)]
-        overlaid = _overlay(shown[0], _slice(labels, grid, sitk.sitkNearestNeighbor))
+        shown = [_gray(_slice(scan, grid, sitk.sitkLinear), window) for scan, window in zip((t1, t2), windows, strict=True)]
+        overlaid = _overlay(shown[under], _slice(labels, grid, sitk.sitkNearestNeighbor))
         top = HEADER_PIXELS + row * (PANEL_PIXELS + GAP_PIXELS)
         for column, panel in enumerate((*shown, overlaid)):
             left = GAP_PIXELS + column * (PANEL_PIXELS + GAP_PIXELS)
@@ -137,7 +139,9 @@ def _slice_grid(view: View, center_mm: np.ndarray, extent_mm: float) -> sitk.Ima
     return grid
 
 
-def _slice(image: sitk.Image, grid: sitk.Image, interpolator: int) -> np.ndarray:
+def _slice(image: sitk.Image | None, grid: sitk.Image, interpolator: int) -> np.ndarray:
+    if image is None:
+        return np.zeros((PANEL_PIXELS, PANEL_PIXELS), np.uint8)
     sampled = sitk.Resample(image, grid, sitk.Transform(), interpolator, 0.0, image.GetPixelID())
     return sitk.GetArrayFromImage(sampled)[0]  # (down, right)
 

@@ -19,18 +19,18 @@ _EMPTY_MASK = "The brain mask is empty; wanted voxels above 0 in the brain: chec
 
 @dataclass(frozen=True)
 class ScanPair:
-    """A checked T1 and T2 with the brain mask, all on T1's grid.
+    """A checked T1 and T2 with the brain mask, all on T1's grid; or one of them alone with a mask on its own.
 
     Attributes
     ----------
-    t1, t2 : sitk.Image
+    t1, t2 : sitk.Image or None
     mask : sitk.Image of uint8, 1 in the brain
     warnings : tuple of str
         What a user should know before trusting the result.
     """
 
-    t1: sitk.Image
-    t2: sitk.Image
+    t1: sitk.Image | None
+    t2: sitk.Image | None
     mask: sitk.Image
     warnings: tuple[str, ...]
 
@@ -42,7 +42,7 @@ class Prepared:
     Attributes
     ----------
     images : (2, X, Y, Z) float32 array
-        T1 and T2, normalised, 0 outside the brain.
+        T1 and T2, normalised, 0 outside the brain; an absent one is 0 everywhere.
     mask : (X, Y, Z) bool array
     grid : Grid
     """
@@ -52,14 +52,14 @@ class Prepared:
     grid: Grid
 
 
-def pair_scans(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -> ScanPair:
+def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None = None) -> ScanPair:
     """Bring T1, T2 and mask onto T1's grid, find the brain and check all three.
 
     Without a mask the brain is where both images exceed their background, in one solid piece.
 
     Parameters
     ----------
-    t1, t2 : 3D sitk.Image, skull-stripped unless there is a mask
+    t1, t2 : 3D sitk.Image, skull-stripped unless there is a mask; one of them may be None
     mask : 3D sitk.Image, above 0 in the brain, on any grid
 
     Returns
@@ -69,16 +69,17 @@ def pair_scans(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -
     Raises
     ------
     InputError
-        If an image is not a finite 3D one or is constant, the mask is empty, the images do not overlap, or there are fewer
-        than 100 ml of brain.
+        If there is no image, one is not a finite 3D one or is constant, the mask is empty, the images do not overlap, or there
+        are fewer than 100 ml of brain.
     """
+    if t1 is None or t2 is None:
+        return _lone_scan(t1, t2, mask)
     t1, t2 = _check_scan(t1, "T1"), _check_scan(t2, "T2")
     t1_array, t2_array = sitk.GetArrayViewFromImage(t1), sitk.GetArrayViewFromImage(t2)  # (K, J, I)
     t1_background, t2_background = quality.background_value(t1_array), quality.background_value(t2_array)
     t2_signal = quality.foreground(t2_array, t2_background) if t2_background is not None or mask is None else np.ones(t2_array.shape, bool)
     brain = quality.foreground(t1_array, t1_background) if mask is None else _mask_on_grid(mask, t1)
-    if not brain.any():
-        raise InputError("The brain mask has no voxel on T1's grid; wanted one that covers the brain: check that it is of the same scan.")
+    _check_meets(brain, "T1")
     t2, t2_signal = _t2_on_grid(t2, t2_signal, t1, brain)
     if not (brain & t2_signal).any():
         raise InputError(
@@ -95,12 +96,7 @@ def pair_scans(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -
     brain &= t2_signal
     if mask is None:
         brain = quality.solid_brain(brain)
-    brain_ml = np.count_nonzero(brain) * voxel_mm3(t1) / 1000
-    if brain_ml < MIN_BRAIN_ML:
-        raise InputError(
-            f"T1, T2{' and mask' if mask is not None else ''} share {brain_ml:.1f} ml of brain; wanted {MIN_BRAIN_ML:.0f} ml or more: "
-            "check the units of the headers, and that the scans are registered."
-        )
+    brain_ml = _check_size(brain, t1, f"T1, T2{' and mask' if mask is not None else ''} share")
     pair_mask = on_grid_of(t1, brain.astype(np.uint8))
     t1_values, t2_values = t1_array[brain], sitk.GetArrayViewFromImage(t2)[brain]  # (N,)
     _check_varies(t1_values, "T1", "in the whole brain")
@@ -111,6 +107,24 @@ def pair_scans(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -
     if not skull and not same:  # fat and air would decide
         warnings += quality.swap_warning(t1_values, t2_values)
     return ScanPair(t1, t2, pair_mask, tuple(warnings))
+
+
+def _lone_scan(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None) -> ScanPair:
+    """Check one scan on its own grid; the network then sees nothing in the place of the other."""
+    name, other = ("T1", "T2") if t2 is None else ("T2", "T1")
+    given = t1 if t2 is None else t2
+    if given is None:
+        raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.")
+    scan = _check_scan(given, name)
+    array = sitk.GetArrayViewFromImage(scan)  # (K, J, I)
+    background = quality.background_value(array)
+    brain = quality.solid_brain(quality.foreground(array, background)) if mask is None else _mask_on_grid(mask, scan)
+    _check_meets(brain, name)
+    brain_ml = _check_size(brain, scan, f"{name} holds" if mask is None else f"{name} and mask share")
+    _check_varies(array[brain], name, "in the whole brain")
+    warnings = quality.lone_scan_warning(name, other)
+    warnings += quality.skull_warning(background is not None, brain_ml) if mask is None else []
+    return ScanPair(scan if t2 is None else None, scan if t1 is None else None, on_grid_of(scan, brain.astype(np.uint8)), tuple(warnings))
 
 
 def normalise(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -149,9 +163,12 @@ def prepare(pair: ScanPair) -> Prepared:
     grid = plan_grid(pair.mask)
     box = widen(mask_box(pair.mask), 2, pair.mask)  # two voxels more, for the smoothing
     target = to_image(np.zeros(grid.shape, np.uint8), grid)
-    resampled, weight = resample_inside([crop(pair.t1, box), crop(pair.t2, box)], crop(pair.mask, box), target)
+    channels, scans = zip(*((index, scan) for index, scan in enumerate((pair.t1, pair.t2)) if scan is not None), strict=True)
+    resampled, weight = resample_inside([crop(scan, box) for scan in scans], crop(pair.mask, box), target)
     mask = to_xyz(weight) >= 0.5  # (X, Y, Z)
-    images = np.stack([normalise(to_xyz(values), mask) for values in resampled])  # (2, X, Y, Z)
+    images = np.zeros((2, *mask.shape), np.float32)
+    for channel, values in zip(channels, resampled, strict=True):
+        images[channel] = normalise(to_xyz(values), mask)
     return Prepared(images, mask, grid)
 
 
@@ -218,6 +235,24 @@ def restore_probability(probability: np.ndarray, prepared: Prepared, t1: sitk.Im
         fill_from_nearest(values, weight > 0, inside)
     values = np.where(inside, values, 0).astype(np.float32)
     return paste(values, box, t1)
+
+
+def _check_meets(brain: np.ndarray, name: str) -> None:
+    if not brain.any():
+        raise InputError(
+            f"The brain mask has no voxel on {name}'s grid; wanted one that covers the brain: check that it is of the same scan."
+        )
+
+
+def _check_size(brain: np.ndarray, scan: sitk.Image, holders: str) -> float:
+    """Give the brain's volume in ml, which must be a real brain's."""
+    brain_ml = np.count_nonzero(brain) * voxel_mm3(scan) / 1000
+    if brain_ml < MIN_BRAIN_ML:
+        raise InputError(
+            f"{holders} {brain_ml:.1f} ml of brain; wanted {MIN_BRAIN_ML:.0f} ml or more: "
+            "check the units of the headers, and that the scans are registered."
+        )
+    return float(brain_ml)
 
 
 def _check_scan(image: sitk.Image, name: str) -> sitk.Image:

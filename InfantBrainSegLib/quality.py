@@ -121,6 +121,23 @@ def skull_warning(stripped: bool, brain_ml: float) -> list[str]:
     ]
 
 
+def lone_scan_warning(name: str, other: str) -> list[str]:
+    """Warn that one contrast has to do for two.
+
+    Parameters
+    ----------
+    name, other : "T1" and "T2", or the reverse
+
+    Returns
+    -------
+    list of one warning
+    """
+    return [
+        f"Only {name} was given; wanted T1 and T2: the labels are less accurate without {other} (figures in MODEL_CARD.md), above all "
+        "at about six months. Give both where both were scanned."
+    ]
+
+
 def overlap_warning(t1_brain: np.ndarray, t2_brain: np.ndarray) -> list[str]:
     """Warn when the two brains cover different places.
 

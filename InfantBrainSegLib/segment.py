@@ -56,30 +56,30 @@ class Segmentation:
     Attributes
     ----------
     labels : sitk.Image of uint8
-        0 background, 1 CSF, 2 GM, 3 WM on T1's grid.
-    t2 : sitk.Image
-        T2 on T1's grid.
+        0 background, 1 CSF, 2 GM, 3 WM on T1's grid, or on T2's when it is alone.
+    t1, t2 : sitk.Image or None
+        T1 as given, and T2 on its grid; None for one that was not given.
     volumes : list of TissueVolume
     report : dict
         Versions, weights, device, geometry, seconds, warnings; plain values that JSON takes.
     """
 
     labels: sitk.Image
-    t2: sitk.Image
+    t1: sitk.Image | None
+    t2: sitk.Image | None
     volumes: list[TissueVolume]
     report: dict[str, Any]
-    _t1: sitk.Image
     _probabilities: np.ndarray  # (4, X, Y, Z) float16, prepared space
     _prepared: Prepared
 
     def probability(self, tissue: Tissue) -> sitk.Image:
         """Give one tissue's probability before clean-up, float32 on T1's grid."""
-        return restore_probability(self._probabilities[tissue.value], self._prepared, self._t1)
+        return restore_probability(self._probabilities[tissue.value], self._prepared, self.labels)
 
 
 def segment(
-    t1: sitk.Image,
-    t2: sitk.Image,
+    t1: sitk.Image | None,
+    t2: sitk.Image | None,
     mask: sitk.Image | None = None,
     options: SegmentOptions | None = None,
     progress: Progress = silent,
@@ -89,7 +89,8 @@ def segment(
     Parameters
     ----------
     t1, t2 : 3D sitk.Image
-        Skull-stripped with background 0, or with a mask. T2 may be on another grid.
+        Skull-stripped with background 0, or with a mask. T2 may be on another grid. One of them may be None: the result is less
+        accurate then.
     mask : 3D sitk.Image, optional
         Above 0 in the brain, on any grid.
     options : SegmentOptions, optional
@@ -125,9 +126,9 @@ def segment(
         cleaned = clean(labels, probabilities, prepared.mask, (1.0, 1.0, 1.0), options.cleanup)
     with steps("restore"):
         probabilities = probabilities.astype(np.float16)  # half the memory from here on
-        result = restore(cleaned.labels, probabilities, prepared, t1)
+        result = restore(cleaned.labels, probabilities, prepared, pair.mask)
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
-        volumes = measure(result, restore_probability(confidence, prepared, t1))
+        volumes = measure(result, restore_probability(confidence, prepared, pair.mask))
     report = {
         "versions": versions(),
         "weights": {stage.stage: {"sha256": stage.sha256, "training": stage.training} for stage in stages},
@@ -146,7 +147,7 @@ def segment(
         "seconds": steps.seconds,
         "peak_memory_mb": peak_memory_mb(),
     }
-    return Segmentation(result, pair.t2, volumes, report, t1, probabilities, prepared)
+    return Segmentation(result, t1, pair.t2, volumes, report, probabilities, prepared)
 
 
 class _Runner:

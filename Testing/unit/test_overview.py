@@ -78,3 +78,14 @@ def test_a_written_picture_reads_back_the_same(tmp_path):
 def test_a_picture_that_can_not_be_written_is_told(tmp_path):
     with pytest.raises(InputError, match="can not be written"):
         write_overview(np.zeros((2, 2, 3), np.uint8), tmp_path / "none" / "overview.png")
+
+
+def test_an_absent_scans_panel_is_black_and_the_labels_lie_over_the_other():
+    grid = phantoms.grid(shift_mm=(0, 0, 0))
+    labels, t2 = phantoms.draw(grid), phantoms.draw(grid, phantoms.T2_LEVELS)
+    picture = draw_overview(None, t2, labels, measure(labels))
+    alone = draw_overview(t2, None, labels, measure(labels))
+    middle = slice(PANEL_PIXELS // 4, 3 * PANEL_PIXELS // 4)
+    assert not panel(picture, 0, 0)[middle, middle].any()
+    assert np.array_equal(panel(picture, 0, 1), panel(alone, 0, 0))
+    assert np.array_equal(panel(picture, 0, 2), panel(alone, 0, 2))

@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 
 from InfantBrainSegLib import segment as segment_module
-from InfantBrainSegLib.errors import DeviceError, WeightsError
+from InfantBrainSegLib.errors import DeviceError, InputError, WeightsError
 from InfantBrainSegLib.images import index_to_physical
 from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.postprocess import CleanupConfig
@@ -159,3 +159,30 @@ def test_flip_averages_each_stage_with_its_mirrored_run_put_back(weights_dir, ph
     values = sitk.GetArrayFromImage(result.probability(GM))
     assert values[values > 0] == pytest.approx(0.7, abs=1e-3)
     assert result.report["options"]["flip"] is True
+
+
+@pytest.mark.parametrize("name", ["T1", "T2"])
+def test_one_scan_alone_gives_labels_on_its_own_grid_and_a_warning(weights_dir, monkeypatch, name):
+    seen = []
+
+    def spy(network, inputs, mask, config, device, progress=None):
+        seen.append(inputs)
+        probabilities = np.zeros((4, *mask.shape), np.float32)
+        probabilities[GM.value] = 1
+        return probabilities
+
+    monkeypatch.setattr(segment_module, "predict", spy)
+    grid = phantoms.grid((0.9, 1.0, 1.4), phantoms.OBLIQUE)
+    scan = phantoms.draw(grid, phantoms.T1_LEVELS)
+    result = segment(*((scan, None) if name == "T1" else (None, scan)), options=SegmentOptions("cpu", weights_dir))
+    present = {"T1": 0, "T2": 1}[name]
+    assert seen[0][present].any()
+    assert not seen[0][1 - present].any()
+    assert np.array_equal(index_to_physical(result.labels), index_to_physical(scan))
+    assert np.array_equal(sitk.GetArrayFromImage(result.labels) > 0, sitk.GetArrayFromImage(scan) > 0)
+    assert any(warning.startswith(f"Only {name} was given") for warning in result.report["warnings"])
+
+
+def test_no_scan_at_all_is_refused(weights_dir):
+    with pytest.raises(InputError, match="Neither T1 nor T2 was given"):
+        segment(None, None, options=SegmentOptions("cpu", weights_dir))

@@ -1,23 +1,26 @@
-"""Command line: segment, evaluate, synthesize, train.
+"""Command line: segment, batch, devices, evaluate, synthesize, train.
 
-Exit code 0; 2 with one line on stderr where the user can mend something; 130 when stopped.
+Exit code 0; 2 with one line on stderr where the user can mend something; 3 when some scans of a batch have no result; 130 when stopped.
 Only the chosen command's modules are imported, so that `--help` and a wrong option answer at once.
 """
 
 import argparse
+import contextlib
+import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from . import __version__
-from .errors import InfantBrainSegError
+from .errors import InfantBrainSegError, in_words
 from .progress import JsonLines, Progress, TerminalBar, silent
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
+EXIT_SOME_FAILED = 3
 EXIT_STOPPED = 130
 NOTE = "Research use only; not a medical device."
 
@@ -42,16 +45,23 @@ def build_parser() -> argparse.ArgumentParser:
         "--output-dir", required=True, metavar="DIR", help="gets segmentation.nii.gz, volumes.csv, report.json, overview.png"
     )
     segment.add_argument("--mask", metavar="FILE", help="brain mask, above 0 in the brain, on any grid")
-    segment.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
     segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
-    segment.add_argument("--weights", metavar="PATH", help="folder with fcn1.pt, fcn2.pt and manifest.json, or one of them")
-    segment.add_argument("--no-context", action="store_true", help="stop after the first stage, without spatial context")
-    segment.add_argument("--flip", action="store_true", help="average with the left-right mirrored brain: twice the time")
-    segment.add_argument(
-        "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"
-    )
+    _add_run_options(segment)
     segment.set_defaults(run=_segment)
+
+    batch = commands.add_parser("batch", help="segment many subjects; goes on where it was stopped")
+    batch.add_argument(
+        "--input", required=True, metavar="PATH", help="BIDS folder, or CSV with the columns subject, t1, t2 and maybe mask, session"
+    )
+    batch.add_argument("--output-dir", required=True, metavar="DIR", help="gets a BIDS derivative dataset and cohort.csv")
+    batch.add_argument("--save-probabilities", action="store_true", help="also write one probability map for each tissue")
+    batch.add_argument("--redo", action="store_true", help="segment again what is finished")
+    _add_run_options(batch)
+    batch.set_defaults(run=_batch)
+
+    devices = commands.add_parser("devices", help="list the devices that can compute here, as JSON")
+    devices.set_defaults(run=_devices)
 
     evaluate = commands.add_parser("evaluate", help="compare labels with a reference: DOC, ASD, Hausdorff distances")
     evaluate.add_argument("--prediction", required=True, metavar="PATH", help="labelmap, or a folder of them")
@@ -74,6 +84,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    parser.add_argument("--weights", metavar="PATH", help="folder with fcn1.pt, fcn2.pt and manifest.json, or one of them")
+    parser.add_argument("--no-context", action="store_true", help="stop after the first stage, without spatial context")
+    parser.add_argument("--flip", action="store_true", help="average with the left-right mirrored brain: twice the time")
+    parser.add_argument(
+        "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -90,14 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except InfantBrainSegError as error:
-        return _fail(str(error))
-    except OSError as error:
-        return _fail(
-            f"{error.filename or 'A file'} can not be read or written ({error.strerror or error}): check the path and the free space."
-        )
-    except MemoryError:
-        return _fail("Memory ran out: close other programs, or use a machine with more memory.")
+    except (InfantBrainSegError, OSError, MemoryError) as error:
+        return _fail(in_words(error))
     except KeyboardInterrupt:
         _fail("Stopped; no result was written.")
         return EXIT_STOPPED
@@ -110,6 +124,19 @@ def _fail(message: str) -> int:
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _running(kind: str) -> Iterator[Progress]:
+    """Give the progress that was asked for; meanwhile a parent's SIGTERM tidies up like Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, _stop)
+    progress = _progress(kind)
+    try:
+        yield progress
+    finally:
+        if isinstance(progress, TerminalBar):
+            progress.close()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _progress(kind: str) -> Progress:
@@ -126,10 +153,8 @@ def _segment(arguments: argparse.Namespace) -> int:
     from .report import Steps, peak_memory_mb
     from .segment import SegmentOptions, segment
 
-    before = signal.signal(signal.SIGTERM, _stop)  # a parent's Cancel tidies up like Ctrl-C
-    progress = _progress(arguments.progress)
-    steps = Steps(progress)
-    try:
+    with _running(arguments.progress) as progress:
+        steps = Steps(progress)
         with steps("read"):
             t1, t2, mask = (None if path is None else read_image(path) for path in (arguments.t1, arguments.t2, arguments.mask))
         options = SegmentOptions(arguments.device, arguments.weights, not arguments.no_context, arguments.flip)
@@ -146,16 +171,45 @@ def _segment(arguments: argparse.Namespace) -> int:
             }
             write_report(report, folder)
         progress("done", 1.0)
-    finally:
-        if isinstance(progress, TerminalBar):
-            progress.close()
-        signal.signal(signal.SIGTERM, before)
     for warning in result.report["warnings"]:
         print(f"Warning: {warning}", file=sys.stderr)
     if not isinstance(progress, JsonLines):
         for volume in result.volumes:
             print(f"{volume.tissue:<4}{volume.volume_ml:9.1f} ml{100 * volume.fraction:7.1f} %")
         print(f"Wrote {arguments.output_dir} in {report['seconds']['total']:.0f} s on {report['device']['used']}. {NOTE}")
+    return EXIT_OK
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    from .batch import COHORT, FAILED, BatchOptions, run_batch
+    from .segment import SegmentOptions
+
+    options = SegmentOptions(arguments.device, arguments.weights, not arguments.no_context, arguments.flip)
+    try:
+        with _running(arguments.progress) as progress:
+            rows = run_batch(
+                arguments.input, arguments.output_dir, BatchOptions(options, arguments.save_probabilities, arguments.redo), progress
+            )
+    except KeyboardInterrupt:
+        _fail("Stopped; what is finished is kept, and the same command goes on with the rest.")
+        return EXIT_STOPPED
+    failed = [row for row in rows if row["status"] == FAILED]
+    for row in failed:
+        print(f"Warning: {row['scan']}: {row['reason']}", file=sys.stderr)
+    table = Path(arguments.output_dir) / COHORT
+    if failed:
+        _fail(f"{len(failed)} of {len(rows)} scans have no new result; {table} says why. Mend them and give the same command again.")
+        return EXIT_SOME_FAILED
+    if arguments.progress != "lines":
+        warned = sum(bool(row["warnings"]) for row in rows)
+        print(f"All {len(rows)} scans are segmented, {warned} with warnings: see {table}. {NOTE}")
+    return EXIT_OK
+
+
+def _devices(arguments: argparse.Namespace) -> int:
+    from .device import list_devices
+
+    print(json.dumps(list_devices()))
     return EXIT_OK
 
 

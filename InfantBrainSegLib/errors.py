@@ -23,3 +23,25 @@ class WeightsError(InfantBrainSegError):
 
 class TrainingError(InfantBrainSegError):
     """A training run that can not start or can not go on."""
+
+
+def in_words(error: Exception) -> str:
+    """Say in one line what went wrong, for errors of ours and for those of the machine.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    str
+    """
+    if isinstance(error, InfantBrainSegError):
+        text = str(error)
+    elif isinstance(error, MemoryError):
+        text = "Memory ran out: close other programs, or use a machine with more memory."
+    elif isinstance(error, OSError):
+        text = f"{error.filename or 'A file'} can not be read or written ({error.strerror or error}): check the path and the free space."
+    else:
+        text = f"Unexpected {type(error).__name__} ({error}): a fault of this program; please report it."
+    return " ".join(text.split())

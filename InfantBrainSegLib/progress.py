@@ -31,7 +31,7 @@ class TerminalBar:
         filled = round(BAR_WIDTH * fraction)
         line = f"\r[{'#' * filled}{'.' * (BAR_WIDTH - filled)}] {round(100 * fraction):3d} %  {step:<32}"
         if line != self._drawn:
-            self._stream.write(line)
+            self._stream.write(line.ljust(len(self._drawn)))
             self._stream.flush()
             self._drawn = line
 

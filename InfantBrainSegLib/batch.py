@@ -259,7 +259,7 @@ def _is_same(path: Path, was: dict[str, Any]) -> bool:
 
 def _is_labelmap(path: Path) -> bool:
     try:
-        from_any(sitk.GetArrayViewFromImage(read_image(path)))
+        from_any(sitk.GetArrayFromImage(read_image(path)))
     except InfantBrainSegError:
         return False
     return True

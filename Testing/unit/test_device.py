@@ -37,6 +37,16 @@ def test_named_devices_that_exist_are_taken(machine):
         assert devices.resolve_device(name) == torch.device(expected)
 
 
+def test_every_device_that_is_listed_is_one_that_is_taken(machine, monkeypatch):
+    machine(2, True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"Card {index}")
+    listed = devices.list_devices()
+    assert [device["value"] for device in listed] == ["auto", "cpu", "cuda:0", "cuda:1", "mps"]
+    assert [device["label"] for device in listed[2:]] == ["GPU 0: Card 0", "GPU 1: Card 1", "Apple GPU"]
+    for device in listed:
+        devices.resolve_device(device["value"])
+
+
 @pytest.mark.parametrize("name", ["gpu", "", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "mps:0", "cuda:0:0", "xla"])
 def test_unknown_names_are_refused(machine, name):
     machine(1)

@@ -1,0 +1,455 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import phantoms
+import pytest
+import SimpleITK as sitk
+
+from InfantBrainSegLib import batch as batch_module
+from InfantBrainSegLib import segment as segment_module
+from InfantBrainSegLib.__main__ import main
+from InfantBrainSegLib.batch import COLUMNS, BatchOptions, run_batch
+from InfantBrainSegLib.errors import DeviceError, InputError, WeightsError
+from InfantBrainSegLib.images import write_image
+from InfantBrainSegLib.segment import Segmentation, SegmentOptions
+from InfantBrainSegLib.volumes import measure
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ["desc-volumes_stats.tsv", "dseg.json", "dseg.nii.gz", "overview.png", "report.json"]
+
+
+class StandIn:
+    """In place of `segment`: labels by T1's three levels, at once; remembers what it was given."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, t1, t2, mask, options, progress):
+        self.calls.append(t1)
+        progress("stage 1", 0.5)
+        values = sitk.GetArrayFromImage(t1)
+        labels = sitk.GetImageFromArray(np.searchsorted([20, 70, 115], values).astype(np.uint8))
+        labels.CopyInformation(t1)
+        volumes = measure(labels)
+        report = {
+            "versions": {"InfantBrainSeg": "0"},
+            "weights": {"fcn1": {"sha256": "f1"}},
+            "device": {"used": "cpu"},
+            "volumes": [vars(volume) for volume in volumes],
+            "warnings": [],
+            "seconds": {"stage 1": 1.0},
+        }
+        return Segmentation(labels, t1, t2, volumes, report, None, None)
+
+
+@pytest.fixture
+def stand_in():
+    return StandIn()
+
+
+@pytest.fixture
+def options(weights_dir):
+    return BatchOptions(SegmentOptions("cpu", weights_dir))
+
+
+@pytest.fixture(scope="session")
+def small_scans(tmp_path_factory):
+    """Files of a T1 and a T2 with few voxels."""
+    folder = tmp_path_factory.mktemp("small")
+    grid = phantoms.grid((2.8, 2.5, 2.9), phantoms.PERMUTED)
+    for name, levels in (("T1w", phantoms.T1_LEVELS), ("T2w", phantoms.T2_LEVELS)):
+        write_image(phantoms.draw(grid, levels), folder / f"{name}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def bids(tmp_path, small_scans):
+    """A dataset of three scans: sub-01, and two sessions of sub-02."""
+    root = tmp_path / "bids"
+    for place, name in (("sub-01", "sub-01"), ("sub-02/ses-1", "sub-02_ses-1"), ("sub-02/ses-2", "sub-02_ses-2")):
+        (root / place / "anat").mkdir(parents=True)
+        for suffix in ("T1w", "T2w"):
+            shutil.copyfile(small_scans / f"{suffix}.nii.gz", root / place / "anat" / f"{name}_{suffix}.nii.gz")
+    return root
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def cohort(output_dir):
+    with (output_dir / "cohort.csv").open(encoding="utf-8", newline="") as stream:
+        return {row["scan"]: row for row in csv.DictReader(stream)}
+
+
+def labels_of(output_dir):
+    return output_dir / "sub-01/anat/sub-01_space-T1w_dseg.nii.gz"
+
+
+def edit(path):
+    """What a user does in a viewer: one voxel is relabelled and the file saved."""
+    image = sitk.ReadImage(str(path))
+    image[3, 3, 3] = 1
+    sitk.WriteImage(image, str(path))
+    return path.read_bytes()
+
+
+def stop_at(call):
+    """Give a segmenter that is stopped like by Ctrl-C in the given call."""
+    inner = StandIn()
+
+    def segmenter(*given):
+        if len(inner.calls) == call:
+            raise KeyboardInterrupt
+        return inner(*given)
+
+    return segmenter
+
+
+def test_the_output_is_a_bids_derivative_dataset_with_one_table(bids, tmp_path, options, stand_in):
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    results = [
+        f"{place}/anat/{name}_space-T1w_{result}"
+        for place, name in (("sub-01", "sub-01"), ("sub-02/ses-1", "sub-02_ses-1"), ("sub-02/ses-2", "sub-02_ses-2"))
+        for result in RESULTS
+    ]
+    assert names(tmp_path / "out") == sorted([".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv", *results])
+    description = json.loads((tmp_path / "out/dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"][0]["Name"] == "InfantBrainSeg"
+    assert description["DatasetLinks"] == {"raw": bids.as_uri()}
+    sidecar = json.loads((tmp_path / "out/sub-02/ses-1/anat/sub-02_ses-1_space-T1w_dseg.json").read_text())
+    assert sidecar["Sources"] == [f"bids:raw:sub-02/ses-1/anat/sub-02_ses-1_{suffix}.nii.gz" for suffix in ("T1w", "T2w")]
+    assert (sidecar["SpatialReference"], sidecar["Manual"]) == (sidecar["Sources"][0], False)
+    assert (tmp_path / "out/dseg.tsv").read_text().splitlines() == [
+        "index\tname\tabbreviation\tcolor\tmapping",
+        "1\tCerebrospinal fluid\tCSF\t#4287f5\t3",
+        "2\tGray matter\tGM\t#e27a3f\t1",
+        "3\tWhite matter\tWM\t#faf0be\t2",
+    ]
+
+
+def test_labels_lie_on_each_t1s_grid_and_the_table_holds_their_volumes(bids, tmp_path, options, stand_in):
+    rows = run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    grid = phantoms.grid((2.8, 2.5, 2.9), phantoms.PERMUTED)
+    labels = sitk.ReadImage(str(labels_of(tmp_path / "out")))
+    assert np.array_equal(sitk.GetArrayFromImage(labels), sitk.GetArrayFromImage(phantoms.draw(grid)))
+    assert np.allclose(labels.GetDirection(), grid.GetDirection(), atol=1e-6)
+    assert np.allclose(labels.GetOrigin(), grid.GetOrigin(), atol=1e-4)
+    table = cohort(tmp_path / "out")
+    assert list(table) == ["sub-01", "sub-02_ses-1", "sub-02_ses-2"]
+    assert tuple(table["sub-01"]) == COLUMNS
+    row = table["sub-02_ses-2"]
+    assert (row["subject"], row["session"], row["status"], row["reason"]) == ("sub-02", "ses-2", "ok", "")
+    voxel_ml = 2.8 * 2.5 * 2.9 / 1000
+    for value, tissue in enumerate(("csf", "gm", "wm"), start=1):
+        assert float(row[f"{tissue}_ml"]) == pytest.approx(voxel_ml * (sitk.GetArrayFromImage(labels) == value).sum(), abs=2e-3)
+    assert sum(float(row[f"{tissue}_fraction"]) for tissue in ("csf", "gm", "wm")) == pytest.approx(1, abs=2e-4)
+    assert (tmp_path / "out" / row["segmentation"]).is_file()
+    assert row["t1"] == str(bids / "sub-02/ses-2/anat/sub-02_ses-2_T1w.nii.gz")
+    assert [dict.fromkeys(COLUMNS, "") | given for given in rows] == list(table.values())
+
+
+def test_what_is_finished_is_not_segmented_again_and_keeps_its_row(bids, tmp_path, options, stand_in):
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    table = (tmp_path / "out/cohort.csv").read_bytes()
+    os.utime(bids / "sub-01/anat/sub-01_T1w.nii.gz", (0, 0))  # copied again, same content
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert len(stand_in.calls) == 3
+    assert (tmp_path / "out/cohort.csv").read_bytes() == table
+
+
+def other_t1(bids, out, options):
+    path = bids / "sub-01/anat/sub-01_T1w.nii.gz"
+    write_image(sitk.ReadImage(str(path)) * 1.01, path)
+    return options
+
+
+def new_mask(bids, out, options):
+    path = bids / "sub-01/anat/sub-01_T1w.nii.gz"
+    write_image(sitk.ReadImage(str(path)) > 0, path.with_name("sub-01_desc-brain_mask.nii.gz"))
+    return options
+
+
+def cut_short(bids, out, options):
+    labels_of(out).write_bytes(labels_of(out).read_bytes()[:-200])
+    return options
+
+
+def without(name):
+    def change(bids, out, options):
+        (labels_of(out).parent / f"sub-01_space-T1w_{name}").unlink()
+        return options
+
+    return change
+
+
+def damaged_report(bids, out, options):
+    (labels_of(out).parent / "sub-01_space-T1w_report.json").write_text("{")
+    return options
+
+
+@pytest.mark.parametrize("change", [other_t1, new_mask, cut_short, damaged_report, *map(without, RESULTS)])
+def test_one_scan_is_done_again_when_its_inputs_changed_or_its_results_are_not_whole(bids, tmp_path, options, stand_in, change):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    before = names(out)
+    run_batch(bids, out, change(bids, out, options), segmenter=stand_in)
+    assert len(stand_in.calls) == 4
+    assert names(out) == before
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(labels_of(out)))).max() == 3
+
+
+def test_all_is_done_again_with_other_options_weights_version_or_when_asked(bids, tmp_path, options, stand_in, monkeypatch):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    stage_one = replace(options, segment=replace(options.segment, use_context=False))
+    for other in (stage_one, replace(stage_one, segment=replace(stage_one.segment, flip=True)), replace(options, redo=True)):
+        stand_in.calls.clear()
+        run_batch(bids, out, other, segmenter=stand_in)
+        assert len(stand_in.calls) == 3
+    stand_in.calls.clear()
+    run_batch(bids, out, replace(options, segment=SegmentOptions("cpu")), segmenter=stand_in)  # the bundled weights
+    assert len(stand_in.calls) == 3
+    monkeypatch.setattr(batch_module, "__version__", "99")
+    run_batch(bids, out, replace(options, segment=SegmentOptions("cpu")), segmenter=stand_in)
+    assert len(stand_in.calls) == 6
+
+
+def test_labels_that_a_user_edited_stay_and_are_told_of(bids, tmp_path, options, stand_in):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    edited = edit(labels_of(out))
+    run_batch(bids, out, options, segmenter=stand_in)
+    assert len(stand_in.calls) == 3
+    assert labels_of(out).read_bytes() == edited
+    assert "was edited after the run" in cohort(out)["sub-01"]["warnings"]
+
+
+def test_edited_labels_are_kept_under_another_name_when_the_scan_is_done_again(bids, tmp_path, options, stand_in):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    edited = edit(labels_of(out))
+    run_batch(bids, out, replace(options, redo=True), segmenter=stand_in)
+    (aside,) = labels_of(out).parent.glob("*.edited-*")
+    assert aside.read_bytes() == edited
+    assert labels_of(out).read_bytes() != edited
+    assert aside.name in cohort(out)["sub-01"]["warnings"]
+
+
+def test_a_bad_scan_gets_its_reason_and_the_others_their_results(bids, tmp_path, options):
+    (bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz").write_bytes(b"not an image")
+    (bids / "sub-02/ses-2/anat/sub-02_ses-2_T2w.nii.gz").unlink()
+
+    class Faulty(StandIn):
+        def __call__(self, *given):
+            if not self.calls:
+                self.calls.append(None)
+                raise ZeroDivisionError("of ours")
+            return super().__call__(*given)
+
+    shutil.copytree(bids / "sub-01", bids / "sub-04")
+    for path in (bids / "sub-04/anat").iterdir():
+        path.rename(path.with_name(path.name.replace("sub-01", "sub-04")))
+    run_batch(bids, tmp_path / "out", options, segmenter=Faulty())
+    table = cohort(tmp_path / "out")
+    assert [row["status"] for row in table.values()] == ["failed", "failed", "failed", "ok"]
+    assert "Unexpected ZeroDivisionError (of ours)" in table["sub-01"]["reason"]
+    assert "can not be read as an image" in table["sub-02_ses-1"]["reason"]
+    assert "No T2w image" in table["sub-02_ses-2"]["reason"]
+    assert [path.name for path in (tmp_path / "out").glob("sub-*")] == ["sub-04"]
+
+
+def test_a_file_missing_from_a_csv_fails_its_row_alone(small_scans, tmp_path, options, stand_in):
+    for suffix in ("T1w", "T2w"):
+        shutil.copyfile(small_scans / f"{suffix}.nii.gz", tmp_path / f"{suffix}.nii.gz")
+    (tmp_path / "list.csv").write_text("subject,t1,t2\n1,T1w.nii.gz,none.nii.gz\n2,T1w.nii.gz,T2w.nii.gz\n")
+    run_batch(tmp_path / "list.csv", tmp_path / "out", options, segmenter=stand_in)
+    first, second = cohort(tmp_path / "out").values()
+    assert (first["status"], second["status"]) == ("failed", "ok")
+    assert "none.nii.gz does not exist" in first["reason"]
+    sidecar = json.loads((tmp_path / "out/sub-2/anat/sub-2_space-T1w_dseg.json").read_text())
+    assert sidecar["SpatialReference"] == (tmp_path / "T1w.nii.gz").as_uri()
+
+
+def test_a_failed_second_run_says_that_older_results_still_lie_there(bids, tmp_path, options, stand_in):
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    (bids / "sub-01/anat/sub-01_T1w.nii.gz").write_bytes(b"not an image")
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    row = cohort(tmp_path / "out")["sub-01"]
+    assert (row["status"], row["gm_ml"]) == ("failed", "")
+    assert row["reason"].endswith("The results of an earlier run still lie there.")
+
+
+def test_a_stopped_batch_keeps_what_is_whole_and_goes_on_with_the_rest(bids, tmp_path, options, stand_in):
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(bids, tmp_path / "out", options, segmenter=stop_at(1))
+    assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["ok", "pending", "pending"]
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["sub-01"]
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert len(stand_in.calls) == 2
+    assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["ok"] * 3
+
+
+def test_a_stop_while_the_files_are_moved_leaves_no_report_beside_them(bids, tmp_path, options, stand_in, monkeypatch):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    move = os.replace
+
+    def stopped(source, target):
+        if Path(target).parent.name == "anat" and str(target).endswith("stats.tsv"):
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(bids, out, replace(options, redo=True), segmenter=stand_in)
+    monkeypatch.setattr(os, "replace", move)
+    assert not list(out.glob("sub-01/anat/*_report.json"))
+    stand_in.calls.clear()
+    run_batch(bids, out, options, segmenter=stand_in)
+    assert len(stand_in.calls) == 1
+
+
+def test_progress_runs_from_0_to_1_over_all_scans_and_names_them(bids, tmp_path, options, stand_in):
+    told = []
+    run_batch(bids, tmp_path / "out", options, lambda step, fraction: told.append((step, fraction)), stand_in)
+    fractions = [fraction for _, fraction in told]
+    assert fractions == sorted(fractions)
+    assert ("sub-01: stage 1", pytest.approx(0.5 / 3)) in told
+    assert told[-1] == ("done", 1.0)
+    assert [step for step, _ in told if step.startswith("sub-02_ses-1")] == [
+        f"sub-02_ses-1: {step}" for step in ("read", "stage 1", "write")
+    ]
+
+
+@pytest.mark.parametrize("output", ["bids", "bids/sub-01/out"])
+def test_an_output_folder_among_the_scans_is_refused(bids, tmp_path, options, stand_in, output):
+    before = names(tmp_path)
+    with pytest.raises(InputError, match="lies among the scans"):
+        run_batch(bids, tmp_path / output, options, segmenter=stand_in)
+    assert names(tmp_path) == before
+
+
+def test_derivatives_within_the_input_are_a_fine_output_and_are_no_input(bids, options, stand_in):
+    for _ in range(2):
+        rows = run_batch(bids, bids / "derivatives" / "infantbrainseg", options, segmenter=stand_in)
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert len(stand_in.calls) == 3
+
+
+def test_another_dataset_or_the_list_itself_is_never_written_over(bids, tmp_path, options, stand_in):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "dataset_description.json").write_text('{"Name": "mine", "BIDSVersion": "1.9.0"}')
+    with pytest.raises(InputError, match="holds another dataset"):
+        run_batch(bids, other, options, segmenter=stand_in)
+    (tmp_path / "cohort.csv").write_text("subject,t1,t2\n1,a.nii,b.nii\n")
+    with pytest.raises(InputError, match="would be replaced"):
+        run_batch(tmp_path / "cohort.csv", tmp_path, options, segmenter=stand_in)
+    assert names(other) == ["dataset_description.json"]
+    assert (tmp_path / "cohort.csv").read_text().endswith("1,a.nii,b.nii\n")
+
+
+def test_an_output_device_or_weights_that_can_not_be_used_are_told_before_any_work(bids, tmp_path, options, stand_in):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        run_batch(bids, tmp_path / "taken", options, segmenter=stand_in)
+    with pytest.raises(DeviceError, match="Unknown device"):
+        run_batch(bids, tmp_path / "out", BatchOptions(SegmentOptions("tpu")), segmenter=stand_in)
+    with pytest.raises(WeightsError, match="missing"):
+        run_batch(bids, tmp_path / "out", BatchOptions(SegmentOptions("cpu", tmp_path)), segmenter=stand_in)
+    assert not (tmp_path / "out").exists()
+    assert stand_in.calls == []
+
+
+def command(source, output_dir, weights_dir, *more):
+    words = ["batch", "--input", source, "--output-dir", output_dir, "--weights", weights_dir, "--device", "cpu", *more]
+    return [str(word) for word in words]
+
+
+def test_the_command_segments_with_the_networks_and_writes_probabilities(scan_files, weights_dir, tmp_path, capsys):
+    t1, t2 = scan_files
+    (tmp_path / "list.csv").write_text(f"subject,t1,t2\na,{t1},{t2}\n")
+    argv = command(tmp_path / "list.csv", tmp_path / "out", weights_dir, "--save-probabilities", "--progress", "lines")
+    assert main(argv) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-1] == {"step": "done", "progress": 1.0}
+    assert list(dict.fromkeys(line["step"] for line in lines))[2:5] == ["sub-a: stage 1", "sub-a: context", "sub-a: stage 2"]
+    stem = tmp_path / "out/sub-a/anat/sub-a_space-T1w"
+    total = sum(sitk.GetArrayFromImage(sitk.ReadImage(f"{stem}_label-{tissue}_probseg.nii.gz")) for tissue in ("CSF", "GM", "WM"))
+    assert 0.5 < total.max() < 1.01
+    assert Path(f"{stem}_probseg.json").is_file()
+    row = cohort(tmp_path / "out")["sub-a"]
+    manifest = json.loads((weights_dir / "manifest.json").read_text())
+    assert [row["weights_fcn1_sha256"], row["weights_fcn2_sha256"]] == [manifest[f"fcn{n}.pt"]["sha256"] for n in (1, 2)]
+    assert 0 < float(row["gm_confidence"] or row["wm_confidence"] or row["csf_confidence"]) <= 1
+    assert main(argv[:-3]) == 0  # probabilities that nobody asks for any more are no reason to segment again
+    assert "All 1 scans are segmented" in capsys.readouterr().out
+    assert Path(f"{stem}_probseg.json").is_file()
+
+
+def all_gray(network, inputs, mask, config, device, progress=None):
+    probabilities = np.full((4, *mask.shape), 0.1, np.float32)
+    probabilities[2] = 0.7
+    return probabilities
+
+
+def test_the_command_ends_with_3_when_some_scans_failed(scan_files, weights_dir, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(segment_module, "predict", all_gray)
+    t1, t2 = scan_files
+    (tmp_path / "list.csv").write_text(f"subject,t1,t2\na,{t1},{t2}\nb,{t1},none.nii\n")
+    assert main(command(tmp_path / "list.csv", tmp_path / "out", weights_dir)) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    warning, error = err.splitlines()
+    assert warning.startswith("Warning: sub-b: ")
+    assert error.startswith("Error: 1 of 2 scans have no new result")
+
+
+def test_the_command_ends_with_2_and_one_line_when_there_is_nothing_to_do(weights_dir, tmp_path, capsys):
+    assert main(command(tmp_path, tmp_path / "out", weights_dir)) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "holds no subject" in err
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
+def test_a_terminated_batch_tidies_up_and_keeps_its_table(scan_files, weights_dir, tmp_path):
+    t1, t2 = scan_files
+    (tmp_path / "list.csv").write_text(f"subject,t1,t2\na,{t1},{t2}\n")
+    argv = command(tmp_path / "list.csv", tmp_path / "out", weights_dir, "--progress", "lines")
+    with subprocess.Popen(
+        [sys.executable, "-m", "InfantBrainSegLib", *argv],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for line in process.stdout:
+            if json.loads(line)["step"] == "sub-a: stage 1":
+                break
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (130, 1)
+    assert "the same command goes on" in err
+    assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["pending"]
+    assert names(tmp_path / "out") == [".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv"]
+    assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+
+
+def test_devices_are_printed_as_json_with_auto_and_the_cpu_first(capsys):
+    assert main(["devices"]) == 0
+    devices = json.loads(capsys.readouterr().out)
+    assert [device["value"] for device in devices[:2]] == ["auto", "cpu"]
+    assert devices[0]["label"] == "Automatic"

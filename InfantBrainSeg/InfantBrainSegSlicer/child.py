@@ -1,0 +1,257 @@
+"""A child process that can be watched without waiting and ended with everything it started.
+
+Knows nothing of MRML: any command that prints lines will do.
+"""
+
+import contextlib
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from InfantBrainSegLib.errors import InfantBrainSegError
+
+GRACE_SECONDS = 1.0  # from asking to forcing; the panel promises an end within two seconds
+KEPT_ERROR_LINES = 200
+_WINDOWS = sys.platform == "win32"
+_DROPPED_VARIABLES = ("PYTHONINSPECT", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONBREAKPOINT")  # a person's habits for a terminal
+
+
+class ChildError(InfantBrainSegError):
+    """The child process could not be started, or ended other than it should."""
+
+
+def python_command() -> list[str]:
+    """Give the command that starts Python: Slicer's own, or this interpreter outside Slicer.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ChildError
+        If there is neither.
+    """
+    found = shutil.which("PythonSlicer")
+    if found:
+        return [found]
+    if "python" in Path(sys.executable or "").name.lower():
+        return [sys.executable]
+    raise ChildError("PythonSlicer, which runs the segmentation, was not found in 3D Slicer's bin folder: install 3D Slicer again.")
+
+
+def child_environment(library_root: str | os.PathLike) -> dict[str, str]:
+    """Give this process's environment without what would disturb the child, and with the library on its path.
+
+    Parameters
+    ----------
+    library_root : the folder that holds InfantBrainSegLib
+
+    Returns
+    -------
+    dict
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _DROPPED_VARIABLES}
+    paths = [str(library_root), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**environment, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+
+
+def new_log_file() -> Path:
+    """Make an empty log file in the temporary folder; it stays after the run.
+
+    Raises
+    ------
+    ChildError
+        If the temporary folder can not be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=time.strftime("InfantBrainSeg-%Y%m%d-%H%M%S-"), suffix=".log")
+    except OSError as error:
+        raise ChildError(temporary_folder_problem(error)) from error
+    os.close(handle)
+    return Path(name)
+
+
+def temporary_folder_problem(error: OSError) -> str:
+    """Say that the temporary folder can not be used, with the remedy."""
+    folder = tempfile.tempdir or "of this computer"
+    return (
+        f"The temporary folder {folder} can not be written ({error.strerror or error}): "
+        "free some space on its disk, or let TMPDIR (TEMP on Windows) name a folder that you may write to."
+    )
+
+
+class Child:
+    """One running command, its lines and its log.
+
+    Parameters
+    ----------
+    command : sequence of str
+    log_path : path of a text file that gets everything the child prints
+    environment : dict, optional
+        This process's by default.
+    folder : path, optional
+        Where the child runs.
+
+    Raises
+    ------
+    ChildError
+        If the command can not be started.
+    """
+
+    def __init__(self, command: Sequence[str], log_path: Path, environment: dict[str, str] | None = None, folder: Path | None = None):
+        self.log_path = log_path
+        self.error_lines: list[str] = []
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._log_lock = threading.Lock()
+        try:
+            self._log: IO[str] = log_path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise ChildError(temporary_folder_problem(error)) from error
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=environment,
+                cwd=folder,
+                start_new_session=not _WINDOWS,
+                creationflags=subprocess.CREATE_NO_WINDOW if _WINDOWS else 0,
+            )
+        except OSError as error:
+            self._log.close()
+            raise ChildError(
+                f"{command[0]} could not be started ({error.strerror or error}); "
+                "it runs the segmentation beside Slicer: check that the file exists and may be run."
+            ) from error
+        self._on_exit = weakref.finalize(self, _end_tree, self._process)  # also when Slicer quits
+        self._readers = [
+            threading.Thread(target=self._read, args=(self._process.stdout, self._lines.put), daemon=True),
+            threading.Thread(target=self._read, args=(self._process.stderr, self._keep_error), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; below 0 the signal that ended it."""
+        return self._process.poll()
+
+    def new_lines(self) -> list[str]:
+        """Lines of standard output since the last call; never waits."""
+        lines = []
+        while not self._lines.empty():
+            lines.append(self._lines.get())
+        return lines
+
+    def finish(self) -> int:
+        """After the command's own end: take in its last lines, end what it left running and close the log.
+
+        Returns
+        -------
+        int
+            Its exit code.
+        """
+        code = self._process.wait()
+        if self._on_exit.alive:
+            self._on_exit.detach()
+            _end_leftovers(self._process)
+        for reader in self._readers:
+            reader.join(GRACE_SECONDS)
+        with self._log_lock:
+            self._log.close()
+        return code
+
+    def stop(self) -> None:
+        """End the command and everything it started: asked first, forced after a second."""
+        if self._on_exit.alive:
+            self._on_exit.detach()
+            _end_tree(self._process)
+        self.finish()
+
+    def _keep_error(self, line: str) -> None:
+        self.error_lines.append(line)
+        del self.error_lines[:-KEPT_ERROR_LINES]
+
+    def _read(self, pipe: IO[str], take) -> None:
+        with pipe:
+            for line in pipe:
+                take(line.rstrip("\r\n"))
+                with self._log_lock, contextlib.suppress(OSError, ValueError):  # a full disk must not stop the run
+                    self._log.write(line)
+                    self._log.flush()
+
+
+def describe_end(child: Child, exit_code: int) -> str:
+    """Say in one line why a child failed.
+
+    Parameters
+    ----------
+    child : Child
+    exit_code : int
+
+    Returns
+    -------
+    str
+    """
+    told = [line.removeprefix("Error: ") for line in child.error_lines if line.startswith("Error: ")]
+    if told:
+        return told[-1]
+    if any("No module named 'torch'" in line for line in child.error_lines):
+        return "PyTorch is not installed in 3D Slicer: install the PyTorch extension, then use it to install PyTorch."
+    last = " | ".join(line.strip() for line in child.error_lines[-3:] if line.strip())
+    detail = f" Its last words: {last}." if last else ""
+    if exit_code < 0:
+        try:
+            name = signal.Signals(-exit_code).name
+        except ValueError:
+            name = f"signal {-exit_code}"
+        reason = f"was ended by the system ({name}), most often because memory ran out: close other programs and try again"
+    else:
+        reason = f"stopped unexpectedly (exit code {exit_code}): try again, and look into the log"
+    return f"The segmentation process {reason}.{detail} Log: {child.log_path}"
+
+
+def _end_tree(process: subprocess.Popen) -> None:
+    """Ask the whole tree to end, wait a second, then force it."""
+    if _WINDOWS:
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
+        return
+    _signal_group(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline:
+        process.poll()
+        if not _signal_group(process.pid, 0):
+            return
+        time.sleep(0.02)
+    _signal_group(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+
+
+def _end_leftovers(process: subprocess.Popen) -> None:
+    if not _WINDOWS:
+        _signal_group(process.pid, signal.SIGKILL)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Signal a process group; False when nobody is left in it."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,241 @@
+"""The module's logic, without any GUI: segment, measure again, segment a batch."""
+
+import contextlib
+import importlib.util
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import slicer
+
+import InfantBrainSegLib
+from InfantBrainSegLib.errors import InfantBrainSegError
+
+from . import statistics
+from .checks import check_inputs, check_outputs, find_warnings
+from .child import Child, child_environment, new_log_file, python_command
+from .results import ResultNodes
+from .run import FINISHED, RUNNING, ProgressCallback, Run
+from .tasks import BatchTask, SegmentParameters, SegmentTask
+
+__all__ = ["Run", "SceneLogic", "SegmentParameters"]
+
+POLL_SECONDS = 0.05
+DEVICES_SECONDS = 30.0  # importing torch from a slow disk
+FALLBACK_DEVICES = [("auto", "Automatic"), ("cpu", "CPU")]
+_LIBRARY_ROOT = Path(InfantBrainSegLib.__file__).resolve().parents[1]
+
+
+class SceneLogic:
+    """What the panel and the Python console call.
+
+    Attributes
+    ----------
+    command : list of str or None
+        What runs the library's command line, before its arguments; None for Slicer's Python with InfantBrainSegLib.
+    """
+
+    command: list[str] | None = None
+
+    def process(
+        self,
+        t1Node,
+        t2Node,
+        outputSegmentation=None,
+        labelmapNode=None,
+        tableNode=None,
+        parameters: SegmentParameters | None = None,
+        progress: ProgressCallback | None = None,
+        wait: bool = True,
+    ) -> Run:
+        """Segment one brain of the scene in a child process.
+
+        Parameters
+        ----------
+        t1Node, t2Node : vtkMRMLScalarVolumeNode
+            On any grids; linear parent transforms count.
+        outputSegmentation : vtkMRMLSegmentationNode, optional
+            Its segments of an earlier run are replaced; None for a new one beside T1.
+        labelmapNode : vtkMRMLLabelMapVolumeNode, optional
+            Also gets the labels 1, 2, 3.
+        tableNode : vtkMRMLTableNode, optional
+            None for that of the segmentation's earlier run, or a new one.
+        parameters : SegmentParameters, optional
+        progress : callable, optional
+            Told each step's name and the share of the whole that is done.
+        wait : bool
+            True to return after the end; with False call `Run.poll` until it gives False.
+
+        Returns
+        -------
+        Run
+
+        Raises
+        ------
+        InfantBrainSegError
+            If the run can not start or, with `wait`, if it fails or is cancelled.
+        """
+        parameters = parameters or SegmentParameters()
+        self._check(t1Node, t2Node, parameters)
+        check_outputs([t1Node, t2Node, parameters.maskNode], outputSegmentation, labelmapNode, tableNode)
+        targets = ResultNodes(t1Node, outputSegmentation, tableNode, labelmapNode)
+        return self._run(lambda: SegmentTask(targets, t2Node, parameters), progress, wait)
+
+    def segmentBatch(
+        self,
+        folderOrCsv,
+        outputDir,
+        parameters: SegmentParameters | None = None,
+        progress: ProgressCallback | None = None,
+        wait: bool = True,
+    ) -> Run:
+        """Segment many subjects from files; nothing is loaded into the scene.
+
+        A batch that was stopped goes on where it was when it is started again. `cohort.csv` in the output folder has one row a subject,
+        with the reason where one could not be segmented.
+
+        Parameters
+        ----------
+        folderOrCsv : path of a BIDS folder or a CSV file
+        outputDir : path
+        parameters : SegmentParameters, optional
+            Without a mask node.
+        progress : callable, optional
+        wait : bool
+
+        Returns
+        -------
+        Run
+
+        Raises
+        ------
+        InfantBrainSegError
+            As `process` does.
+        """
+        return self._run(lambda: BatchTask(folderOrCsv, outputDir, parameters or SegmentParameters()), progress, wait)
+
+    def recomputeStatistics(self, segmentationNode, tableNode=None):
+        """Measure a segmentation after manual edits: automatic against edited volume, and the difference.
+
+        Parameters
+        ----------
+        segmentationNode : vtkMRMLSegmentationNode
+        tableNode : vtkMRMLTableNode, optional
+            The one of the last run by default, or a new one.
+
+        Returns
+        -------
+        vtkMRMLTableNode
+
+        Raises
+        ------
+        InputError
+            If there is nothing to measure.
+        """
+        return statistics.recompute(segmentationNode, tableNode)
+
+    def whyNot(self, t1Node, t2Node, parameters: SegmentParameters | None = None) -> str:
+        """Give the first reason why Segment can not start, with the node's name, or "" where it can.
+
+        Parameters
+        ----------
+        t1Node, t2Node : vtkMRMLNode or None
+        parameters : SegmentParameters, optional
+
+        Returns
+        -------
+        str
+        """
+        try:
+            self._check(t1Node, t2Node, parameters or SegmentParameters())
+        except InfantBrainSegError as error:
+            return str(error)
+        return ""
+
+    def warnings(self, t1Node, t2Node, parameters: SegmentParameters | None = None) -> tuple[str, ...]:
+        """Check the images themselves before a run, in about a second: swapped, skull left, poor overlap, odd voxels.
+
+        Parameters
+        ----------
+        t1Node, t2Node : vtkMRMLScalarVolumeNode
+        parameters : SegmentParameters, optional
+
+        Returns
+        -------
+        tuple of str
+
+        Raises
+        ------
+        InputError
+            If they can not be segmented at all.
+        """
+        parameters = parameters or SegmentParameters()
+        self._check(t1Node, t2Node, parameters)
+        return find_warnings(t1Node, t2Node, parameters.maskNode)
+
+    def devices(self) -> list[tuple[str, str]]:
+        """Ask a short child process which devices can compute here.
+
+        Returns
+        -------
+        list of (value, label); automatic and CPU alone where torch is missing or does not answer
+        """
+        lines: list[str] = []
+        with contextlib.suppress(InfantBrainSegError):
+            child = self._child(["devices"])
+            deadline = time.monotonic() + DEVICES_SECONDS
+            while child.exit_code is None and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+            child.stop()
+            lines = child.new_lines()
+            child.log_path.unlink(missing_ok=True)
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                return [(str(entry["value"]), str(entry["label"])) for entry in json.loads(line)]
+        return list(FALLBACK_DEVICES)
+
+    def torchInstalled(self) -> bool:
+        """Tell whether PyTorch is there, without importing it."""
+        return importlib.util.find_spec("torch") is not None
+
+    def _check(self, t1_node, t2_node, parameters: SegmentParameters) -> None:
+        check_inputs(t1_node, t2_node, parameters.maskNode, parameters.weightsPath, parameters.useContext)
+
+    def _child(self, arguments: list[str], folder: Path | None = None) -> Child:
+        command = self.command or [*python_command(), "-m", InfantBrainSegLib.__name__]
+        log_path = new_log_file()
+        try:
+            return Child([*command, *arguments], log_path, child_environment(_LIBRARY_ROOT), folder or log_path.parent)
+        except InfantBrainSegError:
+            log_path.unlink(missing_ok=True)
+            raise
+
+    def _run(self, make_task: Callable[[], SegmentTask | BatchTask], progress: ProgressCallback | None, wait: bool) -> Run:
+        task = make_task()
+        try:
+            run = Run(self._child(task.arguments(), task.folder), task, progress)
+        except BaseException:
+            task.clean_up()
+            raise
+        return _to_the_end(run) if wait else run
+
+
+def _to_the_end(run: Run) -> Run:
+    try:
+        while run.poll():
+            _keep_responsive()
+            time.sleep(POLL_SECONDS)
+    finally:
+        if run.state == RUNNING:  # a callback failed, or Ctrl-C
+            run.cancel()
+    if run.state != FINISHED:
+        raise InfantBrainSegError(run.message)
+    return run
+
+
+def _keep_responsive() -> None:
+    """Let Slicer's windows redraw during a blocking call; outside the application there are none."""
+    application = getattr(slicer, "app", None)
+    if application is not None:
+        application.processEvents()

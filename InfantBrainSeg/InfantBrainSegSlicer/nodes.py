@@ -1,0 +1,198 @@
+"""MRML nodes to images and back: geometry, parent transforms, masks.
+
+The library works on T1 as it lies in the scene, so that parent transforms count: a node's image carries its own voxel-to-RAS matrix times
+its linear parent transform. SimpleITK's physical space is LPS, MRML's is RAS.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+import vtk
+from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
+
+from InfantBrainSegLib.errors import InputError
+
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+BINARY_LABELMAP = "Binary labelmap"  # vtkSegmentationConverter's name of the representation
+
+
+def parent_to_world(node) -> np.ndarray:
+    """Give the matrix of a node's parent transforms.
+
+    Parameters
+    ----------
+    node : vtkMRMLTransformableNode
+
+    Returns
+    -------
+    (4, 4) array in RAS; the identity without a parent
+
+    Raises
+    ------
+    InputError
+        If a parent transform is not linear.
+    """
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return np.eye(4)
+    if not parent.IsTransformToWorldLinear():
+        raise InputError(
+            f"'{node.GetName()}' is under the non-linear transform '{parent.GetName()}'; wanted a linear one or none: "
+            "harden it (Data module, right click on the node, Harden transform), or take the node out of it."
+        )
+    matrix = vtk.vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(matrix)
+    return to_array(matrix)
+
+
+def ijk_to_ras(node) -> np.ndarray:
+    """Give a volume's own matrix from voxel index to RAS mm, without parent transforms, (4, 4)."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return to_array(matrix)
+
+
+def image_from_volume(node) -> sitk.Image:
+    """Copy a scalar volume as it lies in the scene: its linear parent transform is hardened into the copy.
+
+    Parameters
+    ----------
+    node : vtkMRMLScalarVolumeNode with image data
+
+    Returns
+    -------
+    sitk.Image
+
+    Raises
+    ------
+    InputError
+        If a parent transform is not linear.
+    """
+    return make_image(array_of(node.GetImageData()), parent_to_world(node) @ ijk_to_ras(node))
+
+
+def image_from_mask(node) -> sitk.Image:
+    """Copy a brain mask as it lies in the scene.
+
+    Parameters
+    ----------
+    node : vtkMRMLLabelMapVolumeNode, or vtkMRMLSegmentationNode whose segments together are the brain
+
+    Returns
+    -------
+    sitk.Image of uint8, 1 in the mask
+
+    Raises
+    ------
+    InputError
+        If a parent transform is not linear, or the mask is empty.
+    """
+    if node.IsA("vtkMRMLSegmentationNode"):
+        array, matrix = _union_of_segments(node)
+    else:
+        array, matrix = array_of(node.GetImageData()), ijk_to_ras(node)
+    if not (array > 0).any():
+        raise InputError(f"The brain mask '{node.GetName()}' is empty; wanted voxels above 0 in the brain: choose another, or none.")
+    return make_image((array > 0).astype(np.uint8), parent_to_world(node) @ matrix)
+
+
+def make_image(array: np.ndarray, matrix: np.ndarray) -> sitk.Image:
+    """Build an image from voxels and geometry.
+
+    Parameters
+    ----------
+    array : (K, J, I) array
+    matrix : (4, 4) array, from voxel index (i, j, k) to RAS mm
+
+    Returns
+    -------
+    sitk.Image
+    """
+    image = sitk.GetImageFromArray(array)
+    lps = _RAS_TO_LPS @ matrix
+    spacing_mm = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing_mm.tolist())
+    image.SetDirection((lps[:3, :3] / spacing_mm).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def write_exactly(image: sitk.Image, path: Path) -> None:
+    """Write an image for the child, uncompressed NRRD: it keeps every digit of an oblique or sheared geometry.
+
+    Parameters
+    ----------
+    image : sitk.Image
+    path : Path ending in .nrrd
+
+    Raises
+    ------
+    OSError
+        If the disk is full or the folder can not be written.
+    """
+    voxel_bytes = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
+    try:
+        sitk.WriteImage(image, str(path), False)
+    except RuntimeError as error:
+        raise OSError("the scan did not fit on its disk, or the folder is read-only") from error
+    if path.stat().st_size < voxel_bytes:
+        raise OSError("the disk is full")
+
+
+def array_of(image_data) -> np.ndarray:
+    """View image data as a (K, J, I) array; both share the memory."""
+    return vtk_to_numpy(image_data.GetPointData().GetScalars()).reshape(image_data.GetDimensions()[::-1])
+
+
+def image_data_from_array(array: np.ndarray, image_data=None):
+    """Copy a (K, J, I) array into new image data.
+
+    Parameters
+    ----------
+    array : (K, J, I) array
+    image_data : vtkImageData, optional
+        What to fill, for example a vtkOrientedImageData.
+
+    Returns
+    -------
+    vtkImageData with unit spacing and origin 0, as MRML wants it
+    """
+    image_data = image_data or vtk.vtkImageData()
+    image_data.SetDimensions(array.shape[::-1])
+    scalars = numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True, array_type=get_vtk_array_type(array.dtype))
+    image_data.GetPointData().SetScalars(scalars)
+    return image_data
+
+
+def to_array(matrix) -> np.ndarray:
+    """Turn a vtkMatrix4x4 into a (4, 4) array."""
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def to_matrix(array: np.ndarray):
+    """Turn a (4, 4) array into a vtkMatrix4x4."""
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(array.ravel().tolist())
+    return matrix
+
+
+def _union_of_segments(node) -> tuple[np.ndarray, np.ndarray]:
+    """All segments as one labelmap with its matrix to the node's own RAS; the node stays as it is."""
+    source = node
+    if not node.GetSegmentation().ContainsRepresentation(BINARY_LABELMAP):
+        source = slicer.vtkMRMLSegmentationNode()  # a copy outside the scene: no new representation in hers
+        source.GetSegmentation().DeepCopy(node.GetSegmentation())
+        source.GetSegmentation().CreateRepresentation(BINARY_LABELMAP)
+    merged = slicer.vtkOrientedImageData()
+    filled = node.GetSegmentation().GetNumberOfSegments() > 0 and source.GenerateMergedLabelmapForAllSegments(merged)
+    if not filled or merged.GetNumberOfPoints() == 0:
+        raise InputError(
+            f"The brain mask '{node.GetName()}' has no voxels; wanted a segment that covers the brain: choose another, or none."
+        )
+    to_ras = vtk.vtkMatrix4x4()
+    merged.GetImageToWorldMatrix(to_ras)
+    matrix = to_array(to_ras)
+    matrix[:3, 3] += matrix[:3, :3] @ merged.GetExtent()[::2]  # the array's first voxel is the extent's, not index 0
+    return array_of(merged), matrix

@@ -1,0 +1,148 @@
+"""The handle of a run in progress: how far it is, how to stop it, and what came of it."""
+
+import contextlib
+import json
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from InfantBrainSegLib.errors import InfantBrainSegError
+
+from .child import Child, describe_end
+from .results import ResultNodes
+
+RUNNING, FINISHED, CANCELLED, FAILED = "running", "finished", "cancelled", "failed"
+ProgressCallback = Callable[[str, float], object]
+
+
+class Task(Protocol):
+    """What a run is for: the logic makes one and the run asks it."""
+
+    accepted_codes: tuple[int, ...]  # the child's exit codes that count as done
+
+    def interruption(self) -> str:
+        """Say why the run has lost its purpose, as a node that left the scene; "" while it has not."""
+
+    def finish(self) -> tuple[ResultNodes | None, tuple[str, ...]]:
+        """Take in the child's files; give the nodes and the warnings."""
+
+    def in_words(self, message: str) -> str:
+        """Put the user's names in place of temporary files' in a message of the child."""
+
+    def clean_up(self) -> None:
+        """Remove temporary files."""
+
+
+class Run:
+    """One run of the child.
+
+    Attributes
+    ----------
+    state : str
+        "running", "finished", "cancelled" or "failed".
+    message : str
+        The one line for the user when it failed or was cancelled.
+    step : str
+    progress : float
+        From 0 to 1.
+    warnings : tuple of str
+    segmentationNode, labelmapNode, tableNode, provenanceNode : nodes or None
+    probabilityNodes : tuple of nodes
+    logPath : str
+        Everything the child printed; stays after the run.
+    """
+
+    def __init__(self, child: Child, task: Task, progress: ProgressCallback | None = None):
+        self.state = RUNNING
+        self.message = ""
+        self.step = ""
+        self.progress = 0.0
+        self.warnings: tuple[str, ...] = ()
+        self.segmentationNode = self.labelmapNode = self.tableNode = self.provenanceNode = None
+        self.probabilityNodes: tuple = ()
+        self.logPath = str(child.log_path)
+        self._child = child
+        self._task = task
+        self._callback = progress
+        self._started = time.monotonic()
+        self._ended: float | None = None
+        self._importing = False
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start, or from start to end."""
+        return (self._ended or time.monotonic()) - self._started
+
+    def poll(self) -> bool:
+        """Take in what is new, without waiting; import the results once the child has ended.
+
+        Returns
+        -------
+        bool
+            True while it runs.
+        """
+        if self.state != RUNNING or self._importing:
+            return self.state == RUNNING
+        code = self._child.exit_code  # before the lines, so that none comes after the last look
+        if code is not None:
+            self._child.finish()
+        self._tell(self._child.new_lines())
+        if self.state != RUNNING:  # the callback cancelled
+            return False
+        reason = self._task.interruption()
+        if reason:
+            self._stop(reason)
+        elif code is not None:
+            self._conclude(code)
+        return self.state == RUNNING
+
+    def cancel(self) -> None:
+        """End the whole process tree, within two seconds; the scene stays as it was."""
+        if self.state == RUNNING and not self._importing:
+            self._stop("Cancelled; the scene is as it was before.")
+
+    def _stop(self, reason: str) -> None:
+        self._child.stop()
+        self._end(CANCELLED, reason)
+
+    def _tell(self, lines: list[str]) -> None:
+        for line in lines:
+            try:
+                told = json.loads(line)
+                self.step, self.progress = str(told["step"]), min(max(float(told["progress"]), 0.0), 1.0)
+            except (ValueError, KeyError, TypeError):
+                continue  # other output is in the log
+            if self._callback is not None and self.state == RUNNING:
+                self._callback(self.step, self.progress)
+
+    def _conclude(self, code: int) -> None:
+        if code not in self._task.accepted_codes:
+            self._end(FAILED, self._task.in_words(describe_end(self._child, code)))
+            return
+        self._importing = True  # a node's observer may poll
+        try:
+            nodes, found = self._task.finish()
+        except InfantBrainSegError as error:
+            self._end(FAILED, self._task.in_words(str(error)))
+            return
+        except Exception as error:  # whatever it is, the panel must go on
+            with contextlib.suppress(OSError), Path(self.logPath).open("a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
+            self._end(FAILED, f"The result could not be put into the scene ({error}), which is as it was before. Log: {self.logPath}")
+            return
+        finally:
+            self._importing = False
+        if nodes is not None:
+            self.segmentationNode, self.labelmapNode, self.tableNode = nodes.segmentation, nodes.labelmap, nodes.table
+            self.provenanceNode, self.probabilityNodes = nodes.provenance, nodes.probabilities
+        told = [self._task.in_words(line.removeprefix("Warning: ")) for line in self._child.error_lines if line.startswith("Warning: ")]
+        self.warnings = tuple(dict.fromkeys([*found, *told]))
+        self.progress = 1.0
+        self._end(FINISHED, "")
+
+    def _end(self, state: str, message: str) -> None:
+        self.state, self.message = state, message
+        self._ended = time.monotonic()
+        self._task.clean_up()

@@ -1,0 +1,232 @@
+"""How much of each segment there is, as a table with the column names, units and codes of Slicer's Segment Statistics."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import slicer
+import vtk
+
+from InfantBrainSegLib.errors import InputError
+
+from .nodes import BINARY_LABELMAP, array_of, to_array
+
+AUTOMATIC_MM3_TAG = "InfantBrainSeg.AutomaticVolumeMm3"  # on the segment, so that it survives .seg.nrrd, .mrb and renaming
+TABLE_ROLE = "InfantBrainSeg.Table"
+_MM3_IN_CM3 = 1000.0
+
+
+@dataclass(frozen=True)
+class SegmentVolume:
+    """One segment as it is now.
+
+    Attributes
+    ----------
+    segment_id, name : str
+    voxels : int
+    volume_mm3 : float
+    automatic_mm3 : float
+        As it came out of the segmentation; NaN for a segment that did not.
+    mean_confidence : float
+        NaN where unknown.
+    """
+
+    segment_id: str
+    name: str
+    voxels: int
+    volume_mm3: float
+    automatic_mm3: float = math.nan
+    mean_confidence: float = math.nan
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table.
+
+    Attributes
+    ----------
+    name, title, unit, description : str
+    kind : vtkAbstractArray subclass
+    properties : mapping of str to str
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    description: str = ""
+    kind: type = vtk.vtkDoubleArray
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+def _code(value: str, scheme: str, meaning: str) -> str:
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning(value, scheme, meaning)
+    return entry.GetAsString()
+
+
+def _volume_column(name: str, title: str, unit: str, description: str) -> Column:
+    meaning = {"mm3": "cubic millimeter", "cm3": "cubic centimeter"}[unit]
+    properties = {
+        "Plugin": "Label Map",
+        "DICOM.QuantityCode": _code("118565006", "SCT", "Volume"),
+        "DICOM.UnitsCode": _code(unit, "UCUM", meaning),
+        "DICOM.MeasurementMethodCode": _code("126030", "DCM", "Sum of segmented voxel volumes"),
+    }
+    return Column(name, title, unit, description, properties=properties)
+
+
+def _standard_columns() -> list[Column]:
+    counted = {
+        "Plugin": "Label Map",
+        "DICOM.QuantityCode": _code("nvoxels", "99QIICR", "Number of voxels"),
+        "DICOM.UnitsCode": _code("voxels", "UCUM", "voxels"),
+    }
+    return [
+        Column("Segment", "Segment", kind=vtk.vtkStringArray),
+        Column("Voxel count", "Voxel count", "", "How many voxels the segment has.", vtk.vtkLongArray, counted),
+        _volume_column("Volume mm3", "Volume (mm3)", "mm3", "The segment's volume, from its voxels."),
+        _volume_column("Volume cm3", "Volume (cm3)", "cm3", "The segment's volume, from its voxels."),
+    ]
+
+
+def measure_segments(segmentation_node) -> list[SegmentVolume]:
+    """Count each segment's voxels, in the segmentation's own space as Slicer's Segment Statistics does.
+
+    Parameters
+    ----------
+    segmentation_node : vtkMRMLSegmentationNode
+        Not changed, also where its voxels must first be made from surfaces.
+
+    Returns
+    -------
+    list of SegmentVolume
+
+    Raises
+    ------
+    InputError
+        If it has no segments.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    if segmentation.GetNumberOfSegments() == 0:
+        raise InputError(
+            f"'{segmentation_node.GetName()}' has no segments; wanted a segmented brain: press Segment first, or choose another."
+        )
+    if segmentation.GetSourceRepresentationName() != BINARY_LABELMAP:
+        copied = slicer.vtkSegmentation()
+        copied.DeepCopy(segmentation)
+        copied.CreateRepresentation(BINARY_LABELMAP, True)
+        segmentation = copied
+    return [_measure(segment_id, segmentation.GetSegment(segment_id)) for segment_id in segmentation.GetSegmentIDs()]
+
+
+def fill_automatic(table_node, volumes: list[SegmentVolume]) -> None:
+    """Write the table of a fresh segmentation, with the network's confidence as a last column.
+
+    Parameters
+    ----------
+    table_node : vtkMRMLTableNode, whose content is replaced
+    volumes : list of SegmentVolume
+    """
+    confidence = Column(
+        "Mean confidence", "Mean confidence", "", "Mean probability that the network gave to this tissue in its own voxels."
+    )
+    _fill(table_node, [*_standard_columns(), confidence], [[*_standard_cells(volume), volume.mean_confidence] for volume in volumes])
+
+
+def fill_comparison(table_node, volumes: list[SegmentVolume]) -> None:
+    """Write the table of an edited segmentation: each segment now, as it came out, and the difference.
+
+    Parameters
+    ----------
+    table_node : vtkMRMLTableNode, whose content is replaced
+    volumes : list of SegmentVolume
+    """
+    columns = [
+        *_standard_columns(),
+        _volume_column("Automatic volume cm3", "Automatic volume (cm3)", "cm3", "The volume before any editing."),
+        _volume_column("Difference cm3", "Difference (cm3)", "cm3", "The volume now less the automatic one."),
+        Column("Difference percent", "Difference (%)", "%", "The difference as a share of the automatic volume."),
+    ]
+    rows = []
+    for volume in volumes:
+        difference_mm3 = volume.volume_mm3 - volume.automatic_mm3
+        percent = 100 * difference_mm3 / volume.automatic_mm3 if volume.automatic_mm3 > 0 else math.nan
+        rows.append([*_standard_cells(volume), volume.automatic_mm3 / _MM3_IN_CM3, difference_mm3 / _MM3_IN_CM3, percent])
+    _fill(table_node, columns, rows)
+
+
+def recompute(segmentation_node, table_node=None):
+    """Measure a segmentation after edits.
+
+    Parameters
+    ----------
+    segmentation_node : vtkMRMLSegmentationNode
+    table_node : vtkMRMLTableNode, optional
+        The one of the last run by default, or a new one.
+
+    Returns
+    -------
+    vtkMRMLTableNode
+
+    Raises
+    ------
+    InputError
+        If there is nothing to measure.
+    """
+    if segmentation_node is None or not segmentation_node.IsA("vtkMRMLSegmentationNode") or segmentation_node.GetScene() is None:
+        raise InputError("No segmentation is chosen; wanted the one to measure: choose it under Outputs.")
+    volumes = measure_segments(segmentation_node)
+    table = table_node or segmentation_node.GetNodeReference(TABLE_ROLE)
+    if table is None:
+        scene = segmentation_node.GetScene()
+        table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{segmentation_node.GetName()} volumes"))
+    fill_comparison(table, volumes)
+    segmentation_node.SetNodeReferenceID(TABLE_ROLE, table.GetID())
+    return table
+
+
+def _standard_cells(volume: SegmentVolume) -> list:
+    return [volume.name, volume.voxels, volume.volume_mm3, volume.volume_mm3 / _MM3_IN_CM3]
+
+
+def _measure(segment_id: str, segment) -> SegmentVolume:
+    labelmap = segment.GetRepresentation(BINARY_LABELMAP)
+    voxels, volume_mm3 = 0, 0.0
+    if labelmap is not None and labelmap.GetNumberOfPoints() > 0:
+        to_world = vtk.vtkMatrix4x4()
+        labelmap.GetImageToWorldMatrix(to_world)
+        voxels = int(np.count_nonzero(array_of(labelmap) == segment.GetLabelValue()))
+        volume_mm3 = voxels * abs(float(np.linalg.det(to_array(to_world)[:3, :3])))
+    return SegmentVolume(segment_id, segment.GetName(), voxels, volume_mm3, _automatic_mm3(segment))
+
+
+def _automatic_mm3(segment) -> float:
+    text = vtk.reference("")
+    try:
+        return float(str(text)) if segment.GetTag(AUTOMATIC_MM3_TAG, text) else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _fill(table_node, columns: list[Column], rows: list[list]) -> None:
+    """Replace a table's content in one step."""
+    was_modifying = table_node.StartModify()
+    try:
+        table_node.RemoveAllColumns()
+        for place, column in enumerate(columns):
+            array = column.kind()
+            array.SetName(column.name)
+            array.SetNumberOfValues(len(rows))
+            for index, row in enumerate(rows):
+                array.SetValue(index, row[place])
+            table_node.AddColumn(array)
+            table_node.SetColumnTitle(column.name, column.title)
+            table_node.SetColumnDescription(column.name, column.description)
+            table_node.SetColumnUnitLabel(column.name, column.unit)
+            for name, value in column.properties.items():
+                table_node.SetColumnProperty(column.name, name, value)
+        table_node.SetUseColumnTitleAsColumnHeader(True)
+        table_node.Modified()
+    finally:
+        table_node.EndModify(was_modifying)

@@ -115,7 +115,7 @@ def _scans_of(root: Path, subject: str, session: str) -> list[Scan]:
     prefix = "_".join(filter(None, (subject, session)))
     for suffix, found in (("T1w", scans_t1), ("T2w", scans_t2)):
         if not found:
-            return [_unpaired(subject, session, f"No {suffix} image in {anat}; wanted {prefix}_*_{suffix}.nii.gz: add it.")]
+            return [_unpaired(subject, session, f"No {suffix} image in {anat}; wanted {prefix}_{suffix}.nii.gz: add it.")]
     pairs = _pair(scans_t1, scans_t2)
     if not pairs:
         reason = (

@@ -1,4 +1,5 @@
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "InfantBrainSeg"), str(ROOT), str(ROOT / "Testing" / "unit"), str(Path(__file__).parent)]
 
 import mrml  # noqa: E402
+import phantoms  # noqa: E402
 
 
 @pytest.fixture
@@ -17,3 +19,30 @@ def scene(tmp_path):
     scene = mrml.new_scene(cache)
     yield scene
     scene.Clear(True)
+
+
+@pytest.fixture
+def logic(scene, tmp_path, monkeypatch):
+    """The module's logic with the stand-in child, and temporary files where the test can look at them."""
+    from InfantBrainSegSlicer.logic import SceneLogic
+
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    logic = SceneLogic()
+    logic.command = stand_in("good")
+    return logic
+
+
+@pytest.fixture
+def scans(scene):
+    """T1 and T2 of the lopsided brain on one coarse grid, in the scene."""
+    grid = phantoms.grid((2.5, 2.0, 3.0))
+    return tuple(
+        mrml.volume_node(phantoms.draw(grid, levels), name) for name, levels in (("T1", phantoms.T1_LEVELS), ("T2", phantoms.T2_LEVELS))
+    )
+
+
+def stand_in(mode):
+    """The stand-in child's command."""
+    return [sys.executable, str(Path(__file__).with_name("stand_in.py")), mode]

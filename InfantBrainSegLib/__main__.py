@@ -1,4 +1,4 @@
-"""Command line: segment, batch, devices, evaluate, synthesize, train.
+"""Command line: segment, batch, devices, evaluate, synthesize, train, finetune, reproduce.
 
 Exit code 0; 2 with one line on stderr where the user can mend something; 3 when some scans of a batch have no result; 130 when stopped.
 Only the chosen command's modules are imported, so that `--help` and a wrong option answer at once.
@@ -17,6 +17,7 @@ from typing import NoReturn
 from . import __version__
 from .errors import InfantBrainSegError, in_words
 from .progress import JsonLines, Progress, TerminalBar, silent
+from .training.arguments import add_training_commands
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
@@ -70,17 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
     evaluate.set_defaults(run=_evaluate)
 
-    synthesize = commands.add_parser("synthesize", help="make isointense subjects (T1, T2, label) from label maps")
-    synthesize.add_argument("--output-dir", required=True, metavar="DIR")
-    synthesize.add_argument("--subjects", type=int, default=1, metavar="N", help="how many (default 1)")
-    synthesize.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed makes the same subjects (default 0)")
-    synthesize.add_argument("--label-maps", metavar="PATH", help="a label map or a folder of them; the bundled demo subject's by default")
-    synthesize.add_argument("--phase", choices=("newborn", "isointense", "late"), default="isointense", help="stage of myelination")
-    synthesize.set_defaults(run=_synthesize)
-
-    train = commands.add_parser("train", help="train a network; goes on where it was stopped")
-    train.add_argument("--config", required=True, metavar="FILE", help="a recipe")
-    train.set_defaults(run=_train)
+    add_training_commands(commands)
     return parser
 
 
@@ -218,22 +209,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     paths = [None if given is None else Path(given) for given in (arguments.mask, arguments.json)]
     print(run_evaluate(Path(arguments.prediction), Path(arguments.reference), *paths))
-    return EXIT_OK
-
-
-def _synthesize(arguments: argparse.Namespace) -> int:
-    from .training.commands import run_synthesize
-
-    label_maps = None if arguments.label_maps is None else Path(arguments.label_maps)
-    for folder in run_synthesize(Path(arguments.output_dir), arguments.subjects, arguments.seed, label_maps, arguments.phase):
-        print(f"Wrote {folder}")
-    return EXIT_OK
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from .training.commands import run_train
-
-    print(f"Wrote {run_train(Path(arguments.config))}")
     return EXIT_OK
 
 

@@ -1,0 +1,122 @@
+"""Both stages trained on labelled scans, the second on what the first makes of them."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..context import ContextConfig
+from ..network import MultiStreamFCN
+from ..sliding_window import SlidingWindowConfig
+from ..weights import LoadedNetwork
+from . import recipes_folder
+from .config import TrainingConfig, read_config
+from .scans import LabelledScan, ScanPatches, whole_volume, with_context
+from .trainer import Trainer
+
+FINETUNE_ITERATIONS = 1000  # of each stage: some hundred patches of each of a few subjects
+_FINETUNE_RATE = 5e-4  # a quarter of what the bundled weights were trained with
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """How both stages are trained and run.
+
+    Attributes
+    ----------
+    first, second : TrainingConfig
+    initial : pair of dict or None
+        Weights that each stage starts from.
+    window : SlidingWindowConfig
+        For whole volumes.
+    standardised : bool
+        See `scans.read_scan`.
+    """
+
+    first: TrainingConfig
+    second: TrainingConfig
+    initial: tuple[dict | None, dict | None]
+    window: SlidingWindowConfig
+    standardised: bool
+
+
+def paper_plan() -> StagePlan:
+    """The paper's recipe (section 4.1), from the library's own recipes; both stages start at random."""
+    first, second = (read_config(recipes_folder() / f"paper_{stage}.json") for stage in ("fcn1", "fcn2"))
+    window = SlidingWindowConfig(plan="paper", blend="uniform", amp=False)
+    return StagePlan(first, second, (None, None), window, standardised=False)
+
+
+def finetune_plan(loaded: tuple[LoadedNetwork, LoadedNetwork]) -> StagePlan:
+    """Fine-tune both stages of a weights folder, as they were trained but at a lower rate and for less long."""
+    first, second = (
+        TrainingConfig(
+            stage=one.stage,
+            network=one.network.config,
+            context=one.context or ContextConfig(),
+            fcn1="" if one.stage == "fcn1" else "own",
+            start_from=f"{one.stage} {one.sha256}",
+            iterations=FINETUNE_ITERATIONS,
+            learning_rate=_FINETUNE_RATE,
+            average_decay=0.995,
+            validate_every=100,
+        )
+        for one in loaded
+    )
+    states = (loaded[0].network.state_dict(), loaded[1].network.state_dict())
+    return StagePlan(first, second, states, SlidingWindowConfig(), standardised=True)
+
+
+def train_pair(
+    plan: StagePlan,
+    scans: tuple[list[LabelledScan], list[LabelledScan]],
+    folder: Path,
+    device: torch.device,
+    report: Callable[[str], None],
+) -> tuple[MultiStreamFCN, MultiStreamFCN]:
+    """Train FCN-1, then FCN-2 on the distance maps that FCN-1 gives of the same scans; each goes on from its checkpoint.
+
+    Parameters
+    ----------
+    plan : StagePlan
+    scans : pair of lists of LabelledScan
+        To train on, and held out for the log.
+    folder : Path
+        Gets the folders fcn1 and fcn2.
+    device : torch.device
+    report : callable
+        Takes each line of the log.
+
+    Returns
+    -------
+    fcn1, fcn2 : MultiStreamFCN
+        In evaluation mode.
+    """
+    networks: list[MultiStreamFCN] = []
+    for config, initial in zip((plan.first, plan.second), plan.initial, strict=True):
+        if networks:
+            report(f"Distance maps of {sum(map(len, scans))} subjects from the trained FCN-1.")
+            maps = [
+                [with_context(scan, whole_volume(networks[0], scan, plan.window, device), config.context) for scan in part]
+                for part in scans
+            ]
+            scans = (maps[0], maps[1])
+            config = replace(config, fcn1=f"own {_digest(networks[0])}")
+        sources = [ScanPatches(part, config.recipe, config.patch_voxels, device) for part in scans]
+        config = replace(config, output_dir=str(folder / config.stage))
+        trainer = Trainer(config, device, initial=initial, sources=(sources[0], sources[1]))
+        report(f"{config.stage} of {folder}, from iteration {trainer.iteration} to {config.iterations}:")
+        network = MultiStreamFCN(config.network)
+        network.load_state_dict(trainer.run(report))
+        networks.append(network.eval())
+    return networks[0], networks[1]
+
+
+def _digest(network: MultiStreamFCN) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

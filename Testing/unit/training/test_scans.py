@@ -1,0 +1,129 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from InfantBrainSegLib.context import ContextConfig, distance_maps
+from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.grid import to_image
+from InfantBrainSegLib.images import same_grid
+from InfantBrainSegLib.training.scans import ScanPatches, read_label, read_scan, segmentation, with_context
+from InfantBrainSegLib.training.sites import find_in_folders
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def files(labelled_folder):
+    return find_in_folders(labelled_folder)[0]
+
+
+@pytest.fixture(scope="module")
+def scan(files):
+    return read_scan(files)
+
+
+@pytest.fixture
+def relabelled(files, tmp_path):
+    """The subject with its labels changed by a function of the array."""
+
+    def change(function):
+        image = sitk.ReadImage(str(files.label))
+        changed = sitk.GetImageFromArray(function(sitk.GetArrayFromImage(image)))
+        changed.CopyInformation(image)
+        sitk.WriteImage(changed, str(tmp_path / "label.nii.gz"))
+        return replace(files, label=tmp_path / "label.nii.gz")
+
+    return change
+
+
+def test_labels_and_images_lie_on_one_grid(scan, files):
+    label = sitk.ReadImage(str(files.label))
+    nearest = sitk.Resample(
+        label, to_image(np.zeros(scan.labels.shape, np.uint8), scan.prepared.grid), sitk.Transform(), sitk.sitkNearestNeighbor
+    )
+    assert np.array_equal(scan.labels, sitk.GetArrayFromImage(nearest).T)
+    assert scan.images.shape == (2, *scan.labels.shape)
+    assert (scan.images[:, ~scan.prepared.mask] == 0).all()
+
+
+def test_intensities_for_the_papers_network_differ_from_the_file_by_one_factor(files):
+    raw = read_scan(files, standardised=False)
+    t1 = sitk.ReadImage(str(files.t1), sitk.sitkFloat32)
+    wanted = sitk.GetArrayFromImage(sitk.Resample(t1, to_image(np.zeros(raw.labels.shape, np.uint8), raw.prepared.grid))).T
+    inside = raw.prepared.mask & (wanted > 0)
+    ratio = raw.images[0][inside] / wanted[inside]
+    assert inside.sum() > 100_000
+    assert np.ptp(ratio) < 1e-4 * ratio.mean()
+    assert (raw.images[0][~raw.prepared.mask] == 0).all()
+
+
+@pytest.mark.parametrize("recipe", ["paper", "bundled"])
+def test_the_same_numbers_give_the_same_patches(scan, recipe):
+    patches = ScanPatches([scan], recipe, 24, CPU)
+    (images, labels), again = (patches.batch(np.random.default_rng([1, 2]), 2) for _ in range(2))
+    assert images.shape == (2, 2, 24, 24, 24)
+    assert labels.shape == (2, 24, 24, 24)
+    assert labels.dtype == torch.int64
+    assert torch.equal(images, again[0])
+    assert torch.equal(labels, again[1])
+
+
+@pytest.mark.parametrize("recipe", ["paper", "bundled"])
+def test_images_and_labels_turn_together(scan, recipe):
+    marked = replace(scan, images=np.concatenate([scan.images, scan.labels[None].astype(np.float32)]))
+    for seed in range(6):
+        images, labels = ScanPatches([marked], recipe, 24, CPU).batch(np.random.default_rng(seed), 1)
+        assert torch.equal(images[0, 2].long(), labels[0])
+
+
+def test_a_scan_smaller_than_a_patch_is_centred_in_zeros(scan):
+    size = 128
+    images, labels = ScanPatches([scan], "paper", size, CPU).batch(np.random.default_rng(0), 1, augment=False)
+    assert int((labels > 0).sum()) == int((scan.labels > 0).sum())
+    low = (size - scan.labels.shape[0] + 1) // 2
+    assert (images[0, :, :low] == 0).all()
+    assert torch.equal(labels[0, low : low + scan.labels.shape[0]].amax((1, 2)), torch.from_numpy(scan.labels.max((1, 2))).long())
+
+
+def test_context_is_that_of_the_labels_a_first_stage_gave(scan):
+    probabilities = np.stack([scan.labels == value for value in range(4)]).astype(np.float32)
+    both = with_context(scan, probabilities, ContextConfig(signed=False))
+    hard = np.where(scan.prepared.mask, scan.labels, 0).astype(np.uint8)
+    assert np.array_equal(both.images[2:], distance_maps(hard, ContextConfig(signed=False)))
+
+
+def test_a_perfect_network_gives_the_reference_back_on_its_grid(scan):
+    probabilities = np.stack([scan.labels == value for value in range(4)]).astype(np.float32)
+    labels = segmentation(scan, probabilities)
+    assert same_grid(labels, scan.reference)
+    found, wanted = sitk.GetArrayFromImage(labels), sitk.GetArrayFromImage(scan.reference)
+    assert np.mean(found[wanted > 0] == wanted[wanted > 0]) > 0.97  # but for what the clean-up and the mask take
+
+
+def test_an_unknown_label_value_is_refused_with_the_file(relabelled):
+    with pytest.raises(InputError, match=r"label.nii.gz: .*0, 1, 2, 3, 7"):
+        read_scan(
+            relabelled(
+                lambda labels: np.where(labels == labels.max(), np.where(np.indices(labels.shape)[0] % 2, 7, 3), labels).astype(np.uint8)
+            )
+        )
+
+
+def test_a_label_without_one_tissue_is_refused(relabelled):
+    with pytest.raises(InputError, match="lacks 1 of CSF, GM and WM"):
+        read_scan(relabelled(lambda labels: np.where(labels == 3, 2, labels).astype(np.uint8)))
+
+
+def test_a_label_of_another_brain_is_refused(relabelled):
+    with pytest.raises(InputError, match="overlap by"):
+        read_scan(relabelled(lambda labels: np.roll(labels, labels.shape[2] // 2, 2)))
+
+
+def test_a_label_on_another_grid_is_refused(files, tmp_path):
+    coarse = sitk.Shrink(sitk.ReadImage(str(files.label)), (2, 2, 2))
+    sitk.WriteImage(coarse, str(tmp_path / "label.nii.gz"))
+    with pytest.raises(InputError, match="not on T1's grid"):
+        read_label(tmp_path / "label.nii.gz", sitk.ReadImage(str(files.t1)))

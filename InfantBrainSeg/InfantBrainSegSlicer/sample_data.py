@@ -22,8 +22,12 @@ def register_sample_data() -> None:
         uris=[(FOLDER / f"{name}.nii.gz").as_uri() for name in _NODE_NAMES],
         fileNames=[f"{name}.nii.gz" for name in _NODE_NAMES],
         nodeNames=list(_NODE_NAMES.values()),
-        customDownloader=lambda source: list(load_sample()),
+        customDownloader=_load_source,
     )
+
+
+def _load_source(_source) -> list:
+    return list(load_sample())
 
 
 def load_sample():

@@ -1,0 +1,57 @@
+"""3D Slicer module: T1w and T2w scans of an infant brain in, an editable segmentation and a table of volumes out."""
+
+import sys
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleLogic, ScriptedLoadableModuleTest
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+if (_REPOSITORY / "InfantBrainSegLib").is_dir() and str(_REPOSITORY) not in sys.path:
+    sys.path.append(str(_REPOSITORY))  # from a source checkout; an installed extension has the library beside this file
+
+from InfantBrainSegSlicer.logic import SceneLogic  # noqa: E402
+from InfantBrainSegSlicer.messages import acknowledgement_text, help_text  # noqa: E402
+from InfantBrainSegSlicer.parameters import InfantBrainSegParameterNode  # noqa: E402
+from InfantBrainSegSlicer.sample_data import register_sample_data  # noqa: E402
+from InfantBrainSegSlicer.selftest import SelfTest  # noqa: E402
+from InfantBrainSegSlicer.widget import PanelWidget  # noqa: E402
+
+
+class InfantBrainSeg(ScriptedLoadableModule):
+    """The module's name, place and texts."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Infant Brain Segmentation")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = []
+        parent.contributors = ["InfantBrainSeg contributors"]
+        parent.helpText = help_text()
+        parent.acknowledgementText = acknowledgement_text()
+        slicer.app.connect("startupCompleted()", register_sample_data)
+
+
+class InfantBrainSegLogic(SceneLogic, ScriptedLoadableModuleLogic):
+    """The work without the panel: `process`, `recomputeStatistics`, `segmentBatch`."""
+
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+
+    def getParameterNode(self) -> InfantBrainSegParameterNode:
+        """Find the scene's parameter node, or make it."""
+        return InfantBrainSegParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
+
+
+class InfantBrainSegWidget(PanelWidget):
+    """The panel."""
+
+    logicClass = InfantBrainSegLogic
+
+
+class InfantBrainSegTest(SelfTest, ScriptedLoadableModuleTest):
+    """The self-test."""
+
+    logicClass = InfantBrainSegLogic

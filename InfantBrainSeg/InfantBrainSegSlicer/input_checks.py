@@ -1,0 +1,102 @@
+"""The checks before a run, in the panel: started a moment after the inputs changed, once for each choice of inputs."""
+
+from collections.abc import Callable
+
+import qt
+import slicer
+
+from InfantBrainSegLib.errors import InfantBrainSegError
+
+from .parameters import InfantBrainSegParameterNode, segment_parameters
+
+DELAY_MS = 400  # long enough to pick both scans in one go
+
+
+class InputChecks:
+    """Holds the warnings about the chosen inputs, and why they can not be used.
+
+    Parameters
+    ----------
+    logic : SceneLogic
+    on_news : callable
+        Called without arguments when the warnings or the reason changed.
+
+    Attributes
+    ----------
+    reason : str
+        Why these inputs can not be segmented, as the library says it; empty when they can, or when that is not known yet.
+    warnings : tuple of str
+    pending : bool
+        Whether a check is still to come.
+    """
+
+    def __init__(self, logic, on_news: Callable[[], None]):
+        self._logic = logic
+        self._on_news = on_news
+        self._checked: tuple | None = None
+        self._parameter_node: InfantBrainSegParameterNode | None = None
+        self.reason = ""
+        self.warnings: tuple[str, ...] = ()
+        self.pending = False
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(DELAY_MS)
+        self._timer.connect("timeout()", self._check)
+
+    def inputs_changed(self, parameter_node: InfantBrainSegParameterNode | None, can_check: bool) -> bool:
+        """Forget what was found about other inputs, and look at these soon.
+
+        Parameters
+        ----------
+        parameter_node : InfantBrainSegParameterNode, optional
+        can_check : bool
+            Whether both scans are there; without them nothing is looked at.
+
+        Returns
+        -------
+        bool
+            Whether other inputs were chosen; none at all does not count.
+        """
+        self._parameter_node = parameter_node
+        inputs = _state_of_inputs(parameter_node) if parameter_node else ()
+        if inputs == self._checked:
+            return False
+        self._checked = inputs
+        self.reason, self.warnings = "", ()
+        self.pending = can_check
+        if can_check:
+            self._timer.start()
+        else:
+            self._timer.stop()
+        return any(node_id for node_id, _, _ in inputs)
+
+    def stop(self) -> None:
+        """Drop a check that is still to come."""
+        self._timer.stop()
+        if self.pending:
+            self.pending = False
+            self._checked = None
+
+    def _check(self) -> None:
+        if not self.pending or self._parameter_node is None:
+            return
+        self.pending = False
+        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+        try:
+            node = self._parameter_node
+            self.warnings = self._logic.warnings(node.t1Volume, node.t2Volume, segment_parameters(node))
+        except InfantBrainSegError as error:
+            self.reason = str(error)
+        finally:
+            slicer.app.restoreOverrideCursor()
+        self._on_news()
+
+
+def _state_of_inputs(node: InfantBrainSegParameterNode) -> tuple:
+    """Tell one choice of inputs from another, edits and new parent transforms included."""
+    state = []
+    for chosen in (node.t1Volume, node.t2Volume, node.maskNode):
+        image = chosen.GetImageData() if chosen is not None and hasattr(chosen, "GetImageData") else None
+        transform = chosen.GetTransformNodeID() if chosen is not None else None
+        state.append((chosen.GetID() if chosen is not None else None, image.GetMTime() if image is not None else None, transform))
+    return tuple(state)

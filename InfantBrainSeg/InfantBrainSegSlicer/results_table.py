@@ -1,0 +1,70 @@
+"""The results in the panel, read from the statistics table of the scene, so that they come back with a saved scene."""
+
+import qt
+from slicer.i18n import tr as _
+
+from InfantBrainSegLib.labels import TISSUES
+
+VOLUME, AUTOMATIC, CONFIDENCE = "Volume cm3", "Automatic volume cm3", "Mean confidence"
+SWATCH_PX = 12
+
+
+def fill_results_table(widget, table_node) -> str:
+    """Show a statistics table.
+
+    Parameters
+    ----------
+    widget : qt.QTableWidget
+    table_node : vtkMRMLTableNode, optional
+        As the logic makes it: one row a segment.
+
+    Returns
+    -------
+    str
+        A line with the total; empty when there is nothing to show.
+    """
+    volumes = _column(table_node, VOLUME)
+    if not volumes:
+        return ""
+    names = _column(table_node, "Segment")
+    automatic, confidence = _column(table_node, AUTOMATIC), _column(table_node, CONFIDENCE)
+    total = sum(map(float, volumes))
+    columns = [(_("Tissue"), names), (_("Volume (ml)"), [f"{float(volume):.1f}" for volume in volumes])]
+    if automatic:
+        columns.append((_("Automatic (ml)"), [f"{float(volume):.1f}" for volume in automatic]))
+        columns.append((_("Change (ml)"), [f"{float(now) - float(before):+.1f}" for now, before in zip(volumes, automatic, strict=True)]))
+    columns.append((_("Share"), [f"{float(volume) / total:.1%}" if total else "-" for volume in volumes]))
+    if confidence:
+        columns.append((_("Confidence"), [f"{float(value):.0%}" for value in confidence]))
+    _fill(widget, columns)
+    return _("Brain: {total} ml in all").format(total=f"{total:.1f}")
+
+
+def _column(table_node, name: str) -> list[str]:
+    table = table_node.GetTable() if table_node is not None else None
+    column = table.GetColumnByName(name) if table is not None else None
+    return [column.GetVariantValue(row).ToString() for row in range(column.GetNumberOfValues())] if column is not None else []
+
+
+def _fill(widget, columns: list[tuple[str, list[str]]]) -> None:
+    widget.setColumnCount(len(columns))
+    widget.setRowCount(len(columns[0][1]))
+    widget.setHorizontalHeaderLabels([title for title, _values in columns])
+    colors = {tissue.name: tissue.color for tissue in TISSUES}
+    for index, (_title, values) in enumerate(columns):
+        for row, text in enumerate(values):
+            item = qt.QTableWidgetItem(text)
+            if index == 0 and text in colors:
+                item.setIcon(_swatch(colors[text]))
+            elif index > 0:
+                item.setTextAlignment(int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+            widget.setItem(row, index, item)
+        widget.horizontalHeader().setSectionResizeMode(index, qt.QHeaderView.Stretch if index == 0 else qt.QHeaderView.ResizeToContents)
+    height = widget.horizontalHeader().height + sum(widget.rowHeight(row) for row in range(len(columns[0][1]))) + 2
+    widget.setFixedHeight(height)
+
+
+def _swatch(color: tuple[int, int, int]):
+    pixmap = qt.QPixmap(SWATCH_PX, SWATCH_PX)
+    pixmap.fill(qt.QColor(*color))
+    return qt.QIcon(pixmap)

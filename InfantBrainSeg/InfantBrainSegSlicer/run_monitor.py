@@ -1,0 +1,69 @@
+"""Follows a run from Qt's event loop: the progress bar, the clock, the end."""
+
+from collections.abc import Callable
+
+import qt
+
+from .messages import duration, step_in_words
+from .run import Run
+
+POLL_MS = 100
+
+
+class RunMonitor:
+    """Polls a run and shows how far it is.
+
+    Parameters
+    ----------
+    ui : object
+        Has `progressBar`, `elapsedLabel` and `statusLabel`.
+    on_end : callable
+        Takes the run when it is over, however it ended.
+    """
+
+    def __init__(self, ui, on_end: Callable[[Run], None]):
+        self._ui = ui
+        self._on_end = on_end
+        self.run: Run | None = None
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MS)
+        self._timer.connect("timeout()", self._tick)
+
+    def follow(self, run: Run) -> None:
+        """Start to poll a run that has just begun."""
+        self.run = run
+        self._show()
+        self._ui.progressBar.visible = True
+        self._ui.elapsedLabel.visible = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """Cancel the run, if there is one, and show that."""
+        if self.run is not None:
+            try:
+                self.run.cancel()
+            finally:
+                self._end()
+
+    def _tick(self) -> None:
+        running = False
+        try:
+            running = self.run is not None and self.run.poll()
+        finally:
+            if not running:
+                self._end()
+        if running:
+            self._show()
+
+    def _show(self) -> None:
+        self._ui.progressBar.value = round(self._ui.progressBar.maximum * self.run.progress)
+        self._ui.elapsedLabel.text = duration(self.run.seconds)
+        self._ui.statusLabel.text = step_in_words(self.run.step)
+
+    def _end(self) -> None:
+        self._timer.stop()
+        self._ui.progressBar.visible = False
+        self._ui.elapsedLabel.visible = False
+        run, self.run = self.run, None
+        if run is not None:
+            self._on_end(run)

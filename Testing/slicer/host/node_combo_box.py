@@ -74,7 +74,7 @@ class qMRMLNodeComboBox(EmulatedWidget, QtWidgets.QWidget):
         self._release()
         self._scene = scene
         if scene:
-            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent)
+            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent)
             self._tags = [scene.AddObserver(event, self._on_scene) for event in events]
         self.setEnabled(scene is not None)
         self._refill()
@@ -178,7 +178,7 @@ class qMRMLNodeComboBox(EmulatedWidget, QtWidgets.QWidget):
     def _on_scene(self, scene, _event) -> None:
         if not shiboken6.isValid(self):
             self._release()
-        elif not scene.IsBatchProcessing():
+        elif not scene.IsImporting():
             self._refill()
 
     def _watch(self, nodes: list) -> None:

@@ -52,7 +52,7 @@ def _native_read_of(cls: type) -> Callable:
 
 
 def _defined_in_python(cls: type, name: str) -> bool:
-    return any(name in base.__dict__ for base in cls.__mro__ if base not in _native_read and base.__module__ != "Shiboken")
+    return any(name in base.__dict__ for base in cls.__mro__ if not base.__module__.startswith(("PySide6", "Shiboken")))
 
 
 def _read(self, name):
@@ -96,13 +96,14 @@ def _write(self, name, value):
     cls = type(self)
     if name == "name":
         name = "objectName"
+    if isinstance(value, QtCore.SignalInstance) or (name.startswith("_") and cls not in _native_read):
+        _attributes(self)[name] = value  # PySide6 keeps signals there once they were read
+        return
     meta = _meta_object(self)
     index = meta.indexOfProperty(name)
-    if isinstance(value, QtCore.SignalInstance):  # PySide6 keeps signals there once they were read
-        _attributes(self)[name] = value
-    elif index >= 0:
+    if index >= 0:
         _write_property(self, meta.property(index), value)
-    elif cls in _native_read or (issubclass(cls, EmulatedWidget) and not name.startswith("_") and not _defined_in_python(cls, name)):
+    elif cls in _native_read or (issubclass(cls, EmulatedWidget) and not _defined_in_python(cls, name)):
         if isinstance(value, QtCore.QObject) and _object_name(value) == name:
             return  # QUiLoader of PySide6 hangs the children on the top widget
         raise AttributeError(f"{cls.__name__} has no attribute named '{name}', and a C++ object takes no new ones")

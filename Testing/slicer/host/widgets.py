@@ -88,8 +88,8 @@ class ctkCollapsibleButton(EmulatedWidget, QtWidgets.QAbstractButton):
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         painter, option = QtGui.QPainter(self), QtWidgets.QStyleOptionButton()
         option.initFrom(self)
-        option.rect = QtCore.QRect(0, 0, QtWidgets.QWidget.width(self), self._header_height())
-        style, elements = QtWidgets.QWidget.style(self), QtWidgets.QStyle
+        option.rect = QtCore.QRect(0, 0, self.width, self._header_height())
+        style, elements = self.style(), QtWidgets.QStyle
         style.drawControl(elements.ControlElement.CE_PushButtonBevel, option, painter, self)
         open_, closed = elements.PrimitiveElement.PE_IndicatorArrowDown, elements.PrimitiveElement.PE_IndicatorArrowRight
         text_area = option.rect.adjusted(24, 0, 0, 0)

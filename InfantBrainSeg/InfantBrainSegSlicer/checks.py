@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from InfantBrainSegLib.errors import InfantBrainSegError, InputError
+from InfantBrainSegLib.labels import TISSUES
 from InfantBrainSegLib.prepare import pair_scans
 
 from .nodes import BINARY_LABELMAP, array_of, ijk_to_ras, image_from_mask, image_from_volume, parent_to_world
 
-_NOT_ONE_IMAGE = {
+_NOT_ONE_IMAGE = {  # a class before those it derives from
+    "vtkMRMLStreamingVolumeNode": "a video stream",
     "vtkMRMLVectorVolumeNode": "a color or vector volume",
     "vtkMRMLDiffusionTensorVolumeNode": "a diffusion tensor volume",
     "vtkMRMLDiffusionWeightedVolumeNode": "a diffusion-weighted volume",
     "vtkMRMLTensorVolumeNode": "a tensor volume",
-    "vtkMRMLStreamingVolumeNode": "a video stream",
     "vtkMRMLSequenceNode": "a sequence of volumes",
 }
 MAX_SCALE_ERROR = 0.01  # of the volume; a rigid transform that was stored as text is far closer
@@ -54,6 +55,7 @@ def check_outputs(inputs: list, segmentation_node, labelmap_node, table_node) ->
     Parameters
     ----------
     inputs : list of vtkMRMLNode or None
+        T1 first.
     segmentation_node, labelmap_node, table_node : vtkMRMLNode or None
 
     Raises
@@ -83,6 +85,15 @@ def check_outputs(inputs: list, segmentation_node, labelmap_node, table_node) ->
             "wanted an empty or a labelmap segmentation: choose a new one."
         )
 
+    t1_node = inputs[0]
+    ours = {tissue.short_name for tissue in TISSUES}
+    others = set(segmentation.GetSegmentIDs()) - ours
+    if others and segmentation_node.GetTransformNodeID() != t1_node.GetTransformNodeID():
+        raise InputError(
+            f"The output '{segmentation_node.GetName()}' holds other segments under another transform than T1's; "
+            "wanted them to stay in place: choose a new segmentation."
+        )
+
 
 def find_warnings(t1_node, t2_node, mask_node=None) -> tuple[str, ...]:
     """Run the library's checks of the images; takes about a second.
@@ -101,7 +112,7 @@ def find_warnings(t1_node, t2_node, mask_node=None) -> tuple[str, ...]:
     InputError
         If the images can not be used, with the nodes' names.
     """
-    mask = None if mask_node is None else image_from_mask(mask_node)
+    mask = None if mask_node is None else image_from_mask(mask_node, t1_node)
     t1, t2 = image_from_volume(t1_node), image_from_volume(t2_node)
     try:
         found = pair_scans(t1, t2, mask).warnings

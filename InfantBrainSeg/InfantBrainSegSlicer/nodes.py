@@ -73,12 +73,14 @@ def image_from_volume(node) -> sitk.Image:
     return make_image(array_of(node.GetImageData()), parent_to_world(node) @ ijk_to_ras(node))
 
 
-def image_from_mask(node) -> sitk.Image:
+def image_from_mask(node, t1_node) -> sitk.Image:
     """Copy a brain mask as it lies in the scene.
 
     Parameters
     ----------
     node : vtkMRMLLabelMapVolumeNode, or vtkMRMLSegmentationNode whose segments together are the brain
+    t1_node : vtkMRMLScalarVolumeNode
+        Its voxel size serves where the segmentation has surfaces alone.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def image_from_mask(node) -> sitk.Image:
         If a parent transform is not linear, or the mask is empty.
     """
     if node.IsA("vtkMRMLSegmentationNode"):
-        array, matrix = _union_of_segments(node)
+        array, matrix = _union_of_segments(node, t1_node)
     else:
         array, matrix = array_of(node.GetImageData()), ijk_to_ras(node)
     if not (array > 0).any():
@@ -112,7 +114,7 @@ def make_image(array: np.ndarray, matrix: np.ndarray) -> sitk.Image:
     """
     image = sitk.GetImageFromArray(array)
     lps = _RAS_TO_LPS @ matrix
-    spacing_mm = np.linalg.norm(lps[:3, :3], axis=0)
+    spacing_mm = np.linalg.norm(lps[:3, :3], axis=0).round(10)  # 3 mm oblique is 3 mm, not a digit above the limit
     image.SetSpacing(spacing_mm.tolist())
     image.SetDirection((lps[:3, :3] / spacing_mm).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
@@ -178,12 +180,13 @@ def to_matrix(array: np.ndarray):
     return matrix
 
 
-def _union_of_segments(node) -> tuple[np.ndarray, np.ndarray]:
+def _union_of_segments(node, t1_node) -> tuple[np.ndarray, np.ndarray]:
     """All segments as one labelmap with its matrix to the node's own RAS; the node stays as it is."""
     source = node
     if not node.GetSegmentation().ContainsRepresentation(BINARY_LABELMAP):
         source = slicer.vtkMRMLSegmentationNode()  # a copy outside the scene: no new representation in hers
         source.GetSegmentation().DeepCopy(node.GetSegmentation())
+        source.SetReferenceImageGeometryParameterFromVolumeNode(t1_node)  # the default would be a tenth of a millimeter
         source.GetSegmentation().CreateRepresentation(BINARY_LABELMAP)
     merged = slicer.vtkOrientedImageData()
     filled = node.GetSegmentation().GetNumberOfSegments() > 0 and source.GenerateMergedLabelmapForAllSegments(merged)

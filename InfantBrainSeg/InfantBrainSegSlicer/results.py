@@ -229,8 +229,8 @@ def _fill_segmentation(node, labels: np.ndarray, t1) -> None:
     """Replace our three segments; what else is in the segmentation stays."""
     segmentation = node.GetSegmentation()
     had_surface = segmentation.ContainsRepresentation(CLOSED_SURFACE)
-    for tissue in TISSUES:
-        segmentation.RemoveSegment(tissue.short_name)
+    for name in {tissue.short_name for tissue in TISSUES}.intersection(segmentation.GetSegmentIDs()):
+        segmentation.RemoveSegment(name)
     if segmentation.GetNumberOfSegments() == 0:
         segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
     shared = image_data_from_array(labels, slicer.vtkOrientedImageData())  # one labelmap for the three

@@ -93,7 +93,7 @@ class SegmentTask:
         self._warnings = tuple(scale_warning(targets.t1))
         images = {"T1": image_from_volume(targets.t1), "T2": image_from_volume(t2)}
         if parameters.maskNode is not None:
-            images["The brain mask"] = image_from_mask(parameters.maskNode)
+            images["The brain mask"] = image_from_mask(parameters.maskNode, targets.t1)
         self._t1 = _geometry_of(images["T1"])
         try:
             self.folder = Path(tempfile.mkdtemp(prefix="InfantBrainSeg-"))

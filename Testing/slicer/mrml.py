@@ -26,6 +26,7 @@ def new_scene(cache_dir):
         "colors": colors,
         "segmentations": slicer.vtkSlicerSegmentationsModuleLogic(),
         "volumes": slicer.vtkSlicerVolumesLogic(),
+        "sequences": slicer.vtkSlicerSequencesLogic(),
         "tables": slicer.vtkSlicerTablesLogic(),
         "subjecthierarchy": slicer.vtkSlicerSubjectHierarchyModuleLogic(),
     }

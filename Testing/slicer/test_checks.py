@@ -1,0 +1,220 @@
+import json
+from pathlib import Path
+
+import mrml
+import numpy as np
+import phantoms
+import pytest
+import slicer
+import vtk
+from InfantBrainSegSlicer.checks import check_outputs
+from InfantBrainSegSlicer.logic import SegmentParameters
+
+import InfantBrainSegLib
+from InfantBrainSegLib.errors import InputError
+
+BUNDLED = Path(InfantBrainSegLib.__file__).parent / "weights"
+
+
+def add(class_name, name="Odd"):
+    return slicer.mrmlScene.AddNewNodeByClass(class_name, name)
+
+
+def tiny(name="Odd", class_name="vtkMRMLScalarVolumeNode"):
+    return mrml.volume_node(phantoms.draw(phantoms.grid((10.0, 10.0, 10.0)), phantoms.T1_LEVELS), name, class_name)
+
+
+def test_a_good_pair_has_no_reason_against_it(logic, scans):
+    assert logic.whyNot(*scans) == ""
+
+
+def test_a_missing_scan_is_asked_for(logic, scans):
+    assert logic.whyNot(None, scans[1]).startswith("No T1 volume is chosen")
+    assert logic.whyNot(scans[0], None).startswith("No T2 volume is chosen")
+
+
+def test_one_volume_as_both_is_named(logic, scans):
+    assert logic.whyNot(scans[0], scans[0]).startswith("'T1' is chosen as T1 and as T2")
+
+
+@pytest.mark.parametrize(
+    ("class_name", "told"),
+    [
+        ("vtkMRMLVectorVolumeNode", "a color or vector volume"),
+        ("vtkMRMLDiffusionWeightedVolumeNode", "a diffusion-weighted volume"),
+        ("vtkMRMLDiffusionTensorVolumeNode", "a diffusion tensor volume"),
+        ("vtkMRMLStreamingVolumeNode", "a video stream"),
+        ("vtkMRMLSequenceNode", "a sequence of volumes"),
+        ("vtkMRMLLabelMapVolumeNode", "a label map"),
+        ("vtkMRMLModelNode", "a Model"),
+    ],
+)
+def test_a_node_that_is_no_grayscale_volume_is_named_with_what_it_is(logic, scans, class_name, told):
+    odd = add(class_name)
+    assert logic.whyNot(odd, scans[1]).startswith(f"T1 'Odd' is {told}; wanted")
+    assert logic.whyNot(scans[0], odd).startswith(f"T2 'Odd' is {told}; wanted")
+
+
+def test_a_volume_that_a_sequence_browser_shows_is_accepted(logic, scans):
+    sequence, browser = add("vtkMRMLSequenceNode"), add("vtkMRMLSequenceBrowserNode")
+    sequence.SetDataNodeAtValue(scans[0], "0")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    browser.AddProxyNode(scans[0], sequence, False)
+    assert browser.GetProxyNode(sequence) is scans[0]
+    assert logic.whyNot(*scans) == ""
+
+
+def test_a_volume_without_image_data_is_named(logic, scans):
+    assert logic.whyNot(add("vtkMRMLScalarVolumeNode", "Hollow"), scans[1]).startswith("T1 'Hollow' has no image data")
+
+
+def test_several_values_in_a_voxel_are_named(logic, scans):
+    node = add("vtkMRMLScalarVolumeNode", "Colors")
+    image = vtk.vtkImageData()
+    image.SetDimensions(4, 4, 4)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
+    node.SetAndObserveImageData(image)
+    assert logic.whyNot(scans[0], node).startswith("T2 'Colors' has 3 values in each voxel")
+
+
+def test_a_single_slice_is_named(logic, scans):
+    node = add("vtkMRMLScalarVolumeNode", "Slice")
+    slicer.util.updateVolumeFromArray(node, np.zeros((1, 8, 9), np.float32))
+    assert logic.whyNot(node, scans[1]).startswith("T1 'Slice' is 9×8×1 voxels, a single slice")
+
+
+@pytest.mark.parametrize("spacing", [(np.nan, 1, 1), (np.inf, 1, 1)])
+def test_a_spacing_that_is_no_number_is_named(logic, scans, spacing):
+    node = tiny()
+    node.SetSpacing(*spacing)
+    assert logic.whyNot(node, scans[1]).startswith("T1 'Odd' has no usable geometry")
+
+
+def test_two_axes_that_are_one_are_named(logic, scans):
+    node = tiny()
+    node.SetIJKToRASDirections(1, 0, 0, 1, 0, 0, 0, 0, 1)
+    assert logic.whyNot(node, scans[1]).startswith("T1 'Odd' has no usable geometry")
+
+
+@pytest.mark.parametrize("role", ["T1", "T2", "mask"])
+def test_a_warp_on_any_input_is_refused_with_the_remedy(logic, scans, role):
+    mask = tiny("Mask", "vtkMRMLLabelMapVolumeNode")
+    {"T1": scans[0], "T2": scans[1], "mask": mask}[role].SetAndObserveTransformNodeID(mrml.bent_transform().GetID())
+    assert "non-linear transform 'Warp'" in logic.whyNot(*scans, SegmentParameters(maskNode=mask))
+
+
+def test_masks_that_can_not_serve_are_named(logic, scans):
+    def why(node):
+        return logic.whyNot(*scans, SegmentParameters(maskNode=node))
+
+    assert why(add("vtkMRMLSegmentationNode", "Empty")).startswith("The brain mask 'Empty' has no segments")
+    assert why(add("vtkMRMLLabelMapVolumeNode", "Hollow")).startswith("The brain mask 'Hollow' has no image data")
+    blank = mrml.volume_node(phantoms.grid((10.0, 10.0, 10.0)), "Blank", "vtkMRMLLabelMapVolumeNode")
+    assert why(blank).startswith("The brain mask 'Blank' is empty")
+    assert why(add("vtkMRMLModelNode", "Skin")).startswith("The brain mask 'Skin' is a Model; wanted a segmentation or a label map")
+    assert why(tiny("Good", "vtkMRMLLabelMapVolumeNode")) == ""
+
+
+def test_a_scan_that_left_the_scene_is_named(logic, scene, scans):
+    scene.RemoveNode(scans[0])
+    assert logic.whyNot(*scans).startswith("T1 'T1' is not in the scene")
+
+
+def weights_folder(tmp_path, size=None):
+    for name in ("fcn1.pt", "fcn2.pt"):
+        (tmp_path / name).write_bytes(b"12345")
+    (tmp_path / "manifest.json").write_text(json.dumps({name: {"bytes": size or 5, "sha256": "x"} for name in ("fcn1.pt", "fcn2.pt")}))
+    return tmp_path
+
+
+def test_weights_of_ours_are_accepted_as_a_folder_or_as_one_of_its_files(logic, scans):
+    for path in (BUNDLED, BUNDLED / "fcn1.pt", ""):
+        assert logic.whyNot(*scans, SegmentParameters(weightsPath=str(path))) == ""
+
+
+def test_weights_that_are_not_ours_are_told_before_the_run(logic, scans, tmp_path):
+    def why(path, **more):
+        return logic.whyNot(*scans, SegmentParameters(weightsPath=str(path), **more))
+
+    assert "do not exist" in why(tmp_path / "nothing")
+    assert "lacks manifest.json and fcn1.pt and fcn2.pt" in why(tmp_path)
+    other = tmp_path / "model.pth"
+    other.write_text("")
+    assert why(other).startswith("model.pth is no weights file of ours")
+    folder = weights_folder(tmp_path)
+    assert why(folder) == ""
+    (folder / "fcn1.pt").write_bytes(b"1")
+    assert "is damaged" in why(folder)
+    (folder / "fcn1.pt").write_bytes(b"12345")
+    (folder / "fcn2.pt").unlink()
+    assert "lacks fcn2.pt" in why(folder)
+    assert why(folder, useContext=False) == ""
+    (folder / "manifest.json").write_text("[]")
+    assert "does not list fcn1.pt" in why(folder, useContext=False)
+
+
+def test_outputs_that_can_not_serve_are_named(scene, scans):
+    labelmap = tiny("Mask", "vtkMRMLLabelMapVolumeNode")
+    with pytest.raises(InputError, match="'Mask' is input and output at once"):
+        check_outputs([*scans, labelmap], None, labelmap, None)
+    with pytest.raises(InputError, match="'T1' is a Volume; wanted a segmentation"):
+        check_outputs([*scans, None], scans[0], None, None)
+    loose = slicer.vtkMRMLTableNode()
+    loose.SetName("Loose")
+    with pytest.raises(InputError, match="'Loose' is not in the scene"):
+        check_outputs([*scans, None], None, None, loose)
+
+
+def test_surfaces_in_the_output_segmentation_are_refused(scene, scans):
+    labelmap = tiny("Labels", "vtkMRMLLabelMapVolumeNode")
+    node = add("vtkMRMLSegmentationNode", "Surfaces")
+    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labelmap, node)
+    node.CreateClosedSurfaceRepresentation()
+    node.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    with pytest.raises(InputError, match="'Surfaces' holds closed surface segments"):
+        check_outputs([*scans, None], node, None, None)
+
+
+def test_segments_of_the_users_under_another_transform_are_not_moved(scene, scans):
+    node = add("vtkMRMLSegmentationNode", "Lesions")
+    node.GetSegmentation().AddEmptySegment("lesion", "lesion")
+    check_outputs([*scans, None], node, None, None)
+    node.SetAndObserveTransformNodeID(mrml.linear_transform(np.eye(4)).GetID())
+    with pytest.raises(InputError, match="'Lesions' holds other segments under another transform than T1's"):
+        check_outputs([*scans, None], node, None, None)
+
+
+def noisy_pair(levels=(phantoms.T1_LEVELS, phantoms.T2_LEVELS), direction=phantoms.LPS):
+    grid = phantoms.grid((2.5, 2.5, 2.5), direction)
+    return [mrml.volume_node(phantoms.noisy(phantoms.draw(grid, chosen)), name) for chosen, name in zip(levels, ("A", "B"), strict=True)]
+
+
+def test_warnings_find_the_same_scan_twice_and_nothing_in_a_good_pair(logic):
+    assert logic.warnings(*noisy_pair()) == ()
+    assert any("same" in text for text in logic.warnings(*noisy_pair((phantoms.T1_LEVELS, phantoms.T1_LEVELS))))
+
+
+def test_scans_that_lie_apart_are_an_error_that_names_both(logic):
+    t1, t2 = noisy_pair()
+    t2.SetAndObserveTransformNodeID(mrml.linear_transform(np.array([[1, 0, 0, 500], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])).GetID())
+    with pytest.raises(InputError, match=r"overlap.*T1 is 'A', T2 is 'B'"):
+        logic.warnings(t1, t2)
+
+
+def test_a_transform_that_scales_t1_is_warned_of_and_a_rigid_one_is_not(logic):
+    t1, t2 = noisy_pair()
+    transform = mrml.linear_transform(np.diag([1.1, 1.0, 1.0, 1.0]))
+    for node in (t1, t2):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    assert [text for text in logic.warnings(t1, t2) if "scales volumes by 1.1" in text]
+    turned = np.eye(4)
+    turned[:3, :3] = phantoms.rotation(10, 2)
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(turned))
+    assert logic.warnings(t1, t2) == ()
+
+
+def test_checking_changes_no_node(logic, scene, scans):
+    before = mrml.node_count(scene), [node.GetMTime() for node in scans]
+    logic.whyNot(*scans)
+    logic.warnings(*scans)
+    assert (mrml.node_count(scene), [node.GetMTime() for node in scans]) == before

@@ -26,7 +26,7 @@ class InfantBrainSegParameterNode:
 
     t1Volume: vtkMRMLScalarVolumeNode
     t2Volume: vtkMRMLScalarVolumeNode
-    maskNode: vtkMRMLLabelMapVolumeNode | vtkMRMLSegmentationNode
+    maskNode: vtkMRMLLabelMapVolumeNode | vtkMRMLSegmentationNode | None = None
     outputSegmentation: vtkMRMLSegmentationNode
     labelmapNode: vtkMRMLLabelMapVolumeNode
     tableNode: vtkMRMLTableNode

@@ -1,5 +1,7 @@
 """The results in the panel, read from the statistics table of the scene, so that they come back with a saved scene."""
 
+import math
+
 import qt
 from slicer.i18n import tr as _
 
@@ -23,21 +25,29 @@ def fill_results_table(widget, table_node) -> str:
     str
         A line with the total; empty when there is nothing to show.
     """
-    volumes = _column(table_node, VOLUME)
+    volumes = _numbers(table_node, VOLUME)
     if not volumes:
         return ""
     names = _column(table_node, "Segment")
-    automatic, confidence = _column(table_node, AUTOMATIC), _column(table_node, CONFIDENCE)
-    total = sum(map(float, volumes))
-    columns = [(_("Tissue"), names), (_("Volume (ml)"), [f"{float(volume):.1f}" for volume in volumes])]
+    automatic, confidence = _numbers(table_node, AUTOMATIC), _numbers(table_node, CONFIDENCE)
+    total = sum(volumes)
+    columns = [(_("Tissue"), names), (_("Volume (ml)"), [_shown(volume, ".1f") for volume in volumes])]
     if automatic:
-        columns.append((_("Automatic (ml)"), [f"{float(volume):.1f}" for volume in automatic]))
-        columns.append((_("Change (ml)"), [f"{float(now) - float(before):+.1f}" for now, before in zip(volumes, automatic, strict=True)]))
-    columns.append((_("Share"), [f"{float(volume) / total:.1%}" if total else "-" for volume in volumes]))
+        columns.append((_("Automatic (ml)"), [_shown(volume, ".1f") for volume in automatic]))
+        columns.append((_("Change (ml)"), [_shown(now - before, "+.1f") for now, before in zip(volumes, automatic, strict=True)]))
+    columns.append((_("Share"), [_shown(volume / total if total else math.nan, ".1%") for volume in volumes]))
     if confidence:
-        columns.append((_("Confidence"), [f"{float(value):.0%}" for value in confidence]))
+        columns.append((_("Confidence"), [_shown(value, ".0%") for value in confidence]))
     _fill(widget, columns)
-    return _("Brain: {total} ml in all").format(total=f"{total:.1f}")
+    return _("{total} ml in all").format(total=_shown(total, ".1f"))
+
+
+def _shown(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def _numbers(table_node, name: str) -> list[float]:
+    return [float(text) for text in _column(table_node, name)]
 
 
 def _column(table_node, name: str) -> list[str]:

@@ -1,7 +1,11 @@
 """The command line of synthesize, train, finetune and reproduce; only a chosen command imports what it needs."""
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
+
+EXIT_STOPPED = 130
 
 
 def add_training_commands(commands) -> None:
@@ -16,7 +20,7 @@ def add_training_commands(commands) -> None:
 
     train = commands.add_parser("train", help="train a network; goes on where it was stopped")
     train.add_argument("--config", required=True, metavar="FILE", help="a recipe")
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_resumable(_train))
 
     finetune = commands.add_parser("finetune", help="fine-tune the weights on your own labelled scans; goes on where it was stopped")
     finetune.add_argument(
@@ -27,7 +31,7 @@ def add_training_commands(commands) -> None:
     finetune.add_argument("--held-out", nargs="+", default=(), metavar="NAME", help="subjects kept for the report (default: one in five)")
     finetune.add_argument("--weights", metavar="DIR", help="weights to start from in place of the bundled ones")
     _add_device(finetune)
-    finetune.set_defaults(run=_finetune)
+    finetune.set_defaults(run=_resumable(_finetune))
 
     reproduce = commands.add_parser(
         "reproduce", help="the paper's experiment on iSeg-2017 or iSeg-2019: trains, tests, prints Tables 1 and 2"
@@ -43,7 +47,21 @@ def add_training_commands(commands) -> None:
     reproduce.add_argument("--init-t2", default="", metavar="FILE", help="C3D weights of the T2 encoder (paper, 3.3)")
     reproduce.add_argument("--iterations", type=int, metavar="N", help="of each stage (default: the paper's 10000; 1000 from the bundled)")
     _add_device(reproduce)
-    reproduce.set_defaults(run=_reproduce)
+    reproduce.set_defaults(run=_resumable(_reproduce))
+
+
+def _resumable(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Say, when a training is stopped, that it can go on."""
+
+    def with_advice(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except KeyboardInterrupt:
+            again = "the same command with --resume" if arguments.command == "reproduce" else "the same command"
+            print(f"Stopped; {again} goes on from the last checkpoint, where there is one.", file=sys.stderr)
+            return EXIT_STOPPED
+
+    return with_advice
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

@@ -164,7 +164,7 @@ def _introduction(options: ReproduceOptions, plan: StagePlan, fold: Fold, counts
     split = (
         f"the first {len(fold.training)} train and {len(fold.test)} test, as in the paper"
         if labelled > PAPER_TRAINING_SUBJECTS
-        else f"leave-one-out, each tested by networks trained on the {len(fold.training)} others (the paper: 10 trained, 13 others tested)"
+        else f"leave-one-out, each tested by networks trained on all others, {len(fold.training)} (the paper: 10 train, 13 others test)"
     )
     if options.init:
         recipe = (

@@ -20,6 +20,7 @@ from ..prepare import Prepared, pair_scans, prepare, restore
 from ..resample import on_grid_of, resample_linearly
 from ..sliding_window import SlidingWindowConfig, predict
 from .augment import rotate_and_flip
+from .config import TrainingConfig
 from .sites import LabelledFiles
 
 MIN_OVERLAP = 0.5  # DOC of labels and brain: below it they are of different brains
@@ -129,17 +130,26 @@ class ScanPatches:
     Parameters
     ----------
     scans : list of LabelledScan
-    recipe : str
-        "paper": cropped anywhere, quarter turns about z and mirroring along y. "bundled": round a voxel of the brain, mirrored left
-        to right, with a random gain and offset of T1 and T2.
-    patch_voxels : int
+    config : TrainingConfig
+        Its recipe: "paper": cropped anywhere, quarter turns about z and mirroring along y. "bundled": round a voxel of the brain,
+        mirrored left to right, with a random gain and offset of T1 and T2, and T1 or T2 missing from a share `stream_dropout`.
     device : torch.device
+    alone : list of pairs of LabelledScan, optional
+        Each scan with T1 alone and with T2 alone, for `stream_dropout`.
     """
 
-    def __init__(self, scans: list[LabelledScan], recipe: str, patch_voxels: int, device: torch.device):
+    def __init__(
+        self,
+        scans: list[LabelledScan],
+        config: TrainingConfig,
+        device: torch.device,
+        alone: list[tuple[LabelledScan, LabelledScan]] | None = None,
+    ):
         self.scans = scans
-        self.recipe = recipe
-        self.patch_voxels = patch_voxels
+        self.recipe = config.recipe
+        self.patch_voxels = config.patch_voxels
+        self.stream_dropout = config.stream_dropout if alone else 0.0
+        self.alone = alone or []
         self.device = device
 
     def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,14 +158,19 @@ class ScanPatches:
         return torch.stack(images).to(self.device), torch.stack(labels).to(self.device)
 
     def _patch(self, rng, augment):
-        scan = self.scans[rng.integers(len(self.scans))]
+        index = int(rng.integers(len(self.scans)))
+        scan = self.scans[index]
+        if augment and self.stream_dropout and rng.random() < self.stream_dropout:
+            scan = self.alone[index][rng.integers(2)]
         starts = self._starts(scan, rng)
         images = _cut(scan.images, starts, self.patch_voxels)  # (C, P, P, P), a copy
         labels = torch.from_numpy(_cut(scan.labels, starts, self.patch_voxels)).long()
         if augment and self.recipe == "bundled":
             inside = _cut(scan.prepared.mask, starts, self.patch_voxels)
             for channel in range(2):  # T1 and T2, as `batches.normalise_like_a_volume`
-                images[channel][inside] = images[channel][inside] * np.exp(rng.normal(0, 0.15)) + rng.normal(0, 0.2)
+                gain, offset = np.exp(rng.normal(0, 0.15)), rng.normal(0, 0.2)
+                if images[channel].any():  # an absent one stays 0
+                    images[channel][inside] = images[channel][inside] * gain + offset
             if rng.random() < 0.5:
                 return torch.from_numpy(images).flip(1), labels.flip(0)
         if augment and self.recipe == "paper":
@@ -190,6 +205,12 @@ def whole_volume(network: MultiStreamFCN, scan: LabelledScan, window: SlidingWin
         return predict(network, scan.images, scan.prepared.mask, replace(window, batch_size=batch_size), device)
 
     return run_with_memory_ladder(attempt, device, window.batch_size, [])
+
+
+def alone(scan: LabelledScan) -> tuple[LabelledScan, LabelledScan]:
+    """The scan with T1 alone and with T2 alone: the absent image is 0 everywhere, as `prepare` gives it."""
+    t1, t2 = scan.images[:2]
+    return replace(scan, images=np.stack([t1, np.zeros_like(t1)])), replace(scan, images=np.stack([np.zeros_like(t2), t2]))
 
 
 def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextConfig) -> LabelledScan:

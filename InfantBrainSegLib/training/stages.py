@@ -13,7 +13,7 @@ from ..sliding_window import SlidingWindowConfig
 from ..weights import LoadedNetwork
 from . import recipes_folder
 from .config import TrainingConfig, read_config
-from .scans import LabelledScan, ScanPatches, whole_volume, with_context
+from .scans import LabelledScan, ScanPatches, alone, whole_volume, with_context
 from .trainer import Trainer
 
 FINETUNE_ITERATIONS = 1000  # of each stage: some hundred patches of each of a few subjects
@@ -60,6 +60,7 @@ def finetune_plan(loaded: tuple[LoadedNetwork, LoadedNetwork]) -> StagePlan:
             start_from=f"{one.stage} {one.sha256}",
             iterations=FINETUNE_ITERATIONS,
             learning_rate=_FINETUNE_RATE,
+            stream_dropout=float(one.training.get("stream_dropout", 0.0)),  # what they can do with T1 or T2 alone is to last
             average_decay=0.995,
             validate_every=100,
         )
@@ -95,23 +96,33 @@ def train_pair(
         In evaluation mode.
     """
     networks: list[MultiStreamFCN] = []
+    training, held_out = scans
+    single = [alone(scan) for scan in training] if plan.first.stream_dropout or plan.second.stream_dropout else []
     for config, initial in zip((plan.first, plan.second), plan.initial, strict=True):
         if networks:
-            report(f"Distance maps of {sum(map(len, scans))} subjects from the trained FCN-1.")
-            maps = [
-                [with_context(scan, whole_volume(networks[0], scan, plan.window, device), config.context) for scan in part]
-                for part in scans
-            ]
-            scans = (maps[0], maps[1])
+            report(f"Distance maps of {len(training) + len(held_out)} subjects from the trained FCN-1.")
+            maps = _Mapper(networks[0], plan, device)
+            training, held_out = list(map(maps, training)), list(map(maps, held_out))
+            single = [(maps(t1_alone), maps(t2_alone)) for t1_alone, t2_alone in single]
             config = replace(config, fcn1=f"own {_digest(networks[0])}")
-        sources = [ScanPatches(part, config.recipe, config.patch_voxels, device) for part in scans]
         config = replace(config, output_dir=str(folder / config.stage))
-        trainer = Trainer(config, device, initial=initial, sources=(sources[0], sources[1]))
+        sources = (ScanPatches(training, config, device, single), ScanPatches(held_out, config, device))
+        trainer = Trainer(config, device, initial=initial, sources=sources)
         report(f"{config.stage} of {folder}, from iteration {trainer.iteration} to {config.iterations}:")
         network = MultiStreamFCN(config.network)
         network.load_state_dict(trainer.run(report))
         networks.append(network.eval())
     return networks[0], networks[1]
+
+
+class _Mapper:
+    """Adds to a scan the distance maps of what the first stage makes of it."""
+
+    def __init__(self, fcn1: MultiStreamFCN, plan: StagePlan, device: torch.device):
+        self.fcn1, self.plan, self.device = fcn1, plan, device
+
+    def __call__(self, scan: LabelledScan) -> LabelledScan:
+        return with_context(scan, whole_volume(self.fcn1, scan, self.plan.window, self.device), self.plan.second.context)
 
 
 def _digest(network: MultiStreamFCN) -> str:

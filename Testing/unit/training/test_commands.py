@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from InfantBrainSegLib.__main__ import main
 from InfantBrainSegLib.errors import InputError
 from InfantBrainSegLib.training import recipes_folder
 from InfantBrainSegLib.training.commands import run_synthesize, run_train
@@ -55,6 +56,35 @@ def test_train_writes_weights_that_load(label_map_folder, tmp_path):
     loaded = load_network(path)
     assert loaded.stage == "fcn1"
     assert loaded.training["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["reproduce", "--iseg", "nowhere", "--output-dir", "out"], "nowhere does not exist"),
+        (["finetune", "--subjects", "nowhere", "--output-dir", "out"], "nowhere does not exist"),
+        (["reproduce", "--iseg", ".", "--output-dir", "out", "--device", "abacus"], "subject-1-T1.hdr"),
+    ],
+)
+def test_the_commands_refuse_bad_input_in_one_line(argv, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("command", "word"), [("reproduce", "--iseg"), ("finetune", "--subjects")])
+def test_a_stopped_training_says_how_to_go_on(command, word, tmp_path, monkeypatch, capsys):
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"InfantBrainSegLib.training.{command}.run_{command}", stop)
+    assert main([command, word, "x", "--output-dir", str(tmp_path)]) == 130
+    assert "goes on from the last checkpoint" in capsys.readouterr().err
 
 
 def test_every_recipe_in_the_library_is_valid():

@@ -9,10 +9,15 @@ from InfantBrainSegLib.context import ContextConfig, distance_maps
 from InfantBrainSegLib.errors import InputError
 from InfantBrainSegLib.grid import to_image
 from InfantBrainSegLib.images import same_grid
-from InfantBrainSegLib.training.scans import ScanPatches, read_label, read_scan, segmentation, with_context
+from InfantBrainSegLib.training.config import TrainingConfig
+from InfantBrainSegLib.training.scans import ScanPatches, alone, read_label, read_scan, segmentation, with_context
 from InfantBrainSegLib.training.sites import find_in_folders
 
 CPU = torch.device("cpu")
+
+
+def patches_of(scan, recipe, size=24):
+    return ScanPatches([scan], TrainingConfig(recipe=recipe, patch_voxels=size), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,7 @@ def test_intensities_for_the_papers_network_differ_from_the_file_by_one_factor(f
 
 @pytest.mark.parametrize("recipe", ["paper", "bundled"])
 def test_the_same_numbers_give_the_same_patches(scan, recipe):
-    patches = ScanPatches([scan], recipe, 24, CPU)
+    patches = patches_of(scan, recipe)
     (images, labels), again = (patches.batch(np.random.default_rng([1, 2]), 2) for _ in range(2))
     assert images.shape == (2, 2, 24, 24, 24)
     assert labels.shape == (2, 24, 24, 24)
@@ -75,13 +80,24 @@ def test_the_same_numbers_give_the_same_patches(scan, recipe):
 def test_images_and_labels_turn_together(scan, recipe):
     marked = replace(scan, images=np.concatenate([scan.images, scan.labels[None].astype(np.float32)]))
     for seed in range(6):
-        images, labels = ScanPatches([marked], recipe, 24, CPU).batch(np.random.default_rng(seed), 1)
+        images, labels = patches_of(marked, recipe).batch(np.random.default_rng(seed), 1)
         assert torch.equal(images[0, 2].long(), labels[0])
+
+
+def test_the_asked_share_of_patches_lacks_t1_or_t2_and_then_all_of_it(scan):
+    patches = ScanPatches([scan], TrainingConfig(patch_voxels=16, stream_dropout=0.5), CPU, [alone(scan)])
+    images, _ = patches.batch(np.random.default_rng(0), 60)
+    absent = (images.flatten(2) == 0).all(2)
+    assert 20 <= int(absent.any(1).sum()) <= 40
+    assert absent[:, 0].any()
+    assert absent[:, 1].any()
+    assert not absent.all(1).any()
+    assert not (patches.batch(np.random.default_rng(0), 20, augment=False)[0].flatten(2) == 0).all(2).any()
 
 
 def test_a_scan_smaller_than_a_patch_is_centred_in_zeros(scan):
     size = 128
-    images, labels = ScanPatches([scan], "paper", size, CPU).batch(np.random.default_rng(0), 1, augment=False)
+    images, labels = patches_of(scan, "paper", size).batch(np.random.default_rng(0), 1, augment=False)
     assert int((labels > 0).sum()) == int((scan.labels > 0).sum())
     low = (size - scan.labels.shape[0] + 1) // 2
     assert (images[0, :, :low] == 0).all()

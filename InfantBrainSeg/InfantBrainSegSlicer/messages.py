@@ -47,6 +47,7 @@ BEFORE_RUN = _("Please look at this before you segment:")
 AFTER_RUN = _("Please look at this before you use the result:")
 FINISHED = _("Finished in {time} min. Check the result before you use it.")
 STOPPED = _("The run ended without a result: see the log.")
+SCENE_CLOSED = _("Cancelled, because the scene was closed.")
 REPLACE_EDITED = _("{name} holds segments that were edited, or that this panel did not make. Replace them with the new result?")
 RECOMPUTED = _("Measured {name} again.")
 

@@ -9,6 +9,7 @@ from InfantBrainSegLib.labels import TISSUES
 
 VOLUME, AUTOMATIC, CONFIDENCE = "Volume cm3", "Automatic volume cm3", "Mean confidence"
 SWATCH_PX = 12
+ROW_PX = 24
 
 
 def fill_results_table(widget, table_node) -> str:
@@ -35,7 +36,8 @@ def fill_results_table(widget, table_node) -> str:
     if automatic:
         columns.append((_("Automatic (ml)"), [_shown(volume, ".1f") for volume in automatic]))
         columns.append((_("Change (ml)"), [_shown(now - before, "+.1f") for now, before in zip(volumes, automatic, strict=True)]))
-    columns.append((_("Share"), [_shown(volume / total if total else math.nan, ".1%") for volume in volumes]))
+    else:
+        columns.append((_("Share"), [_shown(volume / total if total else math.nan, ".1%") for volume in volumes]))
     if confidence:
         columns.append((_("Confidence"), [_shown(value, ".0%") for value in confidence]))
     _fill(widget, columns)
@@ -59,6 +61,8 @@ def _column(table_node, name: str) -> list[str]:
 def _fill(widget, columns: list[tuple[str, list[str]]]) -> None:
     widget.setColumnCount(len(columns))
     widget.setRowCount(len(columns[0][1]))
+    widget.setWordWrap(False)
+    widget.verticalHeader().setDefaultSectionSize(ROW_PX)
     widget.setHorizontalHeaderLabels([title for title, _values in columns])
     colors = {tissue.name: tissue.color for tissue in TISSUES}
     for index, (_title, values) in enumerate(columns):

@@ -38,7 +38,7 @@ def load_sample():
     T1, T2 : vtkMRMLScalarVolumeNode
     """
     t2, t1 = (
-        slicer.util.loadVolume(str(FOLDER / f"{name}.nii.gz"), {"name": slicer.mrmlScene.GenerateUniqueName(_NODE_NAMES[name])})
+        slicer.util.loadVolume(str(FOLDER / f"{name}.nii.gz"), {"name": _NODE_NAMES[name]})
         for name in ("T2", "T1")  # T1 last, so that the slice views show it
     )
     return t1, t2

@@ -109,7 +109,9 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event) -> None:
         """End a run and let go of the nodes before the scene is emptied."""
-        self._monitor.cancel()
+        if self._monitor.run is not None:
+            self._monitor.cancel()
+            self._outcome = (messages.SCENE_CLOSED, "")
         self.setParameterNode(None)
         self._guard.forget_all()
 
@@ -267,6 +269,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # A run's end
 
     def _onRunEnd(self, run: Run) -> None:
+        self._checkCanApply()  # inputs that left during the run count as changed now, before there is an outcome to show
         self._logPath = run.logPath
         self._runWarnings = tuple(run.warnings)
         node = self._parameterNode

@@ -14,6 +14,8 @@ from InfantBrainSegLib.labels import TISSUES
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "InfantBrainSegLib"
+MODULE = ROOT / "InfantBrainSeg"
+PANEL = sorted(path.relative_to(MODULE) for path in MODULE.rglob("*.py"))
 MODULES = sorted(path.relative_to(LIBRARY) for path in LIBRARY.rglob("*.py"))
 MAX_LINES = 350
 
@@ -47,18 +49,34 @@ def test_files_stay_short_enough_to_read(module):
     assert len((LIBRARY / module).read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
-def test_the_cmake_lists_name_exactly_the_files_on_disk():
-    text = (LIBRARY / "CMakeLists.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", PANEL, ids=str)
+def test_the_files_of_the_slicer_module_stay_short_enough_to_read(file):
+    assert len((MODULE / file).read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("file", PANEL, ids=str)
+def test_no_file_of_the_slicer_module_imports_torch(file):
+    tree = ast.parse((MODULE / file).read_text(encoding="utf-8"))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert "torch" not in {name.split(".")[0] for name in names}
+
+
+def test_slicer_finds_one_module_in_the_folder_that_it_scans():
+    assert [path.name for path in MODULE.glob("*.py")] == ["InfantBrainSeg.py"]
+
+
+@pytest.mark.parametrize("folder", [LIBRARY, MODULE], ids=lambda folder: folder.name)
+def test_the_cmake_lists_name_exactly_the_files_on_disk(folder):
+    text = (folder / "CMakeLists.txt").read_text(encoding="utf-8")
     listed = [word for block in re.findall(r"set\(\w+\s([^)]*)\)", text) for word in block.split()]
-    ignored = {"CMakeLists.txt"}
-    on_disk = [path for path in LIBRARY.rglob("*") if path.is_file() and "__pycache__" not in path.parts and path.name not in ignored]
-    assert sorted(listed) == sorted(path.relative_to(LIBRARY).as_posix() for path in on_disk)
+    on_disk = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts and path.name != "CMakeLists.txt"]
+    assert sorted(listed) == sorted(path.relative_to(folder).as_posix() for path in on_disk)
 
 
-def test_the_top_cmake_file_adds_only_folders_that_exist():
+def test_the_top_cmake_file_adds_both_modules():
     added = re.findall(r"add_subdirectory\((\w+)\)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))
-    assert added
-    assert all((ROOT / folder / "CMakeLists.txt").is_file() for folder in added)
+    assert added == [MODULE.name, LIBRARY.name]
 
 
 def readme_commands():
@@ -93,7 +111,15 @@ def test_every_file_that_the_readme_names_exists():
 
 
 def test_no_text_of_the_project_names_a_path_of_one_machine():
-    texts = [*LIBRARY.rglob("*.py"), *LIBRARY.rglob("*.json"), ROOT / "README.md", ROOT / "Makefile", ROOT / "CMakeLists.txt"]
+    texts = [
+        *LIBRARY.rglob("*.py"),
+        *LIBRARY.rglob("*.json"),
+        *MODULE.rglob("*.py"),
+        *MODULE.rglob("*.ui"),
+        ROOT / "README.md",
+        ROOT / "Makefile",
+        ROOT / "CMakeLists.txt",
+    ]
     assert [path.name for path in texts if re.search(r"/(work|home|root|Users)/", path.read_text(encoding="utf-8"))] == []
 
 

@@ -29,6 +29,7 @@ from .stages import StagePlan, finetune_plan, paper_plan, train_pair
 from .tables import Cohort, table1, table2, tables_report
 
 PAPER_TRAINING_SUBJECTS = 10  # section 2
+_SIGNS_OF_A_RUN = ("scores.json", "fcn1/checkpoint.pt")
 _CONDITIONS = ("with_context", "without_context")
 _FREE = ("output_dir", "device", "held_out", "data", "fcn1")  # differ between the folds of one experiment
 
@@ -132,9 +133,11 @@ def run_reproduce(options: ReproduceOptions, report: Callable[[str], None] = pri
     plan = _plan(options)
     folder = check_writable_folder(options.output_dir)
     for fold in chosen:
-        if (folder / fold.name).exists() and not options.resume:
+        if any((folder / fold.name / name).exists() for name in _SIGNS_OF_A_RUN) and not options.resume:
             raise InputError(f"{folder / fold.name} holds a run already: add --resume to go on with it, or choose another output folder.")
     report(_introduction(options, plan, folds[0], (len(labelled), len(unlabelled))))
+    if device.type == "cpu" and plan.first.network.base_width >= paper_plan().first.network.base_width:
+        report("The paper's network takes a CPU weeks: use a CUDA device for the whole experiment.")
     experiment = _Experiment(plan, folder, device, report)
     for fold in chosen:
         experiment.run(fold)

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from InfantBrainSegLib.errors import InputError, TrainingError
+from InfantBrainSegLib.errors import InputError, TrainingError, WeightsError
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training import reproduce as reproduce_module
 from InfantBrainSegLib.training.checkpoint import load_checkpoint
@@ -177,6 +177,14 @@ def test_partial_transfer_starts_both_stages(options, tmp_path):
     run_reproduce(replace(options, fold=1, init_t1=str(tmp_path / "femur.pt")), lambda line: None)
     for stage in ("fcn1", "fcn2"):
         assert "taken    encoders.0.levels.0.0.conv.weight" in (options.output_dir / "fold-01" / stage / "transfer.txt").read_text()
+
+
+def test_a_run_that_never_started_needs_no_resume(options, tmp_path):
+    (tmp_path / "broken.pt").write_bytes(b"not weights")
+    with pytest.raises(WeightsError, match=r"broken.pt"):
+        run_reproduce(replace(options, fold=1, init_t2=str(tmp_path / "broken.pt")), lambda line: None)
+    with pytest.raises(WeightsError, match=r"broken.pt"):
+        run_reproduce(replace(options, fold=1, init_t2=str(tmp_path / "broken.pt")), lambda line: None)
 
 
 @pytest.mark.parametrize(

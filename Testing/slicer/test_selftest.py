@@ -1,0 +1,21 @@
+import unittest
+
+import host
+import pytest
+from conftest import ROOT
+from host import pythonqt
+
+
+@pytest.mark.slow
+def test_the_module_s_self_test_runs_and_passes_in_the_host(scene):
+    host.start()
+    module = host.load_module(ROOT / "InfantBrainSeg" / "InfantBrainSeg.py")
+    import InfantBrainSeg
+
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(InfantBrainSeg.InfantBrainSegTest)
+    result = unittest.TestResult()
+    suite.run(result)
+    assert module.name == "InfantBrainSeg"
+    assert [trace for _, trace in result.failures + result.errors] == []
+    assert (result.testsRun, result.skipped, pythonqt.problems) == (suite.countTestCases(), [], [])
+    assert result.testsRun >= 1

@@ -244,8 +244,8 @@ def _fill_segmentation(node, labels: np.ndarray, t1) -> None:
         segment.AddRepresentation(BINARY_LABELMAP, shared)
         if not segmentation.AddSegment(segment, tissue.short_name):
             raise InfantBrainSegError(f"'{node.GetName()}' did not take the segment {tissue.name}: choose a new segmentation.")
-    node.SetReferenceImageGeometryParameterFromVolumeNode(t1)
     node.SetAndObserveTransformNodeID(t1.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(t1)  # after the transform: it is T1's grid as seen from this node
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     if had_surface:

@@ -1,5 +1,6 @@
 """Slicer's real MRML core without the application: one fresh scene with the logics that this module needs."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,9 @@ def new_scene(cache_dir):
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
+    application.SetHomeDirectory(str(cache_dir))
+    application.SetShareDirectory(".")
+    (Path(cache_dir) / "ColorFiles").mkdir(exist_ok=True)  # where it looks for color files; none are needed
     colors = slicer.vtkSlicerColorLogic()
     application.SetModuleLogic("Colors", colors)
     logics = {
@@ -36,7 +40,7 @@ def new_scene(cache_dir):
     remote = slicer.vtkMRMLRemoteIOLogic()
     remote.SetMRMLScene(scene)
     remote.GetCacheManager().SetRemoteCacheDirectory(str(cache_dir))
-    scene.SetCacheManager(remote.GetCacheManager())
+    remote.AddDataIOToScene()
     slicer.mrmlScene = scene
     slicer.modules = SimpleNamespace(**{name: SimpleNamespace(logic=lambda logic=logic: logic) for name, logic in logics.items()})
     scene.keep_alive = (application, remote)  # they hold the scene's logics and cache, and the scene does not hold them

@@ -243,7 +243,7 @@ def test_the_result_survives_an_mrb_with_its_table_provenance_and_references(sce
     assert segmentation.GetNodeReference(results.PROVENANCE_ROLE).GetText() == text
     table = segmentation.GetNodeReference(results.TABLE_ROLE)
     assert float(table.GetTable().GetValueByName(2, "Volume mm3").ToString()) == pytest.approx(volume, rel=1e-5)
-    assert loaded.GetFirstNodeByName("Labels").GetDisplayNode().GetColorNode().GetColorName(3) == "White matter"
+    assert loaded.GetFirstNodeByClass("vtkMRMLLabelMapVolumeNode").GetDisplayNode().GetColorNode().GetColorName(3) == "White matter"
 
 
 def test_a_seg_nrrd_keeps_voxels_names_colors_terminology_and_automatic_volumes(scene, t1, outcome, tmp_path):

@@ -1,0 +1,395 @@
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import mrml
+import numpy as np
+import phantoms
+import pytest
+import SimpleITK as sitk
+import slicer
+from conftest import ROOT, stand_in
+from InfantBrainSegSlicer import tasks
+from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters
+from InfantBrainSegSlicer.run import CANCELLED, FAILED, FINISHED, RUNNING
+
+from InfantBrainSegLib.errors import InfantBrainSegError, InputError
+from InfantBrainSegLib.labels import TISSUES, from_any
+
+TURNED = np.eye(4)
+TURNED[:3, :3] = phantoms.OBLIQUE
+TURNED[:3, 3] = (12.0, -7.0, 30.0)
+
+
+def in_scene(grid, levels, name, world=None):
+    """Add the phantom on a grid; with a transform to the world, drawn so that the phantom lies right in the world."""
+    node = mrml.volume_node(grid, name)
+    if world is not None:
+        node.SetAndObserveTransformNodeID(mrml.linear_transform(world).GetID())
+    slicer.util.updateVolumeFromArray(node, levels[phantoms.labels_at(mrml.world_points_mm(node))])
+    return node
+
+
+def poll_to_end(run, seconds=30):
+    deadline = time.monotonic() + seconds
+    while run.poll():
+        assert time.monotonic() < deadline, "the run does not end"
+        time.sleep(0.02)
+    return run
+
+
+def poll_until(run, step, seconds=30):
+    deadline = time.monotonic() + seconds
+    while run.step != step:
+        assert run.poll(), run.message
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ids(scene):
+    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]
+
+
+def echoed_words(run):
+    """The arguments that the stand-in printed into the log."""
+    return next(json.loads(line) for line in Path(run.logPath).read_text().splitlines() if line.startswith("["))
+
+
+def temporary_folders():
+    return [path for path in Path(tempfile.gettempdir()).iterdir() if path.is_dir()]
+
+
+GRIDS = {
+    "oblique": (phantoms.grid((2.2, 1.7, 2.6), phantoms.OBLIQUE), None),
+    "permuted": (phantoms.grid((2.6, 1.7, 2.2), phantoms.PERMUTED), None),
+    "under a transform": (phantoms.grid((2.2, 1.7, 2.6), phantoms.RAS, shift_mm=(-15.0, 9.0, -26.0)), TURNED),
+}
+
+
+@pytest.mark.parametrize(("grid", "world"), GRIDS.values(), ids=GRIDS)
+def test_the_result_coincides_with_t1_in_the_world_whatever_grid_and_transform_t1_and_t2_have(logic, grid, world):
+    t1 = in_scene(grid, phantoms.T1_LEVELS, "T1", world)
+    other = phantoms.grid((1.8, 2.4, 2.0), phantoms.PERMUTED @ phantoms.OBLIQUE, 130.0)
+    t2 = in_scene(other, phantoms.T2_LEVELS, "T2", np.linalg.inv(TURNED) if world is None else None)
+    run = logic.process(t1, t2, parameters=SegmentParameters(saveProbabilities=True))
+    labelmap = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Out")
+    export = slicer.modules.segmentations.logic().ExportAllSegmentsToLabelmapNode
+    assert export(run.segmentationNode, labelmap, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY)
+    points = mrml.world_points_mm(labelmap)
+    assert np.allclose(points, mrml.world_points_mm(t1), atol=1e-3)
+    wanted = phantoms.labels_at(mrml.world_points_mm(t1))
+    assert np.array_equal(slicer.util.arrayFromVolume(labelmap), wanted)
+    seen = slicer.util.arrayFromVolume(run.probabilityNodes[0])  # the stand-in's: T2 where the child saw it, on T1's grid
+    assert np.allclose(mrml.world_points_mm(run.probabilityNodes[0]), mrml.world_points_mm(t1))
+    assert np.mean(seen != phantoms.T2_LEVELS[wanted]) < 0.06  # nearest neighbours of another grid, at the tissues' edges
+
+
+def test_a_run_gives_all_its_nodes_and_leaves_no_temporary_folder(logic, scene, scans):
+    labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
+    told = []
+    parameters = SegmentParameters(saveProbabilities=True)
+    run = logic.process(*scans, labelmapNode=labelmap, parameters=parameters, progress=lambda *news: told.append(news))
+    assert run.state == FINISHED
+    assert run.message == ""
+    assert run.labelmapNode is labelmap
+    assert len(run.probabilityNodes) == 3
+    assert run.tableNode.GetNumberOfRows() == 3
+    assert json.loads(run.provenanceNode.GetText())["weights_sha256"]["fcn1"] == "ab" * 32
+    assert run.warnings == ("T2 'T2' looks odd.",)
+    assert told == [("read", 0.0), ("prepare", 0.1), ("stage 2", 0.8), ("done", 1.0)]
+    assert (run.step, run.progress) == ("done", 1.0)
+    assert 0 < run.seconds < 60
+    assert "looks odd" in Path(run.logPath).read_text()
+    assert temporary_folders() == []
+
+
+def test_provenance_of_a_run_names_neither_a_path_nor_a_node(logic, scans):
+    scans[0].SetName("Smith^Anna")
+    text = logic.process(*scans).provenanceNode.GetText()
+    assert "Smith" not in text
+    assert tempfile.gettempdir() not in text
+
+
+def test_a_second_run_on_the_same_outputs_replaces_them_in_place(logic, scene, scans):
+    first = logic.process(*scans)
+    before = ids(scene)
+    slicer.util.updateVolumeFromArray(scans[0], 170 - slicer.util.arrayFromVolume(scans[0]))
+    second = logic.process(*scans, first.segmentationNode, tableNode=first.tableNode)
+    assert ids(scene) == before
+    assert second.segmentationNode is first.segmentationNode
+    found = slicer.util.arrayFromSegmentBinaryLabelmap(second.segmentationNode, "WM", scans[0])
+    assert np.array_equal(found > 0, slicer.util.arrayFromVolume(scans[0]) >= 115)
+
+
+@pytest.mark.parametrize("as_segmentation", [False, True])
+def test_a_mask_reaches_the_child_in_its_place(logic, scene, scans, as_segmentation):
+    grid = phantoms.grid((3.0, 2.0, 2.5), phantoms.OBLIQUE)
+    mask = mrml.volume_node(grid, "Mask", "vtkMRMLLabelMapVolumeNode")
+    slicer.util.updateVolumeFromArray(mask, (mrml.world_points_mm(mask)[..., 0] > 8).astype(np.uint8))
+    if as_segmentation:
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Mask")
+        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(mask, node)
+        mask = node
+    run = logic.process(*scans, parameters=SegmentParameters(maskNode=mask))
+    gray = slicer.util.arrayFromSegmentBinaryLabelmap(run.segmentationNode, "GM", scans[0]) > 0
+    x = mrml.world_points_mm(scans[0])[..., 0]
+    wanted = slicer.util.arrayFromVolume(scans[0]) == 100
+    assert np.array_equal(gray[np.abs(x - 8) > 3], (wanted & (x > 8))[np.abs(x - 8) > 3])
+
+
+def test_parameters_reach_the_command_line(logic, scans):
+    logic.command = stand_in("echo")
+    folder = Path(sys.modules["InfantBrainSegLib"].__file__).parent / "weights"
+    parameters = SegmentParameters(device="1", weightsPath=str(folder), useContext=False, flip=True, saveProbabilities=True)
+    run = poll_to_end(logic.process(*scans, parameters=parameters, wait=False))
+    assert run.state == FAILED
+    words = echoed_words(run)
+    assert words[0] == "segment"
+    assert words[words.index("--device") + 1] == "1"
+    assert words[words.index("--weights") + 1] == str(folder)
+    assert {"--no-context", "--flip", "--save-probabilities"} <= set(words)
+    assert words[-2:] == ["--progress", "lines"]
+
+
+FAILURES = {
+    "abort": ("SIGKILL", "terminate called"),
+    "traceback": ("exit code 1", "something unforeseen"),
+    "refuse": ("T1 'T1' has no brain",),
+    "no torch": ("install the PyTorch extension",),
+    "empty": ("no readable report",),
+    "shifted": ("another grid than T1's",),
+}
+
+
+@pytest.mark.parametrize(("mode", "told"), FAILURES.items(), ids=FAILURES)
+def test_a_child_that_fails_is_told_in_one_line_and_leaves_the_scene_as_it_was(logic, scene, scans, mode, told):
+    logic.command = stand_in(mode)
+    before = ids(scene)
+    run = poll_to_end(logic.process(*scans, wait=False))
+    assert run.state == FAILED
+    for text in told:
+        assert text in run.message
+    assert "\n" not in run.message
+    assert ids(scene) == before
+    assert temporary_folders() == []
+    with pytest.raises(InfantBrainSegError, match=told[0].replace("(", r"\(")):
+        logic.process(*scans)
+    assert ids(scene) == before
+
+
+def test_cancel_in_the_middle_ends_the_stubborn_tree_within_two_seconds_and_leaves_the_scene(logic, scene, scans):
+    logic.command = stand_in("hang")
+    before = ids(scene)
+    run = logic.process(*scans, wait=False)
+    poll_until(run, "stage 1")
+    pids = [int(word) for word in Path(run.logPath).read_text().split("pids ")[1].splitlines()[0].split()]
+    started = time.monotonic()
+    run.cancel()
+    assert time.monotonic() - started < 2
+    assert (run.state, run.message) == (CANCELLED, "Cancelled; the scene is as it was before.")
+    assert not run.poll()
+    assert ids(scene) == before
+    assert temporary_folders() == []
+    if sys.platform == "linux":
+        deadline = time.monotonic() + 1
+        while any(_lives(pid) for pid in pids) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert [pid for pid in pids if _lives(pid)] == []
+
+
+def _lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_cancelling_twice_or_after_the_end_changes_nothing(logic, scans):
+    run = logic.process(*scans)
+    run.cancel()
+    assert run.state == FINISHED
+
+
+def test_a_callback_may_cancel(logic, scene, scans):
+    before = ids(scene)
+    runs = []
+    run = logic.process(*scans, progress=lambda step, fraction: fraction > 0.5 and runs[0].cancel(), wait=False)
+    runs.append(run)
+    assert poll_to_end(run).state == CANCELLED
+    assert ids(scene) == before
+
+
+def test_a_callback_that_fails_ends_the_child(logic, scene, scans):
+    def fail(step, fraction):
+        raise KeyError("broken panel")
+
+    before = ids(scene)
+    with pytest.raises(KeyError, match="broken panel"):
+        logic.process(*scans, progress=fail)
+    assert ids(scene) == before
+    assert temporary_folders() == []
+
+
+@pytest.mark.parametrize("which", ["T1", "T2", "segmentation", "table", "mask"])
+def test_a_node_that_is_deleted_during_the_run_ends_it_with_a_message(logic, scene, scans, which):
+    logic.command = stand_in("hang")
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Out")
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", "Table")
+    mask = mrml.volume_node(phantoms.draw(phantoms.grid((5.0, 5.0, 5.0))), "Mask", "vtkMRMLLabelMapVolumeNode")
+    run = logic.process(*scans, segmentation, tableNode=table, parameters=SegmentParameters(maskNode=mask), wait=False)
+    poll_until(run, "stage 1")
+    node = {"T1": scans[0], "T2": scans[1], "segmentation": segmentation, "table": table, "mask": mask}[which]
+    name = node.GetName()
+    scene.RemoveNode(node)
+    before = ids(scene)
+    assert not run.poll()
+    assert run.state == CANCELLED
+    assert f"'{name}' left the scene during the run" in run.message
+    assert ids(scene) == before
+    assert segmentation.GetSegmentation().GetNumberOfSegments() == 0
+
+
+def test_a_scene_that_is_closed_during_the_run_ends_it(logic, scene, scans):
+    logic.command = stand_in("hang")
+    run = logic.process(*scans, wait=False)
+    poll_until(run, "stage 1")
+    scene.Clear(False)
+    before = ids(scene)
+    assert not run.poll()
+    assert run.state == CANCELLED
+    assert "'T1' left the scene" in run.message
+    assert ids(scene) == before
+
+
+def test_a_node_that_leaves_after_the_childs_end_and_before_the_import_is_noticed(logic, scene, scans):
+    run = logic.process(*scans, wait=False)
+    while run._child.exit_code is None:
+        time.sleep(0.02)
+    scene.RemoveNode(scans[0])
+    assert not run.poll()
+    assert run.state == CANCELLED
+    assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
+
+
+def test_a_transform_that_changes_during_the_run_carries_the_result_along(logic, scene, scans):
+    transform = mrml.linear_transform(TURNED)
+    run = logic.process(*scans, wait=False)
+    scans[0].SetAndObserveTransformNodeID(transform.GetID())
+    poll_to_end(run)
+    assert run.segmentationNode.GetParentTransformNode() is transform
+
+
+def test_an_import_that_breaks_is_told_with_its_traceback_in_the_log(logic, scene, scans, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no idea")
+
+    monkeypatch.setattr(tasks, "import_outcome", fail)
+    before = ids(scene)
+    run = poll_to_end(logic.process(*scans, wait=False))
+    assert run.state == FAILED
+    assert "could not be put into the scene (no idea)" in run.message
+    assert "RuntimeError: no idea" in Path(run.logPath).read_text()
+    assert ids(scene) == before
+
+
+def test_a_temporary_folder_that_can_not_be_written_is_told_before_the_run(logic, scene, scans, tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(blocked))
+    before = ids(scene)
+    with pytest.raises(InfantBrainSegError, match=r"temporary folder .*can not be written.*free some space"):
+        logic.process(*scans, wait=False)
+    assert ids(scene) == before
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_nothing_behind(logic, scene, scans):
+    resource = pytest.importorskip("resource", reason="Windows has no file size limit to stand for a full disk")
+    before, limits = ids(scene), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(InfantBrainSegError, match=r"temporary folder .*can not be written.*free some space"):
+            logic.process(*scans, wait=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert ids(scene) == before
+    assert temporary_folders() == []
+
+
+def test_a_python_that_can_not_be_started_leaves_nothing_behind(logic, scene, scans, tmp_path):
+    logic.command = [str(tmp_path / "PythonSlicer")]
+    with pytest.raises(InfantBrainSegError, match="could not be started"):
+        logic.process(*scans, wait=False)
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+def test_bad_input_is_told_before_anything_starts(logic, scene, scans):
+    logic.command = ["must not start"]
+    before = ids(scene)
+    for wait in (True, False):
+        with pytest.raises(InputError, match="chosen as T1 and as T2"):
+            logic.process(scans[0], scans[0], wait=wait)
+    assert ids(scene) == before
+
+
+def test_two_runs_can_go_on_side_by_side(logic, scans):
+    runs = [logic.process(*scans, wait=False) for _ in range(2)]
+    assert [run.state for run in runs] == [RUNNING, RUNNING]
+    assert [poll_to_end(run).state for run in runs] == [FINISHED, FINISHED]
+    assert runs[0].segmentationNode is not runs[1].segmentationNode
+
+
+def test_a_batch_runs_the_batch_command_and_some_failed_subjects_do_not_fail_it(logic, scene, tmp_path):
+    logic.command = stand_in("echo")
+    before = ids(scene)
+    run = logic.segmentBatch(tmp_path, tmp_path / "out", SegmentParameters(device="3"))
+    words = echoed_words(run)
+    assert words[:5] == ["batch", "--input", str(tmp_path), "--output-dir", str(tmp_path / "out")]
+    assert run.state == FINISHED
+    assert ids(scene) == before
+
+
+def test_a_batch_that_can_not_start_is_told(logic, tmp_path):
+    with pytest.raises(InputError, match="does not exist; wanted a BIDS folder or a CSV"):
+        logic.segmentBatch(tmp_path / "nothing", tmp_path)
+    with pytest.raises(InputError, match="No output folder"):
+        logic.segmentBatch(tmp_path, "")
+
+
+def test_devices_come_from_the_library_and_start_with_automatic_and_cpu(logic, monkeypatch):
+    logic.command = None
+    found = logic.devices()
+    assert [value for value, _ in found[:2]] == ["auto", "cpu"]
+    assert all(label for _, label in found)
+
+
+def test_devices_are_automatic_and_cpu_where_the_child_does_not_answer(logic):
+    logic.command = stand_in("no torch")
+    assert [value for value, _ in logic.devices()] == ["auto", "cpu"]
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+def test_the_library_itself_with_its_own_weights_segments_a_block_of_the_sample(scene):
+    folder = ROOT / "InfantBrainSeg" / "Resources" / "SampleData"
+    nodes = []
+    for name in ("T1", "T2"):
+        image = sitk.ReadImage(str(folder / f"{name}.nii.gz"))
+        nodes.append(mrml.volume_node(sitk.Cast(image[38:90, 44:96, 25:77], sitk.sitkFloat32), name))  # 52 mm cubed, 126 ml of brain
+    steps = []
+    parameters = SegmentParameters(device="cpu", useContext=False)
+    run = SceneLogic().process(*nodes, parameters=parameters, progress=lambda step, _: steps.append(step))
+    volumes = slicer.util.arrayFromTableColumn(run.tableNode, "Volume cm3")
+    assert all(volume > 3 for volume in volumes)
+    assert 100 < sum(volumes) < 141
+    assert list(dict.fromkeys(steps)) == ["read", "prepare", "stage 1", "clean up", "restore", "write", "done"]
+    told = json.loads(run.provenanceNode.GetText())
+    manifest = json.loads((ROOT / "InfantBrainSegLib" / "weights" / "manifest.json").read_text())
+    assert told["weights_sha256"] == {"fcn1": manifest["fcn1.pt"]["sha256"]}
+    assert told["device"]["used"] == "cpu"
+    reference = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "label.nii.gz")))[25:77, 44:96, 38:90]
+    for tissue in TISSUES:
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(run.segmentationNode, tissue.short_name, nodes[0]) > 0
+        wanted = from_any(reference) == tissue.value
+        assert 2 * np.count_nonzero(found & wanted) / (np.count_nonzero(found) + np.count_nonzero(wanted)) > 0.65, tissue.name
+    Path(run.logPath).unlink()

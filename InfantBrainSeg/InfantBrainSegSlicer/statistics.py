@@ -47,6 +47,7 @@ class Column:
     Attributes
     ----------
     name, title, unit, description : str
+        Slicer shows the title, and the unit in brackets after it.
     kind : vtkAbstractArray subclass
     properties : mapping of str to str
     """
@@ -85,8 +86,8 @@ def _standard_columns() -> list[Column]:
     return [
         Column("Segment", "Segment", kind=vtk.vtkStringArray),
         Column("Voxel count", "Voxel count", "", "How many voxels the segment has.", vtk.vtkLongArray, counted),
-        _volume_column("Volume mm3", "Volume (mm3)", "mm3", "The segment's volume, from its voxels."),
-        _volume_column("Volume cm3", "Volume (cm3)", "cm3", "The segment's volume, from its voxels."),
+        _volume_column("Volume mm3", "Volume", "mm3", "The segment's volume, from its voxels."),
+        _volume_column("Volume cm3", "Volume", "cm3", "The segment's volume, from its voxels."),
     ]
 
 
@@ -144,9 +145,9 @@ def fill_comparison(table_node, volumes: list[SegmentVolume]) -> None:
     """
     columns = [
         *_standard_columns(),
-        _volume_column("Automatic volume cm3", "Automatic volume (cm3)", "cm3", "The volume before any editing."),
-        _volume_column("Difference cm3", "Difference (cm3)", "cm3", "The volume now less the automatic one."),
-        Column("Difference percent", "Difference (%)", "%", "The difference as a share of the automatic volume."),
+        _volume_column("Automatic volume cm3", "Automatic volume", "cm3", "The volume before any editing."),
+        _volume_column("Difference cm3", "Difference", "cm3", "The volume now less the automatic one."),
+        Column("Difference percent", "Difference", "%", "The difference as a share of the automatic volume."),
     ]
     rows = []
     for volume in volumes:

@@ -127,14 +127,19 @@ class SegmentTask:
     def finish(self) -> tuple[ResultNodes, tuple[str, ...]]:
         """Import the child's files."""
         outcome = read_outcome(self._output, self._t1, self._parameters.saveProbabilities)
-        warnings = tuple(self.in_words(text) for text in outcome.report.get("warnings", []))
-        outcome = replace(outcome, report={**outcome.report, "warnings": list(warnings + self._warnings)})
-        return import_outcome(outcome, self._targets), warnings + self._warnings
+        warnings = tuple(self.in_words(text) for text in outcome.report.get("warnings", [])) + self._warnings
+        nameless = [self._without_names(text) for text in warnings]  # a node is often named after the patient
+        return import_outcome(replace(outcome, report={**outcome.report, "warnings": nameless}), self._targets), warnings
 
     def in_words(self, message: str) -> str:
         """Put nodes' names in place of temporary files'."""
         for name, path in self._paths.items():
             message = message.replace(str(path), f"{name} '{self._names[name]}'")
+        return message
+
+    def _without_names(self, message: str) -> str:
+        for name in self._names.values():
+            message = message.replace(f" '{name}'", "")
         return message
 
     def clean_up(self) -> None:

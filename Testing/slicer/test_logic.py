@@ -105,11 +105,19 @@ def test_a_run_gives_all_its_nodes_and_leaves_no_temporary_folder(logic, scene, 
     assert temporary_folders() == []
 
 
-def test_provenance_of_a_run_names_neither_a_path_nor_a_node(logic, scans):
-    scans[0].SetName("Smith^Anna")
-    text = logic.process(*scans).provenanceNode.GetText()
+def test_provenance_of_a_run_names_neither_a_path_nor_a_node_also_in_its_warnings(logic, scans):
+    for node in scans:
+        node.SetName("Smith^Anna")
+        node.SetAndObserveTransformNodeID(mrml.linear_transform(np.diag([1.1, 1.0, 1.0, 1.0])).GetID())
+    run = logic.process(*scans)
+    text = run.provenanceNode.GetText()
     assert "Smith" not in text
     assert tempfile.gettempdir() not in text
+    assert [warning.split(";")[0] for warning in json.loads(text)["warnings"]] == [
+        "T2 looks odd.",
+        "The transform of T1 scales volumes by 1.1",
+    ]
+    assert run.warnings[0] == "T2 'Smith^Anna' looks odd."
 
 
 def test_a_second_run_on_the_same_outputs_replaces_them_in_place(logic, scene, scans):

@@ -56,8 +56,9 @@ def test_the_table_has_segment_statistics_names_types_units_and_codes(nodes):
         assert (entry.GetCodingSchemeDesignator(), entry.GetCodeValue(), entry.GetCodeMeaning()) == ("SCT", "118565006", "Volume")
         entry.SetFromString(table.GetColumnProperty(f"Volume {name}", "DICOM.UnitsCode"))
         assert (entry.GetCodingSchemeDesignator(), entry.GetCodeValue()) == ("UCUM", name)
-    titles = [table.GetColumnTitle(name) for name in names]
-    assert len(set(titles)) == len(titles)
+    headers = [(table.GetColumnTitle(name), table.GetColumnUnitLabel(name)) for name in names]
+    assert headers[:4] == [("Segment", ""), ("Voxel count", ""), ("Volume", "mm3"), ("Volume", "cm3")]
+    assert len(set(headers)) == len(headers)
 
 
 def test_after_an_edit_the_table_shows_automatic_against_edited_volume(nodes):

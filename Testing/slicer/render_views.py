@@ -8,7 +8,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import mrml
 import numpy as np
 import slicer
 import vtk
@@ -174,6 +173,7 @@ def write_png(image: np.ndarray, path: Path) -> None:
 def main() -> int:
     """Segment the sample and draw it."""
     sys.path[:0] = [str(ROOT), str(ROOT / "InfantBrainSeg")]
+    import mrml
     from InfantBrainSegSlicer.logic import SceneLogic
 
     parser = argparse.ArgumentParser(description=__doc__)

@@ -9,6 +9,7 @@ sys.path[:0] = [str(ROOT / "InfantBrainSeg"), str(ROOT), str(ROOT / "Testing" / 
 
 import mrml  # noqa: E402
 import phantoms  # noqa: E402
+from stand_in import command as stand_in  # noqa: E402
 
 
 @pytest.fixture
@@ -41,8 +42,3 @@ def scans(scene):
     return tuple(
         mrml.volume_node(phantoms.draw(grid, levels), name) for name, levels in (("T1", phantoms.T1_LEVELS), ("T2", phantoms.T2_LEVELS))
     )
-
-
-def stand_in(mode):
-    """The stand-in child's command."""
-    return [sys.executable, str(Path(__file__).with_name("stand_in.py")), mode]

@@ -14,6 +14,11 @@ import time
 from pathlib import Path
 
 
+def command(mode):
+    """Give the command that starts it, for `SceneLogic.command`."""
+    return [sys.executable, __file__, mode]
+
+
 def tell(step, progress):
     print(json.dumps({"step": step, "progress": progress}), flush=True)
 

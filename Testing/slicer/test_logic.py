@@ -3,6 +3,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import mrml
 import numpy as np
@@ -10,14 +11,16 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 import slicer
-from conftest import ROOT, stand_in
+import stand_in
 from InfantBrainSegSlicer import tasks
 from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters
 from InfantBrainSegSlicer.run import CANCELLED, FAILED, FINISHED, RUNNING
 
+from InfantBrainSegLib.__main__ import build_parser
 from InfantBrainSegLib.errors import InfantBrainSegError, InputError
 from InfantBrainSegLib.labels import TISSUES, from_any
 
+ROOT = Path(__file__).parents[2]
 TURNED = np.eye(4)
 TURNED[:3, :3] = phantoms.OBLIQUE
 TURNED[:3, 3] = (12.0, -7.0, 30.0)
@@ -148,13 +151,13 @@ def test_a_mask_reaches_the_child_in_its_place(logic, scene, scans, as_segmentat
 
 
 def test_parameters_reach_the_command_line(logic, scans):
-    logic.command = stand_in("echo")
+    logic.command = stand_in.command("echo")
     folder = Path(sys.modules["InfantBrainSegLib"].__file__).parent / "weights"
     parameters = SegmentParameters(device="1", weightsPath=str(folder), useContext=False, flip=True, saveProbabilities=True)
     run = poll_to_end(logic.process(*scans, parameters=parameters, wait=False))
     assert run.state == FAILED
     words = echoed_words(run)
-    assert words[0] == "segment"
+    assert build_parser().parse_args(words).command == "segment"  # the library understands them
     assert words[words.index("--device") + 1] == "1"
     assert words[words.index("--weights") + 1] == str(folder)
     assert {"--no-context", "--flip", "--save-probabilities"} <= set(words)
@@ -173,7 +176,7 @@ FAILURES = {
 
 @pytest.mark.parametrize(("mode", "told"), FAILURES.items(), ids=FAILURES)
 def test_a_child_that_fails_is_told_in_one_line_and_leaves_the_scene_as_it_was(logic, scene, scans, mode, told):
-    logic.command = stand_in(mode)
+    logic.command = stand_in.command(mode)
     before = ids(scene)
     run = poll_to_end(logic.process(*scans, wait=False))
     assert run.state == FAILED
@@ -188,7 +191,7 @@ def test_a_child_that_fails_is_told_in_one_line_and_leaves_the_scene_as_it_was(l
 
 
 def test_cancel_in_the_middle_ends_the_stubborn_tree_within_two_seconds_and_leaves_the_scene(logic, scene, scans):
-    logic.command = stand_in("hang")
+    logic.command = stand_in.command("hang")
     before = ids(scene)
     run = logic.process(*scans, wait=False)
     poll_until(run, "stage 1")
@@ -242,7 +245,7 @@ def test_a_callback_that_fails_ends_the_child(logic, scene, scans):
 
 @pytest.mark.parametrize("which", ["T1", "T2", "segmentation", "table", "mask"])
 def test_a_node_that_is_deleted_during_the_run_ends_it_with_a_message(logic, scene, scans, which):
-    logic.command = stand_in("hang")
+    logic.command = stand_in.command("hang")
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Out")
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", "Table")
     mask = mrml.volume_node(phantoms.draw(phantoms.grid((5.0, 5.0, 5.0))), "Mask", "vtkMRMLLabelMapVolumeNode")
@@ -260,7 +263,7 @@ def test_a_node_that_is_deleted_during_the_run_ends_it_with_a_message(logic, sce
 
 
 def test_a_scene_that_is_closed_during_the_run_ends_it(logic, scene, scans):
-    logic.command = stand_in("hang")
+    logic.command = stand_in.command("hang")
     run = logic.process(*scans, wait=False)
     poll_until(run, "stage 1")
     scene.Clear(False)
@@ -341,6 +344,13 @@ def test_bad_input_is_told_before_anything_starts(logic, scene, scans):
     assert ids(scene) == before
 
 
+def test_slicers_windows_are_kept_alive_while_a_call_waits(logic, scans, monkeypatch):
+    redrawn = []
+    monkeypatch.setattr(slicer, "app", SimpleNamespace(processEvents=lambda: redrawn.append(1)), raising=False)
+    logic.process(*scans)
+    assert len(redrawn) > 2
+
+
 def test_two_runs_can_go_on_side_by_side(logic, scans):
     runs = [logic.process(*scans, wait=False) for _ in range(2)]
     assert [run.state for run in runs] == [RUNNING, RUNNING]
@@ -349,10 +359,11 @@ def test_two_runs_can_go_on_side_by_side(logic, scans):
 
 
 def test_a_batch_runs_the_batch_command_and_some_failed_subjects_do_not_fail_it(logic, scene, tmp_path):
-    logic.command = stand_in("echo")
+    logic.command = stand_in.command("echo")
     before = ids(scene)
     run = logic.segmentBatch(tmp_path, tmp_path / "out", SegmentParameters(device="3"))
     words = echoed_words(run)
+    assert build_parser().parse_args(words).command == "batch"
     assert words[:5] == ["batch", "--input", str(tmp_path), "--output-dir", str(tmp_path / "out")]
     assert run.state == FINISHED
     assert ids(scene) == before
@@ -373,7 +384,7 @@ def test_devices_come_from_the_library_and_start_with_automatic_and_cpu(logic, m
 
 
 def test_devices_are_automatic_and_cpu_where_the_child_does_not_answer(logic):
-    logic.command = stand_in("no torch")
+    logic.command = stand_in.command("no torch")
     assert [value for value, _ in logic.devices()] == ["auto", "cpu"]
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
 

@@ -24,6 +24,7 @@ def new_scene(cache_dir):
     application.SetHomeDirectory(str(cache_dir))
     application.SetShareDirectory(".")
     (Path(cache_dir) / "ColorFiles").mkdir(exist_ok=True)  # where it looks for color files; none are needed
+    (Path(cache_dir) / ".slicer-cache").touch()  # the mark without which it does not clear the folder
     colors = slicer.vtkSlicerColorLogic()
     application.SetModuleLogic("Colors", colors)
     logics = {

@@ -27,12 +27,16 @@ class ScanPair:
     mask : sitk.Image of uint8, 1 in the brain
     warnings : tuple of str
         What a user should know before trusting the result.
+    overlap : float or None
+        Dice coefficient of the two brains; with a given mask the share of it where T2 has signal. None for one scan, and where no
+        background tells the brains.
     """
 
     t1: sitk.Image | None
     t2: sitk.Image | None
     mask: sitk.Image
     warnings: tuple[str, ...]
+    overlap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,13 @@ def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
         t2_signal = quality.solid_brain(t2_signal)  # the mask decides inside; T2 only where it ends
     warnings: list[str] = []
     stripped = t1_background is not None or t2_background is not None
+    overlap = None
     if mask is not None:
-        warnings += quality.cover_warning(brain, t2_signal)
+        overlap = quality.mask_cover(brain, t2_signal)
+        warnings += quality.cover_warning(overlap)
     elif t1_background is not None and t2_background is not None:
-        warnings += quality.overlap_warning(brain, t2_signal)
+        overlap = quality.brain_overlap(brain, t2_signal)
+        warnings += quality.overlap_warning(overlap)
     brain &= t2_signal
     if mask is None:
         brain = quality.solid_brain(brain)
@@ -106,7 +113,7 @@ def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
     warnings += skull + same
     if not skull and not same:  # fat and air would decide
         warnings += quality.swap_warning(t1_values, t2_values)
-    return ScanPair(t1, t2, pair_mask, tuple(warnings))
+    return ScanPair(t1, t2, pair_mask, tuple(warnings), overlap)
 
 
 def _lone_scan(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None) -> ScanPair:

@@ -16,6 +16,7 @@ MIN_MASK_COVER = 0.95  # share of a given mask where T2 has signal
 SAME_CORRELATION = 0.999  # real T1/T2 pairs correlate at -0.7 to -0.4
 SWAP_SKEWNESS = -0.5  # twelve real pairs: 1.02 to 1.88 as they should be, so -1.88 to -1.02 when swapped
 TAIL_PERCENTILES = (0.5, 99.5)  # a few bright vessels must not decide the skewness
+SKULL_FOUND = "The images seem to hold skull and scalp"
 
 
 def background_value(image: np.ndarray) -> float | None:
@@ -116,7 +117,7 @@ def skull_warning(stripped: bool, brain_ml: float) -> list[str]:
         return []
     found = f"{brain_ml:.0f} ml hold signal" if stripped else "the background is not one exact value"
     return [
-        f"The images seem to hold skull and scalp ({found}); wanted a skull-stripped brain with background 0, or a brain mask: "
+        f"{SKULL_FOUND} ({found}); wanted a skull-stripped brain with background 0, or a brain mask: "
         "without one the labels can not be trusted."
     ]
 
@@ -138,8 +139,8 @@ def lone_scan_warning(name: str, other: str) -> list[str]:
     ]
 
 
-def overlap_warning(t1_brain: np.ndarray, t2_brain: np.ndarray) -> list[str]:
-    """Warn when the two brains cover different places.
+def brain_overlap(t1_brain: np.ndarray, t2_brain: np.ndarray) -> float:
+    """Give the Dice coefficient of two brains.
 
     Parameters
     ----------
@@ -147,9 +148,36 @@ def overlap_warning(t1_brain: np.ndarray, t2_brain: np.ndarray) -> list[str]:
 
     Returns
     -------
+    float, 0 to 1
+    """
+    return 2 * int((t1_brain & t2_brain).sum()) / max(int(t1_brain.sum()) + int(t2_brain.sum()), 1)
+
+
+def mask_cover(mask: np.ndarray, t2_signal: np.ndarray) -> float:
+    """Give the share of a mask where T2 has signal.
+
+    Parameters
+    ----------
+    mask, t2_signal : 3D bool arrays on one grid
+
+    Returns
+    -------
+    float, 0 to 1
+    """
+    return int((mask & t2_signal).sum()) / max(int(mask.sum()), 1)
+
+
+def overlap_warning(overlap: float) -> list[str]:
+    """Warn when the two brains cover different places.
+
+    Parameters
+    ----------
+    overlap : what `brain_overlap` gives
+
+    Returns
+    -------
     list of one warning, or empty
     """
-    overlap = 2 * int((t1_brain & t2_brain).sum()) / max(int(t1_brain.sum()) + int(t2_brain.sum()), 1)
     if overlap >= MIN_OVERLAP:
         return []
     return [
@@ -158,24 +186,37 @@ def overlap_warning(t1_brain: np.ndarray, t2_brain: np.ndarray) -> list[str]:
     ]
 
 
-def cover_warning(mask: np.ndarray, t2_signal: np.ndarray) -> list[str]:
+def cover_warning(cover: float) -> list[str]:
     """Warn when T2 has no signal in a part of the given brain mask.
 
     Parameters
     ----------
-    mask, t2_signal : 3D bool arrays on one grid
+    cover : what `mask_cover` gives
 
     Returns
     -------
     list of one warning, or empty
     """
-    cover = int((mask & t2_signal).sum()) / max(int(mask.sum()), 1)
     if cover >= MIN_MASK_COVER:
         return []
     return [
         f"T2 has signal in only {100 * cover:.0f} % of the brain mask; wanted {100 * MIN_MASK_COVER:.0f} % or more: "
         "check that T1, T2 and mask are of one patient and registered to each other."
     ]
+
+
+def correlation(t1: np.ndarray, t2: np.ndarray) -> float:
+    """Correlate two scans.
+
+    Parameters
+    ----------
+    t1, t2 : (N,) arrays, the brain's voxels; neither constant
+
+    Returns
+    -------
+    float, -1 to 1
+    """
+    return float(np.corrcoef(t1.astype(np.float32), t2.astype(np.float32))[0, 1])
 
 
 def same_image_warning(t1: np.ndarray, t2: np.ndarray) -> list[str]:
@@ -189,16 +230,32 @@ def same_image_warning(t1: np.ndarray, t2: np.ndarray) -> list[str]:
     -------
     list of one warning, or empty
     """
-    if np.corrcoef(t1.astype(np.float32), t2.astype(np.float32))[0, 1] <= SAME_CORRELATION:
+    if correlation(t1, t2) <= SAME_CORRELATION:
         return []
     return ["T1 and T2 are the same image; wanted one of each contrast: check which files were given."]
 
 
+def difference_skewness(t1: np.ndarray, t2: np.ndarray) -> float:
+    """Give the skewness of T2 minus T1, each as z-scores of the brain.
+
+    CSF has the strongest contrast in a pair: darkest on T1, brightest on T2. So the difference has its long tail on the bright side,
+    and on the dark side when the two are swapped.
+
+    Parameters
+    ----------
+    t1, t2 : (N,) arrays, the brain's voxels
+
+    Returns
+    -------
+    float
+    """
+    difference = _z_scores(t2.astype(np.float32)) - _z_scores(t1.astype(np.float32))
+    difference -= difference.mean(dtype=np.float64)
+    return float((difference**3).mean(dtype=np.float64)) / max(float(difference.var(dtype=np.float64)), 1e-12) ** 1.5
+
+
 def swap_warning(t1: np.ndarray, t2: np.ndarray) -> list[str]:
     """Warn when T1 and T2 seem swapped.
-
-    CSF has the strongest contrast in a pair: darkest on T1, brightest on T2. So T2 minus T1, each as z-scores of the brain, has
-    its long tail on the bright side, and on the dark side when the two are swapped.
 
     Parameters
     ----------
@@ -208,10 +265,7 @@ def swap_warning(t1: np.ndarray, t2: np.ndarray) -> list[str]:
     -------
     list of one warning, or empty
     """
-    difference = _z_scores(t2.astype(np.float32)) - _z_scores(t1.astype(np.float32))
-    difference -= difference.mean(dtype=np.float64)
-    skewness = float((difference**3).mean(dtype=np.float64)) / max(float(difference.var(dtype=np.float64)), 1e-12) ** 1.5
-    if skewness >= SWAP_SKEWNESS:
+    if difference_skewness(t1, t2) >= SWAP_SKEWNESS:
         return []
     return ["T1 and T2 seem to be swapped: CSF is bright on the T1 and dark on the T2; wanted the opposite: check which file is which."]
 

@@ -1,7 +1,6 @@
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,13 +11,13 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import stand_in
-from InfantBrainSegSlicer import tasks
 from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters
-from InfantBrainSegSlicer.run import CANCELLED, FAILED, FINISHED, RUNNING
+from InfantBrainSegSlicer.run import FAILED, FINISHED, RUNNING
 
 from InfantBrainSegLib.__main__ import build_parser
-from InfantBrainSegLib.errors import InfantBrainSegError, InputError
+from InfantBrainSegLib.errors import InputError
 from InfantBrainSegLib.labels import TISSUES, from_any
+from runs import echoed_words, ids, poll_to_end, temporary_folders
 
 ROOT = Path(__file__).parents[2]
 TURNED = np.eye(4)
@@ -33,35 +32,6 @@ def in_scene(grid, levels, name, world=None):
         node.SetAndObserveTransformNodeID(mrml.linear_transform(world).GetID())
     slicer.util.updateVolumeFromArray(node, levels[phantoms.labels_at(mrml.world_points_mm(node))])
     return node
-
-
-def poll_to_end(run, seconds=30):
-    deadline = time.monotonic() + seconds
-    while run.poll():
-        assert time.monotonic() < deadline, "the run does not end"
-        time.sleep(0.02)
-    return run
-
-
-def poll_until(run, step, seconds=30):
-    deadline = time.monotonic() + seconds
-    while run.step != step:
-        assert run.poll(), run.message
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def ids(scene):
-    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]
-
-
-def echoed_words(run):
-    """The arguments that the stand-in printed into the log."""
-    return next(json.loads(line) for line in Path(run.logPath).read_text().splitlines() if line.startswith("["))
-
-
-def temporary_folders():
-    return [path for path in Path(tempfile.gettempdir()).iterdir() if path.is_dir()]
 
 
 GRIDS = {
@@ -162,177 +132,6 @@ def test_parameters_reach_the_command_line(logic, scans):
     assert words[words.index("--weights") + 1] == str(folder)
     assert {"--no-context", "--flip", "--save-probabilities"} <= set(words)
     assert words[-2:] == ["--progress", "lines"]
-
-
-FAILURES = {
-    "abort": ("SIGKILL", "terminate called"),
-    "traceback": ("exit code 1", "something unforeseen"),
-    "refuse": ("T1 'T1' has no brain",),
-    "no torch": ("install the PyTorch extension",),
-    "empty": ("no readable report",),
-    "shifted": ("another grid than T1's",),
-}
-
-
-@pytest.mark.parametrize(("mode", "told"), FAILURES.items(), ids=FAILURES)
-def test_a_child_that_fails_is_told_in_one_line_and_leaves_the_scene_as_it_was(logic, scene, scans, mode, told):
-    logic.command = stand_in.command(mode)
-    before = ids(scene)
-    run = poll_to_end(logic.process(*scans, wait=False))
-    assert run.state == FAILED
-    for text in told:
-        assert text in run.message
-    assert "\n" not in run.message
-    assert ids(scene) == before
-    assert temporary_folders() == []
-    with pytest.raises(InfantBrainSegError, match=told[0].replace("(", r"\(")):
-        logic.process(*scans)
-    assert ids(scene) == before
-
-
-def test_cancel_in_the_middle_ends_the_stubborn_tree_within_two_seconds_and_leaves_the_scene(logic, scene, scans):
-    logic.command = stand_in.command("hang")
-    before = ids(scene)
-    run = logic.process(*scans, wait=False)
-    poll_until(run, "stage 1")
-    pids = [int(word) for word in Path(run.logPath).read_text().split("pids ")[1].splitlines()[0].split()]
-    started = time.monotonic()
-    run.cancel()
-    assert time.monotonic() - started < 2
-    assert (run.state, run.message) == (CANCELLED, "Cancelled; the scene is as it was before.")
-    assert not run.poll()
-    assert ids(scene) == before
-    assert temporary_folders() == []
-    if sys.platform == "linux":
-        deadline = time.monotonic() + 1
-        while any(_lives(pid) for pid in pids) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert [pid for pid in pids if _lives(pid)] == []
-
-
-def _lives(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def test_cancelling_twice_or_after_the_end_changes_nothing(logic, scans):
-    run = logic.process(*scans)
-    run.cancel()
-    assert run.state == FINISHED
-
-
-def test_a_callback_may_cancel(logic, scene, scans):
-    before = ids(scene)
-    runs = []
-    run = logic.process(*scans, progress=lambda step, fraction: fraction > 0.5 and runs[0].cancel(), wait=False)
-    runs.append(run)
-    assert poll_to_end(run).state == CANCELLED
-    assert ids(scene) == before
-
-
-def test_a_callback_that_fails_ends_the_child(logic, scene, scans):
-    def fail(step, fraction):
-        raise KeyError("broken panel")
-
-    before = ids(scene)
-    with pytest.raises(KeyError, match="broken panel"):
-        logic.process(*scans, progress=fail)
-    assert ids(scene) == before
-    assert temporary_folders() == []
-
-
-@pytest.mark.parametrize("which", ["T1", "T2", "segmentation", "table", "mask"])
-def test_a_node_that_is_deleted_during_the_run_ends_it_with_a_message(logic, scene, scans, which):
-    logic.command = stand_in.command("hang")
-    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Out")
-    table = scene.AddNewNodeByClass("vtkMRMLTableNode", "Table")
-    mask = mrml.volume_node(phantoms.draw(phantoms.grid((5.0, 5.0, 5.0))), "Mask", "vtkMRMLLabelMapVolumeNode")
-    run = logic.process(*scans, segmentation, tableNode=table, parameters=SegmentParameters(maskNode=mask), wait=False)
-    poll_until(run, "stage 1")
-    node = {"T1": scans[0], "T2": scans[1], "segmentation": segmentation, "table": table, "mask": mask}[which]
-    name = node.GetName()
-    scene.RemoveNode(node)
-    before = ids(scene)
-    assert not run.poll()
-    assert run.state == CANCELLED
-    assert f"'{name}' left the scene during the run" in run.message
-    assert ids(scene) == before
-    assert segmentation.GetSegmentation().GetNumberOfSegments() == 0
-
-
-def test_a_scene_that_is_closed_during_the_run_ends_it(logic, scene, scans):
-    logic.command = stand_in.command("hang")
-    run = logic.process(*scans, wait=False)
-    poll_until(run, "stage 1")
-    scene.Clear(False)
-    before = ids(scene)
-    assert not run.poll()
-    assert run.state == CANCELLED
-    assert "'T1' left the scene" in run.message
-    assert ids(scene) == before
-
-
-def test_a_node_that_leaves_after_the_childs_end_and_before_the_import_is_noticed(logic, scene, scans):
-    run = logic.process(*scans, wait=False)
-    while run._child.exit_code is None:
-        time.sleep(0.02)
-    scene.RemoveNode(scans[0])
-    assert not run.poll()
-    assert run.state == CANCELLED
-    assert scene.GetFirstNodeByClass("vtkMRMLSegmentationNode") is None
-
-
-def test_a_transform_that_changes_during_the_run_carries_the_result_along(logic, scene, scans):
-    transform = mrml.linear_transform(TURNED)
-    run = logic.process(*scans, wait=False)
-    scans[0].SetAndObserveTransformNodeID(transform.GetID())
-    poll_to_end(run)
-    assert run.segmentationNode.GetParentTransformNode() is transform
-
-
-def test_an_import_that_breaks_is_told_with_its_traceback_in_the_log(logic, scene, scans, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("no idea")
-
-    monkeypatch.setattr(tasks, "import_outcome", fail)
-    before = ids(scene)
-    run = poll_to_end(logic.process(*scans, wait=False))
-    assert run.state == FAILED
-    assert "could not be put into the scene (no idea)" in run.message
-    assert "RuntimeError: no idea" in Path(run.logPath).read_text()
-    assert ids(scene) == before
-
-
-def test_a_temporary_folder_that_can_not_be_written_is_told_before_the_run(logic, scene, scans, tmp_path, monkeypatch):
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    monkeypatch.setattr(tempfile, "tempdir", str(blocked))
-    before = ids(scene)
-    with pytest.raises(InfantBrainSegError, match=r"temporary folder .*can not be written.*free some space"):
-        logic.process(*scans, wait=False)
-    assert ids(scene) == before
-
-
-def test_a_disk_that_is_full_is_told_and_leaves_nothing_behind(logic, scene, scans):
-    resource = pytest.importorskip("resource", reason="Windows has no file size limit to stand for a full disk")
-    before, limits = ids(scene), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(InfantBrainSegError, match=r"temporary folder .*can not be written.*free some space"):
-            logic.process(*scans, wait=False)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert ids(scene) == before
-    assert temporary_folders() == []
-
-
-def test_a_python_that_can_not_be_started_leaves_nothing_behind(logic, scene, scans, tmp_path):
-    logic.command = [str(tmp_path / "PythonSlicer")]
-    with pytest.raises(InfantBrainSegError, match="could not be started"):
-        logic.process(*scans, wait=False)
-    assert list(Path(tempfile.gettempdir()).iterdir()) == []
 
 
 def test_bad_input_is_told_before_anything_starts(logic, scene, scans):

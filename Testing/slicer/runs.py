@@ -1,0 +1,35 @@
+"""Helpers that watch a run in progress and what it leaves behind."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+
+def poll_to_end(run, seconds=30):
+    deadline = time.monotonic() + seconds
+    while run.poll():
+        assert time.monotonic() < deadline, "the run does not end"
+        time.sleep(0.02)
+    return run
+
+
+def poll_until(run, step, seconds=30):
+    deadline = time.monotonic() + seconds
+    while run.step != step:
+        assert run.poll(), run.message
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def ids(scene):
+    return [scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())]
+
+
+def echoed_words(run):
+    """The arguments that the stand-in printed into the log."""
+    return next(json.loads(line) for line in Path(run.logPath).read_text().splitlines() if line.startswith("["))
+
+
+def temporary_folders():
+    return [path for path in Path(tempfile.gettempdir()).iterdir() if path.is_dir()]

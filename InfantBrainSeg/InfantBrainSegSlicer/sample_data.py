@@ -20,7 +20,7 @@ def register_sample_data() -> None:
         sampleName=SAMPLE_NAME,
         thumbnailFileName=str(THUMBNAIL),
         uris=[(FOLDER / f"{name}.nii.gz").as_uri() for name in _NODE_NAMES],
-        fileNames=[f"{name}.nii.gz" for name in _NODE_NAMES],
+        fileNames=[f"{name}.nii.gz" for name in _NODE_NAMES.values()],
         nodeNames=list(_NODE_NAMES.values()),
         customDownloader=_load_source,
     )

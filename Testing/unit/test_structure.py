@@ -70,8 +70,9 @@ def test_slicer_finds_one_module_in_the_folder_that_it_scans():
 def test_the_cmake_lists_name_exactly_the_files_on_disk(folder):
     text = (folder / "CMakeLists.txt").read_text(encoding="utf-8")
     listed = [word for block in re.findall(r"set\(\w+\s([^)]*)\)", text) for word in block.split()]
-    on_disk = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts and path.name != "CMakeLists.txt"]
-    assert sorted(listed) == sorted(path.relative_to(folder).as_posix() for path in on_disk)
+    on_disk = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.name != "CMakeLists.txt"]
+    kept = [path.as_posix() for path in on_disk if not any(part == "__pycache__" or part.startswith(".") for part in path.parts)]
+    assert sorted(listed) == sorted(kept)
 
 
 def test_the_top_cmake_file_adds_both_modules():

@@ -1,14 +1,12 @@
 """`slicer.app`, `slicer.modules` and the loading of a scripted module, on the scene that `mrml.new_scene` has set up."""
 
 import importlib.util
-import os
 import sys
-import tempfile
 import types
 from pathlib import Path
 
 import slicer
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 from . import parameter_node, pythonqt, scripted_module
@@ -37,12 +35,9 @@ class IOManager:
 
 
 class ModuleManager(QtCore.QObject):
-    """Knows the loaded scripted modules."""
+    """Tells modules that they are about to go."""
 
     moduleAboutToBeUnloaded = Signal(str)
-
-    def module(self, name: str) -> "ScriptedModule | None":
-        return getattr(slicer.modules, name.lower(), None)
 
 
 class Application(EmulatedWidget, QtWidgets.QApplication):
@@ -53,48 +48,28 @@ class Application(EmulatedWidget, QtWidgets.QApplication):
     def __init__(self):
         super().__init__([])
         self._managers = ModuleManager(), IOManager()
-        self._environment = dict(os.environ)
-        self._folder = tempfile.mkdtemp(prefix="InfantBrainSegHost")
         self.connect = types.MethodType(pythonqt.connect, self)
 
     @property
     def applicationName(self) -> str:
         return "Slicer"
 
-    @property
-    def temporaryPath(self) -> str:
-        return self._folder
-
     def testingEnabled(self) -> bool:
         return True
-
-    def mrmlScene(self) -> slicer.vtkMRMLScene:
-        return slicer.mrmlScene
 
     def moduleManager(self) -> ModuleManager:
         return self._managers[0]
 
-    def ioManager(self) -> IOManager:
+    def coreIOManager(self) -> IOManager:
         return self._managers[1]
-
-    coreIOManager = ioManager
-
-    def layoutManager(self) -> None:
-        """There are no views here, as in Slicer without its main window."""
-
-    def startupEnvironment(self) -> QtCore.QProcessEnvironment:
-        environment = QtCore.QProcessEnvironment()
-        for name, value in self._environment.items():
-            environment.insert(name, value)
-        return environment
 
 
 class ScriptedModule(EmulatedWidget, QtCore.QObject):
     """What the application knows of a scripted module; the module's class fills in the texts."""
 
     path = title = helpText = acknowledgementText = ""
+    instance: object = None
     categories = dependencies = contributors = ()
-    icon = QtGui.QIcon()
 
     def __init__(self, path: Path):
         super().__init__()
@@ -158,7 +133,6 @@ def start() -> Application:
     _add_module("SampleData", {"SampleDataLogic": scripted_module.SampleDataLogic})
     for name, cls in QMRML_WIDGETS.items():
         setattr(slicer, name, cls)
-    slicer.qSlicerScriptedLoadableModuleWidget, slicer.qSlicerScriptedLoadableModule = ModuleWidget, ScriptedModule
     slicer.app = Application()
     return slicer.app
 
@@ -181,7 +155,6 @@ def load_module(path: Path) -> ScriptedModule:
     spec.loader.exec_module(sys.modules[name])
     module = ScriptedModule(path)
     setattr(slicer.modules, name.lower(), module)
-    instance = getattr(sys.modules[name], name)(module)
-    setattr(slicer.modules, f"{name}Instance", instance)
+    module.instance = getattr(sys.modules[name], name)(module)
     slicer.app.startupCompleted.emit()
     return module

@@ -17,12 +17,9 @@ class qMRMLNodeComboBox(EmulatedWidget, QtWidgets.QWidget):
     """Follows the scene; a current node that is deleted leaves None, or the last node where None is not offered."""
 
     currentNodeChanged = Signal(object)
-    current_node_exists = Signal(bool)
-    currentNodeIDChanged = Signal(str)
     nodeAddedByUser = Signal(object)
     cpp_signals: ClassVar = {
         "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
-        "currentNodeChanged(bool)": "current_node_exists",
         "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
     }
 
@@ -30,7 +27,7 @@ class qMRMLNodeComboBox(EmulatedWidget, QtWidgets.QWidget):
         super().__init__(parent)
         self._scene, self._tags, self._watched = None, [], {}
         self._current = ""
-        self._settings = {"noneDisplay": "None", "addEnabled": True, "removeEnabled": True, "showChildNodeTypes": True}
+        self._settings = {}
         self._combo = QtWidgets.QComboBox(self)
         self._combo.activated.connect(self._on_activated)
         layout = QtWidgets.QHBoxLayout(self)
@@ -57,14 +54,6 @@ class qMRMLNodeComboBox(EmulatedWidget, QtWidgets.QWidget):
     showChildNodeTypes = _setting("showChildNodeTypes", bool, True)
     baseName = _setting("baseName", str, "")
 
-    @Property(str)
-    def currentNodeID(self) -> str:
-        return self._current
-
-    @currentNodeID.setter
-    def currentNodeID(self, node_id: str) -> None:
-        self.setCurrentNodeID(node_id)
-
     def mrmlScene(self):
         return self._scene
 
@@ -84,15 +73,6 @@ class qMRMLNodeComboBox(EmulatedWidget, QtWidgets.QWidget):
 
     def setCurrentNode(self, node) -> None:
         self._select(node.GetID() if node else "")
-
-    def setCurrentNodeID(self, node_id: str) -> None:
-        self._select(node_id)
-
-    def nodeCount(self) -> int:
-        return len(self._nodes())
-
-    def nodeFromIndex(self, index: int):
-        return self._nodes()[index]
 
     def addNode(self, class_name: str | None = None):
         node = self._scene.AddNewNodeByClass(class_name or self.nodeTypes[0])
@@ -158,10 +138,7 @@ class qMRMLNodeComboBox(EmulatedWidget, QtWidgets.QWidget):
         changed, self._current = node_id != self._current, node_id
         self._show_current()
         if changed:
-            node = self.currentNode()
-            self.currentNodeChanged.emit(node)
-            self.current_node_exists.emit(node is not None)
-            self.currentNodeIDChanged.emit(node_id)
+            self.currentNodeChanged.emit(self.currentNode())
 
     def _on_activated(self, row: int) -> None:
         node_id, text = self._combo.itemData(row), self._combo.itemText(row)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import slicer
-from PySide6 import QtGui
 
 __all__ = ["ScriptedLoadableModule", "ScriptedLoadableModuleLogic", "ScriptedLoadableModuleTest", "ScriptedLoadableModuleWidget"]
 
@@ -16,8 +15,6 @@ class ScriptedLoadableModule:
     def __init__(self, parent):
         self.parent = parent
         self.moduleName = type(self).__name__
-        icons = Path(parent.path).parent / "Resources" / "Icons"
-        parent.icon = QtGui.QIcon(str(icons / f"{self.moduleName}.svg"))
 
 
 class ScriptedLoadableModuleWidget:

@@ -43,13 +43,17 @@ def build_parser() -> argparse.ArgumentParser:
     segment.add_argument("--t1", metavar="FILE", help="T1-weighted image, skull-stripped unless --mask is given")
     segment.add_argument("--t2", metavar="FILE", help="T2-weighted image of the same brain, on any grid; one of the two may be left out")
     segment.add_argument(
-        "--output-dir", required=True, metavar="DIR", help="gets segmentation.nii.gz, volumes.csv, report.json, overview.png"
+        "--output-dir", metavar="DIR", help="gets segmentation.nii.gz, volumes.csv, report.json, overview.png; needed unless --check-only"
     )
     segment.add_argument("--mask", metavar="FILE", help="brain mask, above 0 in the brain, on any grid")
     segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
     segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
+    segment.add_argument("--age-months", type=float, metavar="N", help="age from birth at term: checks the brain's volume against it")
+    segment.add_argument(
+        "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
+    )
     _add_run_options(segment)
-    segment.set_defaults(run=_segment)
+    segment.set_defaults(run=_segment, parser=segment)
 
     batch = commands.add_parser("batch", help="segment many subjects; goes on where it was stopped")
     batch.add_argument(
@@ -138,7 +142,22 @@ def _progress(kind: str) -> Progress:
     return silent
 
 
+def _check_only(arguments: argparse.Namespace) -> int:
+    from .checks import STOP, to_table
+    from .gatekeeper import check_images
+    from .images import read_image
+
+    t1, t2, mask = (None if path is None else read_image(path) for path in (arguments.t1, arguments.t2, arguments.mask))
+    checks = check_images(t1, t2, mask, arguments.age_months)
+    print(to_table(checks))
+    return EXIT_USER_ERROR if any(check.status == STOP for check in checks) else EXIT_OK
+
+
 def _segment(arguments: argparse.Namespace) -> int:
+    if arguments.check_only:
+        return _check_only(arguments)
+    if arguments.output_dir is None:
+        arguments.parser.error("the following arguments are required: --output-dir")
     from .images import read_image
     from .outputs import OutputOptions, staged_folder, write_report, write_results
     from .report import Steps, peak_memory_mb
@@ -148,7 +167,9 @@ def _segment(arguments: argparse.Namespace) -> int:
         steps = Steps(progress)
         with steps("read"):
             t1, t2, mask = (None if path is None else read_image(path) for path in (arguments.t1, arguments.t2, arguments.mask))
-        options = SegmentOptions(arguments.device, arguments.weights, not arguments.no_context, arguments.flip)
+        options = SegmentOptions(
+            arguments.device, arguments.weights, not arguments.no_context, arguments.flip, age_months=arguments.age_months
+        )
         with staged_folder(arguments.output_dir) as folder:
             result = segment(t1, t2, mask, options, progress)
             with steps("write"):
@@ -167,6 +188,7 @@ def _segment(arguments: argparse.Namespace) -> int:
     if not isinstance(progress, JsonLines):
         for volume in result.volumes:
             print(f"{volume.tissue:<4}{volume.volume_ml:9.1f} ml{100 * volume.fraction:7.1f} %")
+        print(report["verdict"]["words"])
         print(f"Wrote {arguments.output_dir} in {report['seconds']['total']:.0f} s on {report['device']['used']}. {NOTE}")
     return EXIT_OK
 

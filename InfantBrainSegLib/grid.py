@@ -134,6 +134,22 @@ def t1_crop(grid: Grid) -> tuple[Box, np.ndarray]:
     return box, sitk.GetArrayViewFromImage(grid.t1_mask)[box] > 0
 
 
+def t1_index(grid: Grid, ras_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Give the index (i, j, k) of T1's grid at a place.
+
+    Parameters
+    ----------
+    grid : Grid
+    ras_mm : three floats
+
+    Returns
+    -------
+    three floats
+    """
+    i, j, k = grid.t1_mask.TransformPhysicalPointToContinuousIndex((_RAS_TO_LPS @ ras_mm).tolist())
+    return i, j, k
+
+
 def exact_way(grid: Grid) -> np.ndarray | None:
     """Give the whole-number affine from T1's (i, j, k) to prepared (x, y, z), or None where voxels do not coincide.
 

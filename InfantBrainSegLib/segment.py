@@ -8,8 +8,10 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from .checks import new_warnings
 from .context import ContextConfig, distance_maps
 from .device import autocast_dtype, resolve_device, run_with_memory_ladder
+from .gatekeeper import Scans, inspect
 from .images import describe_geometry
 from .labels import BACKGROUND, Tissue
 from .postprocess import CleanupConfig, clean
@@ -17,10 +19,9 @@ from .prepare import Prepared, pair_scans, prepare, restore, restore_probability
 from .progress import Progress, silent
 from .report import Steps, peak_memory_mb, versions
 from .sliding_window import SlidingWindowConfig, predict
+from .verdict import FRACTION_LOOK, Outcome, judge
 from .volumes import TissueVolume, measure
 from .weights import LoadedNetwork, load_network
-
-MIN_FRACTION = 0.03  # of the tissues together; in infants' labels CSF, the least, is at 5 % or more
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class SegmentOptions:
         Average each stage's probabilities with those of the left-right mirrored brain: twice the time.
     window : SlidingWindowConfig
     cleanup : CleanupConfig
+    age_months : float or None
+        From birth at term; the brain's volume is then checked against that age.
     """
 
     device: str = "auto"
@@ -47,6 +50,7 @@ class SegmentOptions:
     flip: bool = False
     window: SlidingWindowConfig = field(default_factory=SlidingWindowConfig)
     cleanup: CleanupConfig = field(default_factory=CleanupConfig)
+    age_months: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Segmentation:
         T1 as given, and T2 on its grid; None for one that was not given.
     volumes : list of TissueVolume
     report : dict
-        Versions, weights, device, geometry, seconds, warnings; plain values that JSON takes.
+        Versions, weights, device, geometry, seconds, warnings, checks, verdict; plain values that JSON takes.
     """
 
     labels: sitk.Image
@@ -113,11 +117,14 @@ def segment(
         stages = [load_network(stage, options.weights_dir) for stage in ("fcn1", "fcn2")[: 1 + options.use_context]]
         pair = pair_scans(t1, t2, mask)
         prepared = prepare(pair)
+        checks = inspect(Scans(t1, t2, pair, prepared), options.age_months)
+    first = None
     with steps("stage 1") as inside:
         probabilities = runner.predict(stages[0], prepared.images, prepared.mask, inside)  # (4, X, Y, Z)
     if options.use_context:
         with steps("context"):
-            maps = distance_maps(_most_likely(probabilities, prepared.mask), stages[1].context or ContextConfig())  # (3, X, Y, Z)
+            first = _most_likely(probabilities, prepared.mask)
+            maps = distance_maps(first, stages[1].context or ContextConfig())  # (3, X, Y, Z)
             inputs = np.concatenate([prepared.images, maps])  # (5, X, Y, Z)
         with steps("stage 2") as inside:
             probabilities = runner.predict(stages[1], inputs, prepared.mask, inside)
@@ -129,6 +136,8 @@ def segment(
         result = restore(cleaned.labels, probabilities, prepared, pair.mask)
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
         volumes = measure(result, restore_probability(confidence, prepared, pair.mask))
+        islands = sum(cleaned.islands_removed.values())
+        verdict = judge(Outcome(first, labels, confidence, prepared.mask, prepared.grid, volumes, islands), checks)
     report = {
         "versions": versions(),
         "weights": {stage.stage: {"sha256": stage.sha256, "training": stage.training} for stage in stages},
@@ -138,11 +147,14 @@ def segment(
             "flip": options.flip,
             "window": asdict(options.window),
             "cleanup": asdict(options.cleanup),
+            "age_months": options.age_months,
         },
         "geometry": _geometry({"t1": t1, "t2": t2, "mask": mask, "segmentation": result}, prepared),
         "volumes": [asdict(volume) for volume in volumes],
         "cleanup": {name: value for name, value in vars(cleaned).items() if name != "labels"},
-        "warnings": [*pair.warnings, *runner.ladder, *_collapse_warnings(volumes)],
+        "checks": [asdict(check) for check in checks],
+        "verdict": verdict.as_dict(),
+        "warnings": [*pair.warnings, *new_warnings(checks), *runner.ladder, *_collapse_warnings(volumes)],
         "memory_ladder": runner.ladder,
         "seconds": steps.seconds,
         "peak_memory_mb": peak_memory_mb(),
@@ -203,10 +215,10 @@ def _most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _collapse_warnings(volumes: list[TissueVolume]) -> list[str]:
     return [
-        f"Only {100 * volume.fraction:.1f} % of the result is {volume.tissue}; wanted {100 * MIN_FRACTION:.0f} % or more: "
+        f"Only {100 * volume.fraction:.1f} % of the result is {volume.tissue}; wanted {100 * FRACTION_LOOK:.0f} % or more: "
         "look at the overview, and check T1, T2 and mask."
         for volume in volumes
-        if volume.fraction < MIN_FRACTION
+        if volume.fraction < FRACTION_LOOK
     ]
 
 

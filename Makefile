@@ -12,8 +12,7 @@ OUT := out/demo
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt .ci/system_libraries
-	.ci/system_libraries
+$(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
@@ -24,6 +23,7 @@ demo: $(STAMP)
 	@echo "Look at $(OUT)/overview.png"
 
 test: $(STAMP)
+	.ci/system_libraries
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
 
 lint: $(STAMP)

@@ -43,12 +43,12 @@ class InputChecks:
         self._timer.setInterval(DELAY_MS)
         self._timer.connect("timeout()", self._check)
 
-    def inputs_changed(self, parameter_node: InfantBrainSegParameterNode | None, can_check: bool) -> bool:
+    def inputs_changed(self, parameter_node: InfantBrainSegParameterNode, can_check: bool) -> bool:
         """Forget what was found about other inputs, and look at these soon.
 
         Parameters
         ----------
-        parameter_node : InfantBrainSegParameterNode, optional
+        parameter_node : InfantBrainSegParameterNode
         can_check : bool
             Whether both scans are there; without them nothing is looked at.
 
@@ -58,7 +58,7 @@ class InputChecks:
             Whether other inputs were chosen; none at all does not count.
         """
         self._parameter_node = parameter_node
-        inputs = _state_of_inputs(parameter_node) if parameter_node else ()
+        inputs = _state_of_inputs(parameter_node)
         if inputs == self._checked:
             return False
         self._checked = inputs

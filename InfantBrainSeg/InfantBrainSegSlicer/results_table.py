@@ -71,7 +71,7 @@ def _fill(widget, columns: list[tuple[str, list[str]]]) -> None:
             if index == 0 and text in colors:
                 item.setIcon(_swatch(colors[text]))
             elif index > 0:
-                item.setTextAlignment(int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             widget.setItem(row, index, item)
         widget.horizontalHeader().setSectionResizeMode(index, qt.QHeaderView.Stretch if index == 0 else qt.QHeaderView.ResizeToContents)
     height = widget.horizontalHeader().height + sum(widget.rowHeight(row) for row in range(len(columns[0][1]))) + 2

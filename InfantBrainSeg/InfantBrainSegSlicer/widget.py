@@ -74,6 +74,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.recomputeButton.connect("clicked(bool)", self.onRecomputeButton)
@@ -120,6 +121,11 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    def onSceneEndImport(self, caller, event) -> None:
+        """Show the choices that came with a loaded scene: while it was read, the selectors did not have their nodes yet."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
     # Parameter node
 
     def initializeParameterNode(self) -> None:
@@ -144,7 +150,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         running = self._monitor.run is not None
         hasTorch = self.logic.torchInstalled()
         reason = self.logic.whyNot(node.t1Volume, node.t2Volume, segment_parameters(node)) if node else messages.NO_SCENE
-        if not running and self._checks.inputs_changed(node, can_check=not reason):
+        if node is not None and not running and self._checks.inputs_changed(node, can_check=not reason):
             self._outcome, self._runWarnings = ("", ""), ()
         reason = reason or self._checks.reason or ("" if hasTorch else messages.NO_TORCH)
         if node is not None:

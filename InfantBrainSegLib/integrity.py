@@ -132,11 +132,13 @@ def loose_share(mask: np.ndarray) -> float:
     -------
     float, 0 to 1
     """
-    core = ndimage.binary_erosion(np.pad(mask, 2)[::2, ::2, ::2], iterations=_LOOSE_EROSION)
-    sizes = np.bincount(ndimage.label(core)[0].ravel())[1:]
-    if not sizes.size:
-        return 0.0
-    return float(sizes[sizes < quality.MIN_PART_SHARE * sizes.max()].sum() / sizes.sum())
+    coarse = np.pad(mask, 2)[::2, ::2, ::2]
+    pieces, _ = ndimage.label(ndimage.binary_erosion(coarse, iterations=_LOOSE_EROSION))
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    loose = (sizes < quality.MIN_PART_SHARE * sizes.max())[pieces] & (pieces > 0)
+    whole = ndimage.binary_dilation(loose, iterations=_LOOSE_EROSION) & coarse
+    return float(np.count_nonzero(whole) / max(np.count_nonzero(coarse), 1))
 
 
 def stripes_db(image: np.ndarray, mask: np.ndarray) -> float:

@@ -230,9 +230,11 @@ def same_image_warning(t1: np.ndarray, t2: np.ndarray) -> list[str]:
     -------
     list of one warning, or empty
     """
-    if correlation(t1, t2) <= SAME_CORRELATION:
+    found = correlation(t1, t2)
+    if abs(found) <= SAME_CORRELATION:
         return []
-    return ["T1 and T2 are the same image; wanted one of each contrast: check which files were given."]
+    turned = "" if found > 0 else ", one with its scale turned over"
+    return [f"T1 and T2 are the same image{turned}; wanted one of each contrast: check which files were given."]
 
 
 def difference_skewness(t1: np.ndarray, t2: np.ndarray) -> float:

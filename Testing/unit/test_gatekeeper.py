@@ -1,6 +1,8 @@
 """Each check of the gatekeeper: one brain that passes it, and what trips it."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -204,6 +206,11 @@ def test_the_table_has_a_line_for_each_check_and_its_remedy():
         ["export it again"],
     ]
     assert checks[1].sentence() == "Clipping: 40 %; wanted under 1 %: export it again."
+
+
+def test_the_checks_need_no_torch():
+    code = "import sys, InfantBrainSegLib.gatekeeper; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_an_oblique_brain_passes():

@@ -45,6 +45,15 @@ def test_the_same_scan_twice_is_warned_of_and_not_called_swapped():
         assert "same image" in warning
 
 
+def test_a_scan_and_its_negative_are_warned_of():
+    t1, _ = scans()
+    values = sitk.GetArrayFromImage(t1)
+    negative = sitk.GetImageFromArray(np.where(values > 0, 300 - values, 0).astype(np.float32))
+    negative.CopyInformation(t1)
+    warning = pair_scans(t1, negative).warnings[0]
+    assert warning.startswith("T1 and T2 are the same image, one with its scale turned over")
+
+
 @pytest.mark.parametrize(("t1_name", "t2_name"), REAL_PAIRS)
 def test_a_real_pair_has_no_warning_and_its_swap_has_one(t1_name, t2_name):
     if not (IMAGES / t1_name).exists():
@@ -133,3 +142,10 @@ def test_the_bounding_box_of_nothing_is_none():
     mask = np.zeros((4, 5, 6), bool)
     mask[1, 2, 3] = mask[2, 2, 5] = True
     assert quality.bounding_box(mask) == (slice(1, 3), slice(2, 3), slice(3, 6))
+
+
+def test_overlap_is_dice_and_cover_the_share_of_the_mask():
+    first, second = np.zeros((4, 4, 4), bool), np.zeros((4, 4, 4), bool)
+    first[:2] = second[1:4] = True
+    assert quality.brain_overlap(first, second) == pytest.approx(2 * 16 / (32 + 48))
+    assert quality.mask_cover(first, second) == 0.5

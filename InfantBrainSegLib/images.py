@@ -18,6 +18,7 @@ from .errors import InputError
 from .headers import count_bad_voxels, is_sheared, read_with_sform, replace_sform, sheared_sform, stated_spacing_mm
 
 MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
+SPACING_SLACK_MM = 1e-4  # an oblique direction's rounding
 MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels can not show it
 MIN_DIRECTION_VOLUME = 0.2  # |determinant| of the unit axes: below it two axes nearly coincide
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
@@ -235,7 +236,8 @@ def _extension(path: Path) -> str | None:
 
 
 def _check_spacing(spacing_mm: tuple[float, ...], name: str) -> None:
-    if not all(MIN_SPACING_MM <= value <= MAX_SPACING_MM for value in spacing_mm):  # NaN fails too
+    low, high = MIN_SPACING_MM - SPACING_SLACK_MM, MAX_SPACING_MM + SPACING_SLACK_MM
+    if not all(low <= value <= high for value in spacing_mm):  # NaN fails too
         found = "×".join(f"{value:g}" for value in spacing_mm)
         raise InputError(
             f"{name} has voxels of {found} mm; wanted {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm on each axis: "

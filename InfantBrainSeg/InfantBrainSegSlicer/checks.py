@@ -7,7 +7,6 @@ import numpy as np
 
 from InfantBrainSegLib.errors import InfantBrainSegError, InputError
 from InfantBrainSegLib.labels import TISSUES
-from InfantBrainSegLib.prepare import pair_scans
 
 from .nodes import BINARY_LABELMAP, array_of, ijk_to_ras, image_from_mask, image_from_volume, parent_to_world
 
@@ -112,6 +111,8 @@ def find_warnings(t1_node, t2_node, mask_node=None) -> tuple[str, ...]:
     InputError
         If the images can not be used, with the nodes' names.
     """
+    from InfantBrainSegLib.prepare import pair_scans  # scipy comes with it: not at Slicer's start
+
     mask = None if mask_node is None else image_from_mask(mask_node, t1_node)
     t1, t2 = image_from_volume(t1_node), image_from_volume(t2_node)
     try:

@@ -1,15 +1,9 @@
-import sys
 import tempfile
-from pathlib import Path
 
+import mrml
+import phantoms
 import pytest
-
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "InfantBrainSeg"), str(ROOT), str(ROOT / "Testing" / "unit"), str(Path(__file__).parent)]
-
-import mrml  # noqa: E402
-import phantoms  # noqa: E402
-from stand_in import command as stand_in  # noqa: E402
+from stand_in import command as stand_in
 
 
 @pytest.fixture

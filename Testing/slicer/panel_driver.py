@@ -8,8 +8,9 @@ from pathlib import Path
 
 import host
 import slicer
-from conftest import ROOT, stand_in
 from host import pythonqt
+from stand_in import ROOT
+from stand_in import command as stand_in
 
 EMPTY = "No T1 volume is chosen: choose the T1-weighted scan."  # what a fresh panel says
 

@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
+
 
 def command(mode):
     """Give the command that starts it, for `SceneLogic.command`."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from InfantBrainSegSlicer import child as child_module
 from InfantBrainSegSlicer.child import Child, ChildError, child_environment, describe_end, new_log_file, python_command
+from stand_in import ROOT
 
-ROOT = Path(__file__).parents[2]
 STUBBORN = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -8,8 +8,8 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 import slicer
-from conftest import ROOT
 from panel_driver import EMPTY, alive, opened_panel
+from stand_in import ROOT
 
 SAMPLE = ROOT / "InfantBrainSeg" / "Resources" / "SampleData"
 

@@ -2,8 +2,8 @@ import unittest
 
 import host
 import pytest
-from conftest import ROOT
 from host import pythonqt
+from stand_in import ROOT
 
 
 @pytest.mark.slow

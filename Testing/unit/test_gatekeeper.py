@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import phantoms
@@ -14,9 +15,11 @@ from scans_for_checks import altered, brain, good_pair, points_mm, raw_pair, sta
 from InfantBrainSegLib.checks import PASS, STOP, WARN, Check, new_warnings, to_table
 from InfantBrainSegLib.gatekeeper import Scans, check_images, inspect
 from InfantBrainSegLib.growth import brain_range_ml
+from InfantBrainSegLib.images import read_image
 from InfantBrainSegLib.integrity import stripes_db
 from InfantBrainSegLib.prepare import pair_scans, prepare
 
+IMAGES = Path(__file__).parents[3] / "shared" / "data" / "images"
 NAMES = [
     *("field of view", "spacing", "slice gap", "overlap", "alignment", "contrasts", "skull", "intensity range", "clipping"),
     *("motion ringing", "brain volume", "symmetry", "shape", "mask leakage", "loose pieces"),
@@ -206,6 +209,17 @@ def test_the_table_has_a_line_for_each_check_and_its_remedy():
         ["export it again"],
     ]
     assert checks[1].sentence() == "Clipping: 40 %; wanted under 1 %: export it again."
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("neonate/07/{}_brain", set()), ("neonate/09/{}_brain", {"field of view"}), ("infant/month09_{}", set())]
+)
+def test_a_real_pair_has_no_stop_and_a_warning_only_where_it_is_cut(name, wanted):
+    paths = [IMAGES / f"{name.format(contrast)}.nii.gz" for contrast in ("T1w", "T2w")]
+    if not paths[0].exists():
+        pytest.skip("../shared/data/images, with real pairs that may not be redistributed, is not here")
+    checks = check_images(*map(read_image, paths))
+    assert {(check.name, check.status) for check in checks if check.status != PASS} == {(name, WARN) for name in wanted}
 
 
 def test_the_checks_need_no_torch():

@@ -34,7 +34,7 @@ class Place:
     Attributes
     ----------
     slice_index : int
-        Of T1's third axis, from 0.
+        Of the third axis of T1's grid (T2's when it is alone), from 0.
     ras_mm : three floats
         The middle of the doubtful place.
     doubtful_share : float
@@ -151,8 +151,13 @@ def _words(decision: str, reasons: list[str], places: Sequence[Place]) -> str:
     why = "; ".join(reasons)
     if decision == DO_NOT_USE:
         return f"Do not use: {why}."
-    slices = ", ".join(f"{p.slice_index} (RAS {p.ras_mm[0]:.0f}, {p.ras_mm[1]:.0f}, {p.ras_mm[2]:.0f} mm)" for p in places)
-    return f"Look at T1's slices {slices} before use: {why}." if places else f"Look at all slices before use: {why}."
+    first_of = {place.slice_index: place.ras_mm for place in reversed(places)}
+    named = [f"{index} (RAS {', '.join(f'{round(mm)}' for mm in first_of[index])} mm)" for index in sorted(first_of)]
+    return (
+        f"Look at {'slice ' if len(named) == 1 else 'slices '}{'; '.join(named)} before use: {why}."
+        if named
+        else f"Look before use: {why}."
+    )
 
 
 def _agreement(first: np.ndarray, last: np.ndarray) -> dict[str, float]:
@@ -160,7 +165,7 @@ def _agreement(first: np.ndarray, last: np.ndarray) -> dict[str, float]:
     for tissue in TISSUES:
         one, other = first == tissue.value, last == tissue.value
         both = np.count_nonzero(one) + np.count_nonzero(other)
-        agreement[tissue.short_name] = 2 * np.count_nonzero(one & other) / both if both else 1.0
+        agreement[tissue.short_name] = float(2 * np.count_nonzero(one & other) / both) if both else 1.0
     return agreement
 
 

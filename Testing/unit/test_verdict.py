@@ -1,6 +1,7 @@
 """The verdict after a run: accept, look at these places, or do not use."""
 
 import json
+import re
 
 import numpy as np
 import phantoms
@@ -91,7 +92,18 @@ def test_a_doubtful_place_is_named_by_t1s_slice_and_ras_mm(direction):
     assert np.abs(place.ras_mm - middle).max() <= 4
     x, y, z = place.ras_mm
     assert place.slice_index == t1_grid.TransformPhysicalPointToIndex((-x, -y, z))[2]
-    assert verdict.words.startswith(f"Look at T1's slices {place.slice_index} (RAS ")
+    assert verdict.words.startswith(f"Look at slice {place.slice_index} (RAS {round(x)}, {round(y)}, {round(z)} mm) before use: ")
+
+
+def test_slices_of_several_places_are_named_once_each_and_in_order():
+    points = phantoms.points_mm(to_image(np.zeros(outcome().mask.shape, np.uint8), outcome().grid)).transpose(2, 1, 0, 3)
+    x, y, z = np.moveaxis(points, -1, 0)
+    unsure = ((x + 16) ** 2 + y**2 + z**2 < 81) | ((x - 16) ** 2 + y**2 + z**2 < 81)
+    verdict = judge(outcome(confidence=np.where(unsure, 0.4, 0.9)), GOOD)
+    indices = [place.slice_index for place in verdict.places]
+    named = [int(word) for word in re.findall(r"(\d+) \(RAS", verdict.words)]
+    assert len(indices) >= 2
+    assert named == sorted(set(indices))
 
 
 def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weights_dir, tmp_path, capsys, monkeypatch):

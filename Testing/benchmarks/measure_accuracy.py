@@ -2,8 +2,9 @@
 
     python Testing/benchmarks/measure_accuracy.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
 
-TEST_SUBJECTS is what make_test_subjects.py wrote. Each subject is segmented with and without spatial context. The figures also go to
-Testing/benchmarks/results/accuracy.json; what is there already, measured with the same weights, is not measured again.
+TEST_SUBJECTS is what make_test_subjects.py wrote. Each subject is segmented with and without spatial context, the adult maps' also with
+the left-right flip, the newborns also from T1 or T2 alone. The figures go to Testing/benchmarks/results/accuracy.json too; what is there
+already, measured with the same weights, is not measured again.
 """
 
 import argparse
@@ -35,7 +36,8 @@ COLUMNS = {
     "hausdorff95_mm": "HD95 mm",
     "modified_hausdorff_mm": "Dubuisson-Jain mm",
 }
-VARIANTS = {"with context": True, "without context": False}
+WITH, WITHOUT, FLIP, T1_ALONE, T2_ALONE = "with context", "without context", "with context, flip", "T1 alone", "T2 alone"
+SYNTHETIC_ADULT, SYNTHETIC_INFANT, NEWBORNS = (WITH, WITHOUT, FLIP), (WITH, WITHOUT), (WITH, WITHOUT, T1_ALONE, T2_ALONE)
 Case = tuple[sitk.Image, sitk.Image, sitk.Image | None, np.ndarray, np.ndarray | None]  # T1, T2, mask, reference, evaluation mask
 
 
@@ -58,36 +60,64 @@ def newborn_case(folder: Path) -> Case:
 
 def measure(case: Case, variant: str) -> dict:
     t1, t2, mask, reference, inside = case
-    result = segment(t1, t2, mask, SegmentOptions(use_context=VARIANTS[variant]))
+    options = SegmentOptions(use_context=variant != WITHOUT, flip=variant == FLIP)
+    result = segment(None if variant == T2_ALONE else t1, None if variant == T1_ALONE else t2, mask, options)
     metrics = evaluate_labels(sitk.GetArrayFromImage(result.labels), reference, t1.GetSpacing()[::-1], inside)
-    return {name: {key: asdict(metrics[name])[key] for key in COLUMNS} for name in NAMES}
+    scores = {name: {key: asdict(metrics[name])[key] for key in COLUMNS} for name in NAMES}
+    for volume in result.volumes:
+        scores[volume.tissue] |= {"confidence": volume.mean_confidence, "fraction": volume.fraction}
+    return scores
 
 
 def measure_folder(folder: Path, read: Callable[[Path], Case], done: dict, save: Callable[[], None]) -> None:
     for subject in sorted(path for path in folder.iterdir() if path.is_dir()):
         scores = done.setdefault(subject.name, {})
-        for variant in VARIANTS:
+        for variant in variants(subject.name):
             if variant not in scores:
                 scores[variant] = measure(read(subject), variant)
                 save()
                 print(subject.name, variant, *(f"{name} {scores[variant][name]['dice']:.3f}" for name in NAMES), flush=True)
 
 
+def variants(subject: str) -> tuple[str, ...]:
+    if subject.startswith("adult"):
+        return SYNTHETIC_ADULT
+    return SYNTHETIC_INFANT if subject.startswith("infant") else NEWBORNS
+
+
 def table(subjects: dict, title: str, columns: dict[str, str]) -> str:
+    shown = variants(next(iter(subjects)))
     lines = [f"**{title}** ({len(subjects)} subjects, mean (SD))", ""]
     lines += ["| | tissue | " + " | ".join(columns.values()) + " |", "|---|---|" + "---|" * len(columns)]
-    for variant in VARIANTS:
+    for variant in shown:
         for name in NAMES:
             cells = []
             for column in columns:
                 values = np.array([scores[variant][name][column] for scores in subjects.values()], float)
                 cells.append(f"{np.nanmean(values):.3f} ({np.nanstd(values, ddof=1):.3f})")
             lines.append(f"| {variant} | {name} | " + " | ".join(cells) + " |")
+    lines += ["", gain(subjects, "context", WITHOUT, WITH), ""]
+    if FLIP in shown:
+        lines += [gain(subjects, "the left-right flip", WITH, FLIP), ""]
+    return "\n".join(lines)
+
+
+def gain(subjects: dict, what: str, before: str, after: str) -> str:
     tests = []
     for name in NAMES:
-        pairs = [[scores[variant][name]["dice"] for scores in subjects.values()] for variant in VARIANTS]
-        tests.append(f"{name} {np.mean(np.subtract(*pairs)):+.4f} (p = {stats.ttest_rel(*pairs).pvalue:.2g})")
-    return "\n".join([*lines, "", "DOC gained by context, paired t-test: " + ", ".join(tests) + ".", ""])
+        pair = [[scores[variant][name]["dice"] for scores in subjects.values()] for variant in (after, before)]
+        tests.append(f"{name} {np.mean(np.subtract(*pair)):+.4f} (p = {stats.ttest_rel(*pair).pvalue:.2g})")
+    return f"DOC gained by {what}, paired t-test: {', '.join(tests)}."
+
+
+def calibration(subjects: dict) -> str:
+    """How the mean confidence of a tissue goes with its DOC over subjects."""
+    lines = ["| tissue | mean confidence | DOC | correlation over subjects |", "|---|---|---|---|"]
+    for name in NAMES:
+        confidence, dice = (np.array([scores[WITH][name][key] for scores in subjects.values()]) for key in ("confidence", "dice"))
+        r = np.corrcoef(confidence, dice)[0, 1]
+        lines.append(f"| {name} | {confidence.mean():.3f} | {dice.mean():.3f} | {r:.2f} |")
+    return "**Confidence against accuracy** (all synthetic subjects, with context)\n\n" + "\n".join(lines) + "\n"
 
 
 def write_card(results: dict, overlaps: list[dict]) -> None:
@@ -98,9 +128,10 @@ def write_card(results: dict, overlaps: list[dict]) -> None:
         f"Synthetic isointense whole volumes; mean GM/WM histogram overlap {t1:.2f} on T1 and {t2:.2f} on T2 (iSeg-2017: 0.70, 0.87).\n",
         table(adults, "Synthetic, from held-out adult maps 15, 17, 18", COLUMNS),
         table(infants, "Synthetic, from held-out infant maps at 5 and 8 months", COLUMNS),
+        calibration(results["synthetic"]),
         table(results["newborns"], "Real newborns, inside the manual labels", {"dice": "DOC"}),
     ]
-    worst = {name: min(scores["with context"][name]["dice"] for scores in results["newborns"].values()) for name in ("GM", "WM")}
+    worst = {name: min(scores[WITH][name]["dice"] for scores in results["newborns"].values()) for name in ("GM", "WM")}
     parts.append(
         f"Worst newborn: GM {worst['GM']:.3f}, WM {worst['WM']:.3f}. "
         "The newborns' manual labels hold CSF in the ventricles alone, so their CSF figure says little.\n"
@@ -117,7 +148,8 @@ def still_valid(results: dict, weights: dict[str, str]) -> dict:
     if before["fcn2"] != weights["fcn2"]:
         for kind in ("synthetic", "newborns"):
             for scores in results[kind].values():
-                scores.pop("with context", None)
+                for variant in set(scores) - {WITHOUT}:
+                    del scores[variant]
     return {**results, "weights": weights}
 
 

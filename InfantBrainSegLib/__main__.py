@@ -12,12 +12,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
 from .errors import InfantBrainSegError, in_words
 from .progress import JsonLines, Progress, TerminalBar, silent
 from .training.arguments import add_training_commands
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
@@ -40,8 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     segment = commands.add_parser("segment", help="label CSF, GM and WM of one brain")
-    segment.add_argument("--t1", metavar="FILE", help="T1-weighted image, skull-stripped unless --mask is given")
-    segment.add_argument("--t2", metavar="FILE", help="T2-weighted image of the same brain, on any grid; one of the two may be left out")
+    segment.add_argument("--t1", metavar="PATH", help="T1-weighted image or DICOM folder, skull-stripped unless --mask is given")
+    segment.add_argument("--t2", metavar="PATH", help="T2-weighted image of the same brain, on any grid; one of the two may be left out")
     segment.add_argument(
         "--output-dir", metavar="DIR", help="gets segmentation.nii.gz, volumes.csv, report.json, overview.png; needed unless --check-only"
     )
@@ -51,6 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
     segment.add_argument("--age-months", type=float, metavar="N", help="age from birth at term: checks the brain's volume against it")
     segment.add_argument(
         "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
+    )
+    for scan in ("t1", "t2"):
+        segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
+    segment.add_argument("--align", choices=("auto", "off"), default="auto", help="auto (default): move T2 onto T1 where it lies elsewhere")
+    segment.add_argument(
+        "--bias-correction", choices=("auto", "on", "off"), default="auto", help="N4; auto (default): for raw scans with a mask"
     )
     _add_run_options(segment)
     segment.set_defaults(run=_segment, parser=segment)
@@ -142,13 +151,23 @@ def _progress(kind: str) -> Progress:
     return silent
 
 
-def _check_only(arguments: argparse.Namespace) -> int:
-    from .checks import STOP, to_table
-    from .gatekeeper import check_images
+def _read_scans(arguments: argparse.Namespace) -> "list[sitk.Image | None]":
+    """Give T1, T2 and mask, None for one that was not named."""
+    from .dicom import read_scan
     from .images import read_image
 
-    t1, t2, mask = (None if path is None else read_image(path) for path in (arguments.t1, arguments.t2, arguments.mask))
-    checks = check_images(t1, t2, mask, arguments.age_months)
+    scans = (("T1", arguments.t1, arguments.t1_series), ("T2", arguments.t2, arguments.t2_series))
+    images = [None if path is None else read_scan(path, name, series) for name, path, series in scans]
+    return [*images, None if arguments.mask is None else read_image(arguments.mask)]
+
+
+def _check_only(arguments: argparse.Namespace) -> int:
+    from .align import align_pair
+    from .checks import STOP, to_table
+    from .gatekeeper import check_images
+
+    t1, t2, mask = _read_scans(arguments)
+    checks = check_images(t1, align_pair(t1, t2, mask, arguments.align).t2, mask, arguments.age_months)
     print(to_table(checks))
     return EXIT_USER_ERROR if any(check.status == STOP for check in checks) else EXIT_OK
 
@@ -158,7 +177,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         return _check_only(arguments)
     if arguments.output_dir is None:
         arguments.parser.error("the following arguments are required: --output-dir")
-    from .images import read_image
+    from .dicom import label_of
     from .outputs import OutputOptions, staged_folder, write_report, write_results
     from .report import Steps, peak_memory_mb
     from .segment import SegmentOptions, segment
@@ -166,9 +185,15 @@ def _segment(arguments: argparse.Namespace) -> int:
     with _running(arguments.progress) as progress:
         steps = Steps(progress)
         with steps("read"):
-            t1, t2, mask = (None if path is None else read_image(path) for path in (arguments.t1, arguments.t2, arguments.mask))
+            t1, t2, mask = _read_scans(arguments)
         options = SegmentOptions(
-            arguments.device, arguments.weights, not arguments.no_context, arguments.flip, age_months=arguments.age_months
+            arguments.device,
+            arguments.weights,
+            not arguments.no_context,
+            arguments.flip,
+            age_months=arguments.age_months,
+            align=arguments.align,
+            bias_correction=arguments.bias_correction,
         )
         with staged_folder(arguments.output_dir) as folder:
             result = segment(t1, t2, mask, options, progress)
@@ -176,7 +201,7 @@ def _segment(arguments: argparse.Namespace) -> int:
                 write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
             seconds = {"read": steps.seconds["read"], **result.report["seconds"], "write": steps.seconds["write"]}
             report = {
-                "inputs": {"t1": arguments.t1, "t2": arguments.t2, "mask": arguments.mask},
+                "inputs": {"t1": label_of(arguments.t1), "t2": label_of(arguments.t2), "mask": arguments.mask},
                 **result.report,
                 "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
                 "peak_memory_mb": peak_memory_mb(),

@@ -51,7 +51,7 @@ def read_image(path: str | os.PathLike) -> sitk.Image:
         _check_spacing(stated_mm, str(path))
     sform = sheared_sform(path)
     try:
-        with _quiet_itk():
+        with quiet_itk():
             image = sitk.ReadImage(str(path)) if sform is None else read_with_sform(path, sform)
         bad = count_bad_voxels(path)
     except (RuntimeError, OSError, EOFError) as error:
@@ -114,7 +114,7 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
         raise InputError(f"{path} has no extension we write as one file; wanted .nii.gz, .nii, .nrrd or .mha: rename the output.")
 
     def write(temporary: Path) -> None:
-        with _quiet_itk():
+        with quiet_itk():
             sitk.WriteImage(image, str(temporary), extension in (".nii.gz", ".nrrd", ".mha"))
         if extension in _NIFTI_EXTENSIONS and is_sheared(np.reshape(image.GetDirection(), (3, 3))):
             replace_sform(temporary, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
@@ -265,7 +265,7 @@ def _check_finite(bad: int, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_itk() -> Iterator[None]:
+def quiet_itk() -> Iterator[None]:
     """Keep ITK's own warnings off stderr, which belongs to our one line."""
     before = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)

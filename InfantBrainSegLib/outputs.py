@@ -22,8 +22,9 @@ SEGMENTATION = "segmentation.nii.gz"
 VOLUMES = "volumes.csv"
 REPORT = "report.json"
 OVERVIEW = "overview.png"
+TRANSFORM = "t2_to_t1.tfm"  # only where T2 was moved
 PROBABILITIES = {tissue.short_name: f"probability_{tissue.short_name.lower()}.nii.gz" for tissue in TISSUES}
-ALL_NAMES = (SEGMENTATION, VOLUMES, OVERVIEW, *PROBABILITIES.values(), REPORT)  # the report last: where it lies, all is there
+ALL_NAMES = (SEGMENTATION, VOLUMES, OVERVIEW, TRANSFORM, *PROBABILITIES.values(), REPORT)  # the report last: where it lies, all is there
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _publish(staging: Path, output_dir: Path, names: Sequence[str]) -> None:
 
 
 def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> None:
-    """Write the labels, volumes and overview, and the probabilities where asked; the report comes last (`write_report`).
+    """Write the labels, volumes and overview, T2's transform where it was moved and the probabilities where asked; the report comes last.
 
     Parameters
     ----------
@@ -104,6 +105,8 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     write_image(labels, folder / SEGMENTATION)
     write_text(to_csv(result.volumes), folder / VOLUMES)
     write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), folder / OVERVIEW)
+    if result.alignment.transform is not None:
+        sitk.WriteTransform(result.alignment.transform, str(folder / TRANSFORM))
     if options.save_probabilities:
         for tissue in TISSUES:
             write_image(result.probability(tissue), folder / PROBABILITIES[tissue.short_name])

@@ -8,6 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from .align import AUTO, Alignment, align_pair
+from .bias import correct_pair, wants_correction
 from .checks import new_warnings
 from .context import ContextConfig, distance_maps
 from .device import autocast_dtype, resolve_device, run_with_memory_ladder
@@ -42,6 +44,10 @@ class SegmentOptions:
     cleanup : CleanupConfig
     age_months : float or None
         From birth at term; the brain's volume is then checked against that age.
+    align : str
+        "auto" moves T2 onto T1 where it does not lie there; "off" takes the headers' word.
+    bias_correction : str
+        "auto" corrects raw scans with a mask, "on" all, "off" none.
     """
 
     device: str = "auto"
@@ -51,6 +57,8 @@ class SegmentOptions:
     window: SlidingWindowConfig = field(default_factory=SlidingWindowConfig)
     cleanup: CleanupConfig = field(default_factory=CleanupConfig)
     age_months: float | None = None
+    align: str = AUTO
+    bias_correction: str = AUTO
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class Segmentation:
     t1, t2 : sitk.Image or None
         T1 as given, and T2 on its grid; None for one that was not given.
     volumes : list of TissueVolume
+    alignment : Alignment
+        Where T2 was found, and the transform if it was moved.
     report : dict
         Versions, weights, device, geometry, seconds, warnings, checks, verdict; plain values that JSON takes.
     """
@@ -72,6 +82,7 @@ class Segmentation:
     t1: sitk.Image | None
     t2: sitk.Image | None
     volumes: list[TissueVolume]
+    alignment: Alignment
     report: dict[str, Any]
     _probabilities: np.ndarray  # (4, X, Y, Z) float16, prepared space
     _prepared: Prepared
@@ -115,9 +126,11 @@ def segment(
     with steps("prepare"):
         runner = _Runner(options, resolve_device(options.device))
         stages = [load_network(stage, options.weights_dir) for stage in ("fcn1", "fcn2")[: 1 + options.use_context]]
-        pair = pair_scans(t1, t2, mask)
-        prepared = prepare(pair)
-        checks = inspect(Scans(t1, t2, pair, prepared), options.age_months)
+        alignment = align_pair(t1, t2, mask, options.align)
+        pair = pair_scans(t1, alignment.t2, mask)
+        corrected = wants_correction(options.bias_correction, t1, t2, mask)
+        prepared = prepare(correct_pair(pair) if corrected else pair)
+        checks = inspect(Scans(t1, alignment.t2, pair, prepared), options.age_months)
     first = None
     with steps("stage 1") as inside:
         probabilities = runner.predict(stages[0], prepared.images, prepared.mask, inside)  # (4, X, Y, Z)
@@ -148,7 +161,11 @@ def segment(
             "window": asdict(options.window),
             "cleanup": asdict(options.cleanup),
             "age_months": options.age_months,
+            "align": options.align,
+            "bias_correction": options.bias_correction,
         },
+        "alignment": alignment.report,
+        "bias_corrected": corrected,
         "geometry": _geometry({"t1": t1, "t2": t2, "mask": mask, "segmentation": result}, prepared),
         "volumes": [asdict(volume) for volume in volumes],
         "cleanup": {name: value for name, value in vars(cleaned).items() if name != "labels"},
@@ -159,7 +176,7 @@ def segment(
         "seconds": steps.seconds,
         "peak_memory_mb": peak_memory_mb(),
     }
-    return Segmentation(result, t1, pair.t2, volumes, report, probabilities, prepared)
+    return Segmentation(result, t1, pair.t2, volumes, alignment, report, probabilities, prepared)
 
 
 class _Runner:

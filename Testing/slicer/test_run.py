@@ -13,9 +13,9 @@ import stand_in
 from InfantBrainSegSlicer import tasks
 from InfantBrainSegSlicer.logic import SegmentParameters
 from InfantBrainSegSlicer.run import CANCELLED, FAILED, FINISHED
+from run_helpers import ids, poll_to_end, poll_until, temporary_folders
 
 from InfantBrainSegLib.errors import InfantBrainSegError
-from runs import ids, poll_to_end, poll_until, temporary_folders
 
 FAILURES = {
     "abort": ("SIGKILL", "terminate called"),

@@ -26,13 +26,13 @@ MAX_ANGLE_DEGREES, MAX_TRANSLATION_MM = 30.0, 45.0  # half as much again as the 
 MIN_OVERLAP = 0.8  # Dice of two stripped brains after alignment
 MIN_INFORMATION = 0.45  # nats in the brain and its rim; four pairs of one brain have 0.80 to 1.00, of two brains 0.13 to 0.37
 MIN_GAIN = 0.002  # nats by which a move must beat the header's place
-_COARSE_MM, _FINE_MM = 4.0, 2.0
+_COARSE_MM, _FINE_MM = 4.0, 1.5
 _MARGIN_MM = 15.0  # of background round the head: its outline tells the coarse search where the head is
 _REACH_MM = 48.0  # background added round a stripped T2, so that no start loses sight of it
 _RIM_MM = 4.0  # of background that the fine search sees round the brain
 _START_DEGREES = (-15.0, 0.0, 15.0)  # round each axis: 27 starts a place; each reaches some 10 degrees
 _FINALISTS = 3
-_SAMPLED, _SEED = 0.3, 1  # share of the fine voxels that the metric looks at
+_SAMPLED, _SEED = 0.15, 1  # share of the fine voxels that the metric looks at
 _CLIMBS, _CLIMB_GAIN = 6, 1e-4  # at most, and in nats
 _BINS = 32
 

@@ -105,7 +105,7 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     write_image(labels, folder / SEGMENTATION)
     write_text(to_csv(result.volumes), folder / VOLUMES)
     write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), folder / OVERVIEW)
-    if result.alignment.transform is not None:
+    if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, str(folder / TRANSFORM))
     if options.save_probabilities:
         for tissue in TISSUES:

@@ -72,20 +72,20 @@ class Segmentation:
     t1, t2 : sitk.Image or None
         T1 as given, and T2 on its grid; None for one that was not given.
     volumes : list of TissueVolume
-    alignment : Alignment
-        Where T2 was found, and the transform if it was moved.
     report : dict
         Versions, weights, device, geometry, seconds, warnings, checks, verdict; plain values that JSON takes.
+    alignment : Alignment or None
+        Where T2 was found, and the transform if it was moved.
     """
 
     labels: sitk.Image
     t1: sitk.Image | None
     t2: sitk.Image | None
     volumes: list[TissueVolume]
-    alignment: Alignment
     report: dict[str, Any]
     _probabilities: np.ndarray  # (4, X, Y, Z) float16, prepared space
     _prepared: Prepared
+    alignment: Alignment | None = None
 
     def probability(self, tissue: Tissue) -> sitk.Image:
         """Give one tissue's probability before clean-up, float32 on T1's grid."""
@@ -176,7 +176,7 @@ def segment(
         "seconds": steps.seconds,
         "peak_memory_mb": peak_memory_mb(),
     }
-    return Segmentation(result, t1, pair.t2, volumes, alignment, report, probabilities, prepared)
+    return Segmentation(result, t1, pair.t2, volumes, report, probabilities, prepared, alignment)
 
 
 class _Runner:

@@ -57,7 +57,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
-    segment.add_argument("--align", choices=("auto", "off"), default="auto", help="auto (default): move T2 onto T1 where it lies elsewhere")
+    segment.add_argument(
+        "--align", choices=("auto", "off"), default="off", help="auto: move T2 onto T1 where it lies elsewhere; try it and look"
+    )
     segment.add_argument(
         "--bias-correction", choices=("auto", "on", "off"), default="auto", help="N4; auto (default): for raw scans with a mask"
     )

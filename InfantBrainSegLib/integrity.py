@@ -138,7 +138,7 @@ def loose_share(mask: np.ndarray) -> float:
     sizes[0] = 0
     loose = (sizes < quality.MIN_PART_SHARE * sizes.max())[pieces] & (pieces > 0)
     whole = ndimage.binary_dilation(loose, iterations=_LOOSE_EROSION) & coarse
-    return float(np.count_nonzero(whole) / max(np.count_nonzero(coarse), 1))
+    return int(np.count_nonzero(whole)) / max(int(np.count_nonzero(coarse)), 1)
 
 
 def stripes_db(image: np.ndarray, mask: np.ndarray) -> float:

@@ -8,8 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from .align import AUTO, Alignment, align_pair
-from .bias import correct_pair, wants_correction
+from .align import OFF, Alignment, align_pair
+from .bias import AUTO, correct_pair, wants_correction
 from .checks import new_warnings
 from .context import ContextConfig, distance_maps
 from .device import autocast_dtype, resolve_device, run_with_memory_ladder
@@ -45,7 +45,8 @@ class SegmentOptions:
     age_months : float or None
         From birth at term; the brain's volume is then checked against that age.
     align : str
-        "auto" moves T2 onto T1 where it does not lie there; "off" takes the headers' word.
+        "off" takes the headers' word; "auto" moves T2 onto T1 where it does not lie there. Off by default: too few pairs were
+        measured to move scans unasked.
     bias_correction : str
         "auto" corrects raw scans with a mask, "on" all, "off" none.
     """
@@ -57,7 +58,7 @@ class SegmentOptions:
     window: SlidingWindowConfig = field(default_factory=SlidingWindowConfig)
     cleanup: CleanupConfig = field(default_factory=CleanupConfig)
     age_months: float | None = None
-    align: str = AUTO
+    align: str = OFF
     bias_correction: str = AUTO
 
 

@@ -96,7 +96,7 @@ def test_switched_off_or_with_one_scan_nothing_is_moved(scans):
     t1, t2 = scans
     moved = move_grid(t2, rigid((0, 0, 10), (5.0, 0.0, 0.0)))
     assert align_pair(t1, moved, None, "off").t2 is moved
-    assert align_pair(t1, None, None).t2 is None
+    assert align_pair(t1, None, None, "auto").t2 is None
 
 
 def test_segment_saves_the_transform_of_a_moved_t2_and_tells_of_it(scans, weights_dir, tmp_path):
@@ -105,6 +105,6 @@ def test_segment_saves_the_transform_of_a_moved_t2_and_tells_of_it(scans, weight
     sitk.WriteImage(t1, str(tmp_path / "T1.nii.gz"))
     sitk.WriteImage(move_grid(t2, motion), str(tmp_path / "T2.nii.gz"))
     given = ["--t1", str(tmp_path / "T1.nii.gz"), "--t2", str(tmp_path / "T2.nii.gz"), "--output-dir", str(tmp_path / "out")]
-    assert main(["segment", *given, "--weights", str(weights_dir), "--device", "cpu", "--no-context"]) == 0
+    assert main(["segment", *given, "--weights", str(weights_dir), "--device", "cpu", "--no-context", "--align", "auto"]) == 0
     assert error_mm(sitk.ReadTransform(str(tmp_path / "out" / "t2_to_t1.tfm")), motion) < 1.0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["alignment"]["moved"]

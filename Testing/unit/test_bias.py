@@ -66,4 +66,5 @@ def test_auto_corrects_raw_scans_with_a_mask_alone(shaded):
 def test_a_pair_with_one_scan_stays_a_pair_with_one_scan(shaded):
     _, _, scan = shaded
     pair = correct_pair(pair_scans(scan, None))
-    assert pair.t1 is not None and pair.t2 is None
+    assert pair.t1 is not None
+    assert pair.t2 is None

@@ -52,7 +52,7 @@ class Scans:
 
     def given(self) -> list[tuple[str, sitk.Image]]:
         """Name and image of each scan, as given."""
-        return [(name, image) for name, image in (("T1", self.t1), ("T2", self.t2)) if image is not None]
+        return _given(self.t1, self.t2)
 
     def on_one_grid(self) -> list[tuple[str, np.ndarray]]:
         """Name and (K, J, I) array of each scan, on the mask's grid."""
@@ -83,6 +83,22 @@ def check_images(
     return inspect(Scans(t1, t2, pair, prepare(pair)), age_months)
 
 
+def quick_checks(t1: sitk.Image | None, t2: sitk.Image | None, pair: ScanPair) -> tuple[Check, ...]:
+    """Run those checks that take no time, for a panel that must answer at once.
+
+    Parameters
+    ----------
+    t1, t2 : 3D sitk.Image or None, as given
+    pair : ScanPair
+
+    Returns
+    -------
+    tuple of Check
+    """
+    given = _given(t1, t2)
+    return _field_of_view(pair), _spacing(given), _slice_gap(given)
+
+
 def inspect(scans: Scans, age_months: float | None = None) -> tuple[Check, ...]:
     """Run every check that these scans allow.
 
@@ -95,13 +111,17 @@ def inspect(scans: Scans, age_months: float | None = None) -> tuple[Check, ...]:
     -------
     tuple of Check
     """
-    checks = [_field_of_view(scans), _spacing(scans), _slice_gap(scans)]
+    checks = [*quick_checks(scans.t1, scans.t2, scans.pair)]
     if scans.pair.overlap is not None:
         checks.append(_overlap(scans.pair.overlap))
     if len(scans.given()) == 2:
         checks.append(_alignment(scans))
     checks += [_contrasts(scans), _skull(scans), _levels(scans), _clipping(scans), _stripes(scans), _volume(scans, age_months)]
     return (*checks, _symmetry(scans), _shape(scans), _empty_mask(scans), _loose_pieces(scans))
+
+
+def _given(t1: sitk.Image | None, t2: sitk.Image | None) -> list[tuple[str, sitk.Image]]:
+    return [(name, image) for name, image in (("T1", t1), ("T2", t2)) if image is not None]
 
 
 def _mask(scans: Scans) -> np.ndarray:
@@ -112,8 +132,9 @@ def _worst(values: dict[str, float]) -> tuple[str, float]:
     return max(values.items(), key=lambda item: item[1])
 
 
-def _field_of_view(scans: Scans) -> Check:
-    share, spacing_mm, at_border = integrity.cut_face(_mask(scans), scans.pair.mask.GetSpacing()[::-1])
+def _field_of_view(pair: ScanPair) -> Check:
+    mask = sitk.GetArrayViewFromImage(pair.mask) > 0  # (K, J, I)
+    share, spacing_mm, at_border = integrity.cut_face(mask, pair.mask.GetSpacing()[::-1])
     limit = CUT_WARN * max(1.0, spacing_mm)  # a thick first slice is a large one
     return make_check(
         "field of view",
@@ -124,8 +145,8 @@ def _field_of_view(scans: Scans) -> Check:
     )
 
 
-def _spacing(scans: Scans) -> Check:
-    spacings = {name: image.GetSpacing() for name, image in scans.given()}
+def _spacing(given: list[tuple[str, sitk.Image]]) -> Check:
+    spacings = {name: image.GetSpacing() for name, image in given}
     bad = any(max(mm) > SPACING_WARN_MM or max(mm) / min(mm) > ANISOTROPY_WARN for mm in spacings.values())
     return make_check(
         "spacing",
@@ -136,8 +157,8 @@ def _spacing(scans: Scans) -> Check:
     )
 
 
-def _slice_gap(scans: Scans) -> Check:
-    gaps = {name: gap for name, image in scans.given() if (gap := _gap_share(image)) is not None}
+def _slice_gap(given: list[tuple[str, sitk.Image]]) -> Check:
+    gaps = {name: gap for name, image in given if (gap := _gap_share(image)) is not None}
     if not gaps:
         return Check("slice gap", PASS, "not told in the files", f"under {100 * GAP_WARN:.0f} % of the thickness")
     name, gap = _worst(gaps)

@@ -111,15 +111,17 @@ def find_warnings(t1_node, t2_node, mask_node=None) -> tuple[str, ...]:
     InputError
         If the images can not be used, with the nodes' names.
     """
-    from InfantBrainSegLib.prepare import pair_scans  # scipy comes with it: not at Slicer's start
+    from InfantBrainSegLib.checks import new_warnings
+    from InfantBrainSegLib.gatekeeper import quick_checks  # scipy comes with it: not at Slicer's start
+    from InfantBrainSegLib.prepare import pair_scans
 
     mask = None if mask_node is None else image_from_mask(mask_node, t1_node)
     t1, t2 = image_from_volume(t1_node), image_from_volume(t2_node)
     try:
-        found = pair_scans(t1, t2, mask).warnings
+        pair = pair_scans(t1, t2, mask)
     except InfantBrainSegError as error:
         raise InputError(f"{error} (T1 is '{t1_node.GetName()}', T2 is '{t2_node.GetName()}'.)") from error
-    return (*found, *scale_warning(t1_node))
+    return (*pair.warnings, *new_warnings(quick_checks(t1, t2, pair)), *scale_warning(t1_node))
 
 
 def scale_warning(t1_node) -> list[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -85,13 +86,28 @@ def opened_panel(temporary, monkeypatch):
     host.start()
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    panel = Panel()
-    yield panel
-    panel.widget.cleanup()
-    panel.frame.delete()
-    slicer.app.processEvents()
+    with same_modules():
+        panel = Panel()
+        yield panel
+        panel.widget.cleanup()
+        panel.frame.delete()
+        slicer.app.processEvents()
     found, pythonqt.problems[:] = list(pythonqt.problems), []
     assert not found
+
+
+@contextlib.contextmanager
+def same_modules():
+    """Let later tests have the modules, and so the error classes, that they imported: a reload of the panel makes new ones."""
+    before = {name: module for name, module in sys.modules.items() if is_ours(name)}
+    yield
+    for name in [name for name in sys.modules if is_ours(name) and name not in before]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def is_ours(name):
+    return name.partition(".")[0] in ("InfantBrainSegSlicer", "InfantBrainSegLib")
 
 
 def alive(pid):

@@ -184,14 +184,19 @@ def test_segments_of_the_users_under_another_transform_are_not_moved(scene, scan
         check_outputs([*scans, None], node, None, None)
 
 
-def noisy_pair(levels=(phantoms.T1_LEVELS, phantoms.T2_LEVELS), direction=phantoms.LPS):
-    grid = phantoms.grid((2.5, 2.5, 2.5), direction)
+def noisy_pair(levels=(phantoms.T1_LEVELS, phantoms.T2_LEVELS), spacing_mm=(2.0, 2.0, 2.0)):
+    grid = phantoms.grid(spacing_mm)
     return [mrml.volume_node(phantoms.noisy(phantoms.draw(grid, chosen)), name) for chosen, name in zip(levels, ("A", "B"), strict=True)]
 
 
 def test_warnings_find_the_same_scan_twice_and_nothing_in_a_good_pair(logic):
     assert logic.warnings(*noisy_pair()) == ()
     assert any("same" in text for text in logic.warnings(*noisy_pair((phantoms.T1_LEVELS, phantoms.T1_LEVELS))))
+
+
+def test_coarse_voxels_are_warned_of_before_the_run(logic):
+    (warning,) = logic.warnings(*noisy_pair(spacing_mm=(1.0, 1.0, 2.5)))
+    assert warning.startswith("Spacing: T1 1×1×2.5 mm, T2 1×1×2.5 mm; wanted up to 2 mm")
 
 
 def test_scans_that_lie_apart_are_an_error_that_names_both(logic):

@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--newborns", type=Path, required=True)
     arguments = parser.parse_args()
     weights = {stage: load_network(stage).sha256 for stage in ("fcn1", "fcn2")}
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     results = still_valid(results, weights)
     RESULTS.parent.mkdir(exist_ok=True)
 
@@ -168,7 +168,7 @@ def main() -> None:
 
     measure_folder(arguments.newborns, newborn_case, results["newborns"], save)
     measure_folder(arguments.synthetic, synthetic_case, results["synthetic"], save)
-    write_card(results, [json.loads(path.read_text()) for path in arguments.synthetic.glob("*/overlaps.json")])
+    write_card(results, [json.loads(path.read_text(encoding="utf-8")) for path in arguments.synthetic.glob("*/overlaps.json")])
 
 
 if __name__ == "__main__":

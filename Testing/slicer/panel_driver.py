@@ -64,7 +64,7 @@ class Panel:
     def segment_until_it_hangs(self):
         run = self.segment("hang")
         self.wait_for(lambda: self.ui.progressBar.value > 0)
-        line = next(line for line in Path(run.logPath).read_text().splitlines() if line.startswith("pids"))
+        line = next(line for line in Path(run.logPath).read_text(encoding="utf-8").splitlines() if line.startswith("pids"))
         return run, [int(pid) for pid in line.split()[1:]]
 
     def wait_for(self, condition, seconds=20):
@@ -115,4 +115,4 @@ def alive(pid):
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2] != "Z"

@@ -28,7 +28,7 @@ def ids(scene):
 
 def echoed_words(run):
     """The arguments that the stand-in printed into the log."""
-    return next(json.loads(line) for line in Path(run.logPath).read_text().splitlines() if line.startswith("["))
+    return next(json.loads(line) for line in Path(run.logPath).read_text(encoding="utf-8").splitlines() if line.startswith("["))
 
 
 def temporary_folders():

@@ -42,7 +42,7 @@ def ended(child):
 def lives(pid):
     """Tell whether a process runs; one that ended and is only not yet collected does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -70,7 +70,7 @@ def test_every_line_of_a_child_that_ended_is_there_and_the_log_holds_both_pipes(
     assert ended(child) == 0
     assert child.new_lines() == [str(n) for n in range(5000)]
     assert child.error_lines == ["odd"]
-    log = child.log_path.read_text()
+    log = child.log_path.read_text(encoding="utf-8")
     assert "4999\n" in log
     assert "odd\n" in log
 

@@ -74,7 +74,7 @@ def test_a_run_gives_all_its_nodes_and_leaves_no_temporary_folder(logic, scene, 
     assert told == [("read", 0.0), ("prepare", 0.1), ("stage 2", 0.8), ("done", 1.0)]
     assert (run.step, run.progress) == ("done", 1.0)
     assert 0 < run.seconds < 60
-    assert "looks odd" in Path(run.logPath).read_text()
+    assert "looks odd" in Path(run.logPath).read_text(encoding="utf-8")
     assert temporary_folders() == []
 
 
@@ -202,7 +202,7 @@ def test_the_library_itself_with_its_own_weights_segments_a_block_of_the_sample(
     assert 100 < sum(volumes) < 141
     assert list(dict.fromkeys(steps)) == ["read", "prepare", "stage 1", "clean up", "restore", "write", "done"]
     told = json.loads(run.provenanceNode.GetText())
-    manifest = json.loads((ROOT / "InfantBrainSegLib" / "weights" / "manifest.json").read_text())
+    manifest = json.loads((ROOT / "InfantBrainSegLib" / "weights" / "manifest.json").read_text(encoding="utf-8"))
     assert told["weights_sha256"] == {"fcn1": manifest["fcn1.pt"]["sha256"]}
     assert told["device"]["used"] == "cpu"
     reference = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "label.nii.gz")))[25:77, 44:96, 38:90]

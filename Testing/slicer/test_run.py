@@ -48,7 +48,7 @@ def test_cancel_in_the_middle_ends_the_stubborn_tree_within_two_seconds_and_leav
     before = ids(scene)
     run = logic.process(*scans, wait=False)
     poll_until(run, "stage 1")
-    pids = [int(word) for word in Path(run.logPath).read_text().split("pids ")[1].splitlines()[0].split()]
+    pids = [int(word) for word in Path(run.logPath).read_text(encoding="utf-8").split("pids ")[1].splitlines()[0].split()]
     started = time.monotonic()
     run.cancel()
     assert time.monotonic() - started < 2
@@ -65,7 +65,7 @@ def test_cancel_in_the_middle_ends_the_stubborn_tree_within_two_seconds_and_leav
 
 def _lives(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
@@ -154,7 +154,7 @@ def test_an_import_that_breaks_is_told_with_its_traceback_in_the_log(logic, scen
     run = poll_to_end(logic.process(*scans, wait=False))
     assert run.state == FAILED
     assert "could not be put into the scene (no idea)" in run.message
-    assert "RuntimeError: no idea" in Path(run.logPath).read_text()
+    assert "RuntimeError: no idea" in Path(run.logPath).read_text(encoding="utf-8")
     assert ids(scene) == before
 
 

@@ -107,4 +107,4 @@ def test_segment_saves_the_transform_of_a_moved_t2_and_tells_of_it(scans, weight
     given = ["--t1", str(tmp_path / "T1.nii.gz"), "--t2", str(tmp_path / "T2.nii.gz"), "--output-dir", str(tmp_path / "out")]
     assert main(["segment", *given, "--weights", str(weights_dir), "--device", "cpu", "--no-context", "--align", "auto"]) == 0
     assert error_mm(sitk.ReadTransform(str(tmp_path / "out" / "t2_to_t1.tfm")), motion) < 1.0
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["alignment"]["moved"]
+    assert json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["alignment"]["moved"]

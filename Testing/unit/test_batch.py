@@ -122,14 +122,14 @@ def test_the_output_is_a_bids_derivative_dataset_with_one_table(bids, tmp_path, 
         for result in RESULTS
     ]
     assert names(tmp_path / "out") == sorted([".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv", *results])
-    description = json.loads((tmp_path / "out/dataset_description.json").read_text())
+    description = json.loads((tmp_path / "out/dataset_description.json").read_text(encoding="utf-8"))
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "InfantBrainSeg"
     assert description["DatasetLinks"] == {"raw": bids.as_uri()}
-    sidecar = json.loads((tmp_path / "out/sub-02/ses-1/anat/sub-02_ses-1_space-T1w_dseg.json").read_text())
+    sidecar = json.loads((tmp_path / "out/sub-02/ses-1/anat/sub-02_ses-1_space-T1w_dseg.json").read_text(encoding="utf-8"))
     assert sidecar["Sources"] == [f"bids:raw:sub-02/ses-1/anat/sub-02_ses-1_{suffix}.nii.gz" for suffix in ("T1w", "T2w")]
     assert (sidecar["SpatialReference"], sidecar["Manual"]) == (sidecar["Sources"][0], False)
-    assert (tmp_path / "out/dseg.tsv").read_text().splitlines() == [
+    assert (tmp_path / "out/dseg.tsv").read_text(encoding="utf-8").splitlines() == [
         "index\tname\tabbreviation\tcolor\tmapping",
         "1\tCerebrospinal fluid\tCSF\t#4287f5\t3",
         "2\tGray matter\tGM\t#e27a3f\t1",
@@ -276,7 +276,7 @@ def test_a_file_missing_from_a_csv_fails_its_row_alone(small_scans, tmp_path, op
     first, second = cohort(tmp_path / "out").values()
     assert (first["status"], second["status"]) == ("failed", "ok")
     assert "none.nii.gz does not exist" in first["reason"]
-    sidecar = json.loads((tmp_path / "out/sub-2/anat/sub-2_space-T1w_dseg.json").read_text())
+    sidecar = json.loads((tmp_path / "out/sub-2/anat/sub-2_space-T1w_dseg.json").read_text(encoding="utf-8"))
     assert sidecar["SpatialReference"] == (tmp_path / "T1w.nii.gz").as_uri()
 
 
@@ -356,7 +356,7 @@ def test_another_dataset_or_the_list_itself_is_never_written_over(bids, tmp_path
     with pytest.raises(InputError, match="would be replaced"):
         run_batch(tmp_path / "cohort.csv", tmp_path, options, segmenter=stand_in)
     assert names(other) == ["dataset_description.json"]
-    assert (tmp_path / "cohort.csv").read_text().endswith("1,a.nii,b.nii\n")
+    assert (tmp_path / "cohort.csv").read_text(encoding="utf-8").endswith("1,a.nii,b.nii\n")
 
 
 def test_an_output_device_or_weights_that_can_not_be_used_are_told_before_any_work(bids, tmp_path, options, stand_in):
@@ -389,7 +389,7 @@ def test_the_command_segments_with_the_networks_and_writes_probabilities(scan_fi
     assert 0.5 < total.max() < 1.01
     assert Path(f"{stem}_probseg.json").is_file()
     row = cohort(tmp_path / "out")["sub-a"]
-    manifest = json.loads((weights_dir / "manifest.json").read_text())
+    manifest = json.loads((weights_dir / "manifest.json").read_text(encoding="utf-8"))
     assert [row["weights_fcn1_sha256"], row["weights_fcn2_sha256"]] == [manifest[f"fcn{n}.pt"]["sha256"] for n in (1, 2)]
     assert 0 < float(row["gm_confidence"] or row["wm_confidence"] or row["csf_confidence"]) <= 1
     assert main(argv[:-3]) == 0  # probabilities that nobody asks for any more are no reason to segment again

@@ -136,4 +136,4 @@ def test_nothing_of_the_patient_reaches_outputs_or_the_terminal(weights_dir, tmp
     texts = [said, *(file.read_bytes().decode("latin-1") for file in files), *(labels.GetMetaData(key) for key in labels.GetMetaDataKeys())]
     for secret in ("Wunderlich", "Mathilda", PATIENT_ID, BIRTH, "1.2.3.4."):
         assert not any(secret in text for text in texts), secret
-    assert json.loads((output_dir / "report.json").read_text())["inputs"]["t1"] == "DICOM series"
+    assert json.loads((output_dir / "report.json").read_text(encoding="utf-8"))["inputs"]["t1"] == "DICOM series"

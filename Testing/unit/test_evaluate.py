@@ -38,7 +38,7 @@ def test_two_files_give_a_table_and_the_same_figures_as_json(pair, tmp_path):
     lines = table.splitlines()
     assert [line.split()[0] for line in lines] == ["tissue", "CSF", "GM", "WM"]
     assert lines[2].split()[1] == "0.500"  # 2·2 / (6 + 2)
-    report = json.loads((tmp_path / "out.json").read_text())
+    report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert report["tissues"]["CSF"]["dice"] == 1
     assert report["tissues"]["GM"]["dice"] == 0.5
     assert report["tissues"]["WM"]["hausdorff_mm"] == 0
@@ -98,7 +98,7 @@ def test_a_distance_that_does_not_exist_is_null_in_json_and_said_so_in_the_table
     no_wm = save(labelled(csf=4, gm=2), tmp_path / "no_wm.nii.gz")
     table = run_evaluate(no_wm, pair[1], None, tmp_path / "out.json")
     assert "absent from the prediction" in table
-    wm = json.loads((tmp_path / "out.json").read_text())["tissues"]["WM"]
+    wm = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["tissues"]["WM"]
     assert wm["dice"] == 0
     assert wm["average_surface_distance_mm"] is None
 
@@ -113,7 +113,7 @@ def cohort(tmp_path):
 
 def test_two_folders_give_each_subject_and_the_mean_and_sd(cohort, tmp_path):
     table = run_evaluate(*cohort, None, tmp_path / "out.json")
-    gm = json.loads((tmp_path / "out.json").read_text())["summary"]["GM"]
+    gm = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["summary"]["GM"]
     values = [1, 0.5, 0]
     assert gm["dice"]["mean"] == pytest.approx(statistics.mean(values))
     assert gm["dice"]["sd"] == pytest.approx(statistics.stdev(values))

@@ -77,10 +77,10 @@ def test_segment_writes_exactly_four_files(scan_files, weights_dir, tmp_path, ca
     )
     values = set(np.unique(sitk.GetArrayFromImage(labels)).tolist())
     assert values <= {0, 1, 2, 3}
-    rows = list(csv.DictReader((output_dir / "volumes.csv").open()))
+    rows = list(csv.DictReader((output_dir / "volumes.csv").open(encoding="utf-8")))
     assert list(rows[0]) == ["tissue", "voxels", "volume_mm3", "volume_ml", "fraction", "mean_confidence"]
     assert [row["tissue"] for row in rows] == ["CSF", "GM", "WM"]
-    report = json.loads((output_dir / "report.json").read_text())
+    report = json.loads((output_dir / "report.json").read_text(encoding="utf-8"))
     assert report["inputs"]["t1"] == str(scan_files[0])
     assert list(report["seconds"]) == ["read", "prepare", "stage 1", "context", "stage 2", "clean up", "restore", "write", "total"]
     assert "GM" in capsys.readouterr().out
@@ -104,7 +104,7 @@ def test_iseg_labels_are_0_10_150_250(scan_files, weights_dir, tmp_path, quick):
 
 def test_no_context_runs_the_first_stage_alone(scan_files, weights_dir, tmp_path, quick):
     assert main(arguments(scan_files, weights_dir, tmp_path, "--no-context")) == 0
-    assert list(json.loads((tmp_path / "report.json").read_text())["weights"]) == ["fcn1"]
+    assert list(json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["weights"]) == ["fcn1"]
 
 
 def test_progress_lines_are_one_json_object_a_line_and_nothing_else(scan_files, weights_dir, tmp_path, capsys, quick):
@@ -135,7 +135,7 @@ def test_other_formats_and_integer_voxels_are_read(phantom_scans, weights_dir, t
 def test_the_same_file_given_twice_is_warned_of(scan_files, weights_dir, tmp_path, capsys, quick):
     assert main(arguments([scan_files[0]] * 2, weights_dir, tmp_path)) == 0
     assert "Warning: T1 and T2 are the same image" in capsys.readouterr().err
-    assert any("same image" in warning for warning in json.loads((tmp_path / "report.json").read_text())["warnings"])
+    assert any("same image" in warning for warning in json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["warnings"])
 
 
 def test_swapped_t1_and_t2_are_warned_of(scan_files, weights_dir, tmp_path, capsys, quick):
@@ -213,7 +213,7 @@ def test_an_output_folder_that_is_a_file_or_lies_under_one_is_refused(scan_files
     (tmp_path / "taken").write_text("mine")
     assert "is a file" in refused(arguments(scan_files, weights_dir, tmp_path / "taken"), capsys)
     assert "can not be made" in refused(arguments(scan_files, weights_dir, tmp_path / "taken" / "out"), capsys)
-    assert (tmp_path / "taken").read_text() == "mine"
+    assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
     assert names(tmp_path) == ["taken"]
 
 
@@ -277,7 +277,7 @@ def test_evaluate_prints_a_table_and_writes_json(tmp_path, capsys):
     argv = ["evaluate", "--prediction", path, "--reference", path, "--json", tmp_path / "scores.json"]
     assert main([str(word) for word in argv]) == 0
     assert capsys.readouterr().out.count("1.000") == 3
-    assert json.loads((tmp_path / "scores.json").read_text())["tissues"]["WM"]["dice"] == 1.0
+    assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["tissues"]["WM"]["dice"] == 1.0
 
 
 def test_evaluating_a_missing_file_is_refused(tmp_path, capsys):

@@ -75,7 +75,7 @@ def test_without_context_one_network_is_loaded_and_run(weights_dir, phantom_scan
 def test_the_report_is_plain_json_and_names_what_was_used(weights_dir, phantom_scans):
     options = SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(overlap=0))
     report = json.loads(json.dumps(segment(*phantom_scans, options=options).report))
-    manifest = json.loads((weights_dir / "manifest.json").read_text())
+    manifest = json.loads((weights_dir / "manifest.json").read_text(encoding="utf-8"))
     assert {f"{stage}.pt": entry["sha256"] for stage, entry in report["weights"].items()} == {n: e["sha256"] for n, e in manifest.items()}
     assert report["device"]["used"] == "cpu"
     assert report["geometry"]["segmentation"] == report["geometry"]["t1"]

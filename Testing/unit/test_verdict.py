@@ -116,7 +116,7 @@ def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weig
     files = ["--t1", scan_files[0], "--t2", scan_files[1], "--output-dir", tmp_path, "--weights", weights_dir, "--device", "cpu"]
     assert main(["segment", *map(str, files), "--age-months", "24"]) == 0
     out, err = capsys.readouterr()
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"]["words"] in out.splitlines()
     assert report["verdict"]["decision"] == DO_NOT_USE
     assert {check["name"]: check["status"] for check in report["checks"]}["brain volume"] == STOP

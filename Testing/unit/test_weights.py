@@ -52,7 +52,7 @@ def test_a_variance_beyond_float16_survives(tmp_path):
 def test_the_manifest_lists_size_and_sha256_of_each_file(tmp_path):
     save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
     save_weights(tiny_network((1, 1, 3)), "fcn2", {"context": ContextConfig()}, tmp_path / "fcn2.pt")
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     assert sorted(manifest) == ["fcn1.pt", "fcn2.pt"]
     raw = (tmp_path / "fcn1.pt").read_bytes()
     assert manifest["fcn1.pt"] == {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}

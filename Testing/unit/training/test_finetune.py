@@ -31,8 +31,8 @@ def test_the_weights_are_those_that_segment_takes(finished, tmp_path):
     t1, t2 = (str(options.subjects / "subject-02" / f"{name}.nii.gz") for name in ("T1", "T2"))
     given = ["segment", "--t1", t1, "--t2", t2, "--output-dir", str(tmp_path), "--device", "cpu"]
     assert main([*given, "--weights", str(options.output_dir / "weights")]) == 0
-    report = json.loads((tmp_path / "report.json").read_text())
-    manifest = json.loads((options.output_dir / "weights" / "manifest.json").read_text())
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    manifest = json.loads((options.output_dir / "weights" / "manifest.json").read_text(encoding="utf-8"))
     assert {f"{stage}.pt": one["sha256"] for stage, one in report["weights"].items()} == {
         name: one["sha256"] for name, one in manifest.items()
     }
@@ -62,8 +62,8 @@ def test_the_report_compares_the_held_out_subjects_before_and_after(finished):
     header = text.splitlines()[0]
     assert "DOC before" in header
     assert "HD95 mm after" in header
-    assert (options.output_dir / "held_out.txt").read_text() == text + "\n"
-    figures = json.loads((options.output_dir / "held_out.json").read_text())
+    assert (options.output_dir / "held_out.txt").read_text(encoding="utf-8") == text + "\n"
+    figures = json.loads((options.output_dir / "held_out.json").read_text(encoding="utf-8"))
     assert set(figures["before"]) == set(figures["after"]) == {"subject-02"}
     assert 0 <= figures["after"]["subject-02"]["GM"]["dice"] <= 1
     assert not [path for path in options.output_dir.iterdir() if path.name.startswith(".")]

@@ -84,8 +84,8 @@ def test_all_folds_train_test_and_print_both_tables(with_first_fold):
     assert text.splitlines()[1].split() == ["#1", "#2", "#3", "Mean(std)"]
     assert "Not run yet" not in text
     out = options.output_dir
-    assert (out / "tables.txt").read_text() == text + "\n"
-    figures = json.loads((out / "tables.json").read_text())
+    assert (out / "tables.txt").read_text(encoding="utf-8") == text + "\n"
+    figures = json.loads((out / "tables.json").read_text(encoding="utf-8"))
     assert set(figures["ours"]["with_context"]["subjects"]) == {"subject-1", "subject-2", "subject-3"}
     labels = sitk.ReadImage(str(out / "fold-02" / "subject-2-with-context.nii.gz"))
     assert labels.GetSize() == sitk.ReadImage(str(options.iseg / "iSeg-2017-Training" / "subject-2-T1.hdr")).GetSize()[:3]
@@ -94,7 +94,7 @@ def test_all_folds_train_test_and_print_both_tables(with_first_fold):
 
 
 def test_folds_run_one_by_one_join_the_tables(with_first_fold):
-    assert "Not run yet: fold-02, fold-03." in (with_first_fold.output_dir / "tables.txt").read_text()
+    assert "Not run yet: fold-02, fold-03." in (with_first_fold.output_dir / "tables.txt").read_text(encoding="utf-8")
     text = run_reproduce(replace(with_first_fold, fold=3), lambda line: None)
     assert text.splitlines()[1].split() == ["#1", "#3", "Mean(std)"]
     assert "Not run yet: fold-02." in text
@@ -176,7 +176,9 @@ def test_partial_transfer_starts_both_stages(options, tmp_path):
     torch.save(MultiStreamFCN(NetworkConfig((1,), base_width=2, skip_streams="first")).state_dict(), tmp_path / "femur.pt")
     run_reproduce(replace(options, fold=1, init_t1=str(tmp_path / "femur.pt")), lambda line: None)
     for stage in ("fcn1", "fcn2"):
-        assert "taken    encoders.0.levels.0.0.conv.weight" in (options.output_dir / "fold-01" / stage / "transfer.txt").read_text()
+        assert "taken    encoders.0.levels.0.0.conv.weight" in (options.output_dir / "fold-01" / stage / "transfer.txt").read_text(
+            encoding="utf-8"
+        )
 
 
 def test_a_run_that_never_started_needs_no_resume(options, tmp_path):

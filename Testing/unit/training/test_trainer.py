@@ -53,7 +53,7 @@ def test_a_resumed_run_ends_in_the_same_state(config, tmp_path):
 
 def test_the_log_holds_training_and_held_out_doc_per_tissue(config, tmp_path):
     Trainer(config, CPU).run(lambda line: None)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["iteration"] for line in lines] == [2, 4]
     for line in lines:
         assert set(line["training_doc"]) == set(line["held_out_doc"]) == {"CSF", "GM", "WM"}
@@ -149,7 +149,7 @@ def test_partial_transfer_by_the_config_starts_the_network_and_leaves_a_report(c
     name = "encoders.0.levels.0.0.conv.weight"
     assert torch.equal(trainer.network.state_dict()[name], own.state_dict()[name])
     trainer.run(lambda line: None)
-    assert f"taken    {name}" in (tmp_path / "run" / "transfer.txt").read_text()
+    assert f"taken    {name}" in (tmp_path / "run" / "transfer.txt").read_text(encoding="utf-8")
 
 
 def test_a_checkpoint_of_another_config_is_refused(config):

@@ -1,10 +1,6 @@
-import csv
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +8,15 @@ import numpy as np
 import phantoms
 import pytest
 import SimpleITK as sitk
+from command_line import cohort, files_below
 
 from InfantBrainSegLib import batch as batch_module
-from InfantBrainSegLib import segment as segment_module
-from InfantBrainSegLib.__main__ import main
 from InfantBrainSegLib.batch import COLUMNS, BatchOptions, run_batch
 from InfantBrainSegLib.errors import DeviceError, InputError, WeightsError
 from InfantBrainSegLib.images import write_image
 from InfantBrainSegLib.segment import Segmentation, SegmentOptions
 from InfantBrainSegLib.volumes import measure
 
-ROOT = Path(__file__).parents[2]
 RESULTS = ["desc-volumes_stats.tsv", "dseg.json", "dseg.nii.gz", "overview.png", "report.json"]
 
 
@@ -81,15 +75,6 @@ def bids(tmp_path, small_scans):
     return root
 
 
-def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def cohort(output_dir):
-    with (output_dir / "cohort.csv").open(encoding="utf-8", newline="") as stream:
-        return {row["scan"]: row for row in csv.DictReader(stream)}
-
-
 def labels_of(output_dir):
     return output_dir / "sub-01/anat/sub-01_space-T1w_dseg.nii.gz"
 
@@ -121,7 +106,7 @@ def test_the_output_is_a_bids_derivative_dataset_with_one_table(bids, tmp_path, 
         for place, name in (("sub-01", "sub-01"), ("sub-02/ses-1", "sub-02_ses-1"), ("sub-02/ses-2", "sub-02_ses-2"))
         for result in RESULTS
     ]
-    assert names(tmp_path / "out") == sorted([".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv", *results])
+    assert files_below(tmp_path / "out") == sorted([".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv", *results])
     description = json.loads((tmp_path / "out/dataset_description.json").read_text(encoding="utf-8"))
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "InfantBrainSeg"
@@ -201,10 +186,10 @@ def damaged_report(bids, out, options):
 def test_one_scan_is_done_again_when_its_inputs_changed_or_its_results_are_not_whole(bids, tmp_path, options, stand_in, change):
     out = tmp_path / "out"
     run_batch(bids, out, options, segmenter=stand_in)
-    before = names(out)
+    before = files_below(out)
     run_batch(bids, out, change(bids, out, options), segmenter=stand_in)
     assert len(stand_in.calls) == 4
-    assert names(out) == before
+    assert files_below(out) == before
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(labels_of(out)))).max() == 3
 
 
@@ -333,10 +318,10 @@ def test_progress_runs_from_0_to_1_over_all_scans_and_names_them(bids, tmp_path,
 
 @pytest.mark.parametrize("output", ["bids", "bids/sub-01/out"])
 def test_an_output_folder_among_the_scans_is_refused(bids, tmp_path, options, stand_in, output):
-    before = names(tmp_path)
+    before = files_below(tmp_path)
     with pytest.raises(InputError, match="lies among the scans"):
         run_batch(bids, tmp_path / output, options, segmenter=stand_in)
-    assert names(tmp_path) == before
+    assert files_below(tmp_path) == before
 
 
 def test_derivatives_within_the_input_are_a_fine_output_and_are_no_input(bids, options, stand_in):
@@ -355,7 +340,7 @@ def test_another_dataset_or_the_list_itself_is_never_written_over(bids, tmp_path
     (tmp_path / "cohort.csv").write_text("subject,t1,t2\n1,a.nii,b.nii\n")
     with pytest.raises(InputError, match="would be replaced"):
         run_batch(tmp_path / "cohort.csv", tmp_path, options, segmenter=stand_in)
-    assert names(other) == ["dataset_description.json"]
+    assert files_below(other) == ["dataset_description.json"]
     assert (tmp_path / "cohort.csv").read_text(encoding="utf-8").endswith("1,a.nii,b.nii\n")
 
 
@@ -369,87 +354,3 @@ def test_an_output_device_or_weights_that_can_not_be_used_are_told_before_any_wo
         run_batch(bids, tmp_path / "out", BatchOptions(SegmentOptions("cpu", tmp_path)), segmenter=stand_in)
     assert not (tmp_path / "out").exists()
     assert stand_in.calls == []
-
-
-def command(source, output_dir, weights_dir, *more):
-    words = ["batch", "--input", source, "--output-dir", output_dir, "--weights", weights_dir, "--device", "cpu", *more]
-    return [str(word) for word in words]
-
-
-def test_the_command_segments_with_the_networks_and_writes_probabilities(scan_files, weights_dir, tmp_path, capsys):
-    t1, t2 = scan_files
-    (tmp_path / "list.csv").write_text(f"subject,t1,t2\na,{t1},{t2}\n")
-    argv = command(tmp_path / "list.csv", tmp_path / "out", weights_dir, "--save-probabilities", "--progress", "lines")
-    assert main(argv) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert lines[-1] == {"step": "done", "progress": 1.0}
-    assert list(dict.fromkeys(line["step"] for line in lines))[2:5] == ["sub-a: stage 1", "sub-a: context", "sub-a: stage 2"]
-    stem = tmp_path / "out/sub-a/anat/sub-a_space-T1w"
-    total = sum(sitk.GetArrayFromImage(sitk.ReadImage(f"{stem}_label-{tissue}_probseg.nii.gz")) for tissue in ("CSF", "GM", "WM"))
-    assert 0.5 < total.max() < 1.01
-    assert Path(f"{stem}_probseg.json").is_file()
-    row = cohort(tmp_path / "out")["sub-a"]
-    manifest = json.loads((weights_dir / "manifest.json").read_text(encoding="utf-8"))
-    assert [row["weights_fcn1_sha256"], row["weights_fcn2_sha256"]] == [manifest[f"fcn{n}.pt"]["sha256"] for n in (1, 2)]
-    assert 0 < float(row["gm_confidence"] or row["wm_confidence"] or row["csf_confidence"]) <= 1
-    assert main(argv[:-3]) == 0  # probabilities that nobody asks for any more are no reason to segment again
-    assert "All 1 scans are segmented" in capsys.readouterr().out
-    assert Path(f"{stem}_probseg.json").is_file()
-
-
-def all_gray(network, inputs, mask, config, device, progress=None):
-    probabilities = np.full((4, *mask.shape), 0.1, np.float32)
-    probabilities[2] = 0.7
-    return probabilities
-
-
-def test_the_command_ends_with_3_when_some_scans_failed(scan_files, weights_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(segment_module, "predict", all_gray)
-    t1, t2 = scan_files
-    (tmp_path / "list.csv").write_text(f"subject,t1,t2\na,{t1},{t2}\nb,{t1},none.nii\n")
-    assert main(command(tmp_path / "list.csv", tmp_path / "out", weights_dir)) == 3
-    out, err = capsys.readouterr()
-    assert out == ""
-    warning, error = err.splitlines()
-    assert warning.startswith("Warning: sub-b: ")
-    assert error.startswith("Error: 1 of 2 scans have no new result")
-
-
-def test_the_command_ends_with_2_and_one_line_when_there_is_nothing_to_do(weights_dir, tmp_path, capsys):
-    assert main(command(tmp_path, tmp_path / "out", weights_dir)) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert "holds no subject" in err
-    assert names(tmp_path) == []
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
-def test_a_terminated_batch_tidies_up_and_keeps_its_table(scan_files, weights_dir, tmp_path):
-    t1, t2 = scan_files
-    (tmp_path / "list.csv").write_text(f"subject,t1,t2\na,{t1},{t2}\n")
-    argv = command(tmp_path / "list.csv", tmp_path / "out", weights_dir, "--progress", "lines")
-    with subprocess.Popen(
-        [sys.executable, "-m", "InfantBrainSegLib", *argv],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        for line in process.stdout:
-            if json.loads(line)["step"] == "sub-a: stage 1":
-                break
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.count("\n")) == (130, 1)
-    assert "the same command goes on" in err
-    assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["pending"]
-    assert names(tmp_path / "out") == [".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv"]
-    assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
-
-
-def test_devices_are_printed_as_json_with_auto_and_the_cpu_first(capsys):
-    assert main(["devices"]) == 0
-    devices = json.loads(capsys.readouterr().out)
-    assert [device["value"] for device in devices[:2]] == ["auto", "cpu"]
-    assert devices[0]["label"] == "Automatic"

@@ -1,21 +1,17 @@
 import csv
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import phantoms
 import pytest
 import SimpleITK as sitk
+from command_line import terminate_at
 
 from InfantBrainSegLib import segment as segment_module
 from InfantBrainSegLib.__main__ import main
 
-ROOT = Path(__file__).parents[2]
 OUTPUTS = ["overview.png", "report.json", "segmentation.nii.gz", "volumes.csv"]
 
 
@@ -254,21 +250,7 @@ def test_a_run_that_breaks_off_late_leaves_the_former_result_alone(error, scan_f
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 def test_a_terminated_process_tidies_up_and_exits_with_130(scan_files, weights_dir, tmp_path):
     argv = [*arguments(scan_files, weights_dir, tmp_path / "out"), "--progress", "lines"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "InfantBrainSegLib", *argv],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        for line in process.stdout:
-            if json.loads(line)["step"] == "stage 1":
-                break
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "Error: Stopped; no result was written.\n")
+    assert terminate_at("stage 1", argv) == (130, "Error: Stopped; no result was written.\n")
     assert names(tmp_path) == []
 
 

@@ -24,7 +24,7 @@ class IOManager:
 
     def loadNodes(self, file_type: str, properties: dict, nodes: object, messages: object) -> bool:
         if file_type != "VolumeFile":
-            raise NotImplementedError(f"This host reads volumes alone, not {file_type}")
+            raise ValueError(f"This host reads volumes alone, not {file_type}")
         path = properties["fileName"]
         name = properties.get("name") or Path(path).name.partition(".")[0]
         options = 1 if properties.get("labelmap") else 0

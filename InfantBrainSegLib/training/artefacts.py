@@ -23,6 +23,8 @@ class ArtefactConfig:
         Largest SD of the logarithm of the bias field.
     texture : float
         Largest SD of texture at 2 to 6 mm.
+    motion_share, motion_mm
+        Share of images taken of a head that moved for a while along one axis, and how far: rings beside every edge.
     noise : tuple of float
         SD of the noise, drawn evenly in its logarithm: real images are less noisy than one expects (method.md).
     """
@@ -33,6 +35,8 @@ class ArtefactConfig:
     sharpen_share: float = 0.25
     bias: float = 0.12
     texture: float = 0.035
+    motion_share: float = 0.1
+    motion_mm: tuple[float, float] = (0.3, 1.5)
     noise: tuple[float, float] = (0.01, 0.08)
 
 
@@ -81,12 +85,26 @@ def degrade(image: torch.Tensor, mask: torch.Tensor, config: ArtefactConfig, rng
     if rng.random() < config.thick_share:
         both = _thick_slices(both, int(rng.integers(3)), rng.uniform(*config.thick_mm))
     fine = both[0] / both[1].clamp(min=0.05)
+    if rng.random() < config.motion_share:
+        fine = _moved(torch.where(mask, fine, 0.0), int(rng.integers(3)), rng.uniform(*config.motion_mm), rng)
     fine = fine * torch.exp(smooth_noise((1, *size), rng.uniform(35, 80), generator)[0] * rng.uniform(0, config.bias))
     sd = np.exp(rng.uniform(*np.log(config.noise)))
     noise = torch.randn(size, generator=generator, device=generator.device)
     if rng.random() < 0.5:
         noise = _blur(noise[None], (0.6, 0.6, 0.6))[0] * 2.0  # images resampled to 1 mm have smooth noise
     return torch.where(mask, (fine + sd * noise).clamp(min=0.01), 0.0)
+
+
+def _moved(image: torch.Tensor, axis: int, shift_mm: float, rng) -> torch.Tensor:
+    """Shift some bands of the lines that make up an image in frequency space, all but the middle ones: they carry the brightness."""
+    n = image.shape[axis]
+    frequency = torch.fft.rfftfreq(n, device=image.device)  # cycles a voxel
+    bands = torch.as_tensor(rng.random(8) < 0.35, device=image.device)
+    hit = bands[(frequency * 15.99).long()] & (frequency > 0.04)
+    lines = torch.where(hit, torch.exp(-2j * torch.pi * frequency * shift_mm), torch.ones_like(frequency, dtype=torch.complex64))
+    shape = [1, 1, 1]
+    shape[axis] = len(frequency)
+    return torch.fft.irfft(torch.fft.rfft(image, dim=axis) * lines.view(shape), n=n, dim=axis)
 
 
 def _thick_slices(x: torch.Tensor, axis: int, thick_mm: float) -> torch.Tensor:

@@ -42,8 +42,8 @@ class Channel:
     Attributes
     ----------
     csf, unmyelinated, myelinated, early_deep_gm, late_deep_gm : float
-    gm_variation : float
-        Amplitude of a smooth change along the cortex.
+    gm_variation, wm_variation : float
+        Amplitude of a smooth change along the cortex, and through white matter.
     lag : float
         Subtracted from the myelination field's logit.
     """
@@ -54,6 +54,7 @@ class Channel:
     early_deep_gm: float
     late_deep_gm: float
     gm_variation: float
+    wm_variation: float
     lag: float
 
 
@@ -95,11 +96,13 @@ def draw_contrast(rng: np.random.Generator, config: ContrastConfig | None = None
     phase = phase or PHASES[int(rng.choice(3, p=np.asarray(config.phase_shares)))]
     t1_wm, t2_wm, offset = {"newborn": _newborn, "isointense": _isointense, "late": _late}[phase](rng, config)
     depth_free = rng.random() < config.depth_free_share
+    newborn = phase == "newborn"
+    csf_t1 = (0.4, 0.92) if newborn else (0.2, 0.72)
     csf_t2 = config.isointense_csf_t2 if phase == "isointense" else (1.35, 3.2)
     return Contrast(
         phase=phase,
-        t1=_channel(rng, rng.uniform(0.2, 0.72), t1_wm, lag=0.0),
-        t2=_channel(rng, rng.uniform(*csf_t2), t2_wm, lag=rng.uniform(0.0, 1.0)),
+        t1=_channel(rng, rng.uniform(*csf_t1), t1_wm, rng.uniform(0, 0.04 * newborn), lag=0.0),
+        t2=_channel(rng, rng.uniform(*csf_t2), t2_wm, rng.uniform(0, 0.12 * newborn), lag=rng.uniform(0.0, 1.0)),
         depth_weight=0.0 if depth_free else rng.uniform(0.0, 1.0),
         central_weight=rng.uniform(0.3, 2.0),
         posterior_weight=rng.uniform(-0.2, 1.0),
@@ -117,8 +120,8 @@ def _isointense(rng, config):
 
 
 def _newborn(rng, _config):
-    """Unmyelinated white matter is darker than cortex on T1 and brighter on T2; little is myelinated."""
-    return (-rng.uniform(0.04, 0.3), rng.uniform(-0.05, 0.25)), (rng.uniform(0.08, 0.6), -rng.uniform(-0.1, 0.2)), rng.uniform(-4.0, -1.5)
+    """Unmyelinated white matter is a little darker than cortex on T1 and plainly brighter on T2; little is myelinated."""
+    return (-rng.uniform(0.02, 0.2), rng.uniform(-0.05, 0.25)), (rng.uniform(0.1, 0.6), -rng.uniform(-0.1, 0.2)), rng.uniform(-4.0, -1.5)
 
 
 def _late(rng, _config):
@@ -128,7 +131,7 @@ def _late(rng, _config):
     return (t1 * rng.uniform(0.1, 0.9), t1), (t2 * rng.uniform(-0.4, 1.0), t2), rng.uniform(-0.5, 2.5)
 
 
-def _channel(rng, csf: float, wm: tuple[float, float], lag: float) -> Channel:
+def _channel(rng, csf: float, wm: tuple[float, float], wm_variation: float, lag: float) -> Channel:
     unmyelinated, myelinated = 1 + wm[0], 1 + wm[1]
     toward_wm = max(abs(wm[1]), 0.05) * np.sign(wm[1] or 1)
     return Channel(
@@ -138,5 +141,6 @@ def _channel(rng, csf: float, wm: tuple[float, float], lag: float) -> Channel:
         early_deep_gm=1 + toward_wm * rng.uniform(0.1, 0.9),
         late_deep_gm=1 + toward_wm * rng.uniform(-0.4, 0.5),
         gm_variation=rng.uniform(0.0, 0.05),
+        wm_variation=wm_variation,
         lag=lag,
     )

@@ -228,7 +228,8 @@ class Simulator:
         csf[vessels] = rng.uniform(0.5, 1.7)  # bright with inflow, or dark
         image = csf * fractions[OUTER_CSF] + channel.csf * rng.uniform(0.9, 1.05) * fractions[VENTRICLE] + gm * fractions[CORTEX]
         image += channel.early_deep_gm * fractions[EARLY_DEEP_GM] + channel.late_deep_gm * fractions[LATE_DEEP_GM]
-        image += (channel.unmyelinated + (channel.myelinated - channel.unmyelinated) * myelin) * fractions[WHITE]
+        wm = channel.unmyelinated + (channel.myelinated - channel.unmyelinated) * myelin
+        image += wm * (1 + channel.wm_variation * smooth_noise((1, *size), 15.0, generator)[0]) * fractions[WHITE]
         image /= (1 - fractions[AIR]).clamp(min=0.25)
         return torch.where(dura, torch.full_like(image, rng.uniform(0.4, 1.5)), image)
 

@@ -49,6 +49,9 @@ class SegmentOptions:
         measured to move scans unasked.
     bias_correction : str
         "auto" corrects raw scans with a mask, "on" all, "off" none.
+    extract : str
+        "auto" takes the cerebrum out of whole heads, and cerebellum and brainstem out of stripped ones, unless there is a mask;
+        "off" takes the scans as they are.
     """
 
     device: str = "auto"
@@ -60,6 +63,7 @@ class SegmentOptions:
     age_months: float | None = None
     align: str = OFF
     bias_correction: str = AUTO
+    extract: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,11 @@ class Segmentation:
     _prepared: Prepared
     alignment: Alignment | None = None
 
+    @property
+    def mask(self) -> sitk.Image:
+        """What was segmented: uint8, 1 in the cerebrum, on T1's grid."""
+        return self._prepared.grid.t1_mask
+
     def probability(self, tissue: Tissue) -> sitk.Image:
         """Give one tissue's probability before clean-up, float32 on T1's grid."""
         return restore_probability(self._probabilities[tissue.value], self._prepared, self.labels)

@@ -6,6 +6,7 @@ Knows nothing of MRML: any command that prints lines will do.
 import contextlib
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from InfantBrainSegLib.errors import InfantBrainSegError
 
 GRACE_SECONDS = 1.0  # from asking to forcing; the panel promises an end within two seconds
 KEPT_ERROR_LINES = 200
+KEPT_LOGS = 20
+_LOG_NAME = re.compile(r"InfantBrainSeg-\d{8}-\d{6}-\w+\.log")
 _WINDOWS = sys.platform == "win32"
 _DROPPED_VARIABLES = ("PYTHONINSPECT", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONBREAKPOINT")  # a person's habits for a terminal
 
@@ -67,7 +70,7 @@ def child_environment(library_root: str | os.PathLike) -> dict[str, str]:
 
 
 def new_log_file() -> Path:
-    """Make an empty log file in the temporary folder; it stays after the run.
+    """Make an empty log file in the temporary folder; it stays after the run, until there are 20 newer ones.
 
     Raises
     ------
@@ -79,7 +82,18 @@ def new_log_file() -> Path:
     except OSError as error:
         raise ChildError(temporary_folder_problem(error)) from error
     os.close(handle)
+    with contextlib.suppress(OSError):
+        _remove_old_logs(Path(name))
     return Path(name)
+
+
+def _remove_old_logs(newest: Path) -> None:
+    owner = newest.stat().st_uid
+    ours = [path for path in newest.parent.iterdir() if _LOG_NAME.fullmatch(path.name) and path.stat().st_uid == owner]
+    by_age = sorted((path for path in ours if path != newest), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in by_age[KEPT_LOGS - 1 :]:
+        with contextlib.suppress(OSError):  # on Windows one that is open stays
+            path.unlink()
 
 
 def temporary_folder_problem(error: OSError) -> str:

@@ -209,3 +209,21 @@ def test_stopping_asks_windows_to_end_the_tree(monkeypatch, start):
     monkeypatch.setattr(child_module.subprocess, "run", lambda command, **_: (asked.append(command), child._process.kill()))
     child.stop()
     assert asked == [["taskkill", "/T", "/F", "/PID", str(child._process.pid)]]
+
+
+def test_of_the_logs_of_earlier_runs_the_newest_twenty_stay_and_other_files_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    others = [tmp_path / "InfantBrainSeg-notes.log", tmp_path / "other-20200101-000000-abc.log"]
+    for path in others:
+        path.write_text("kept")
+        os.utime(path, (0, 0))
+    logs = [new_log_file() for _ in range(child_module.KEPT_LOGS + 5)]
+    for age, path in enumerate(reversed(logs)):
+        if path.exists():
+            os.utime(path, (10_000 - age, 10_000 - age))
+    newest = new_log_file()
+    left = set(tmp_path.iterdir()) - set(others)
+    assert len(left) == child_module.KEPT_LOGS
+    assert newest in left
+    assert logs[-1] in left
+    assert all(path.read_text() == "kept" for path in others)

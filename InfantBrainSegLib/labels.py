@@ -41,6 +41,9 @@ WM = Tissue(3, 250, "WM", "White matter", (250, 240, 190), "389080008", "White M
 TISSUES = (CSF, GM, WM)
 CLASS_COUNT = 1 + len(TISSUES)
 
+LEFT_CEREBRUM, RIGHT_CEREBRUM, INFRATENTORIAL = 1, 2, 3  # what cerebrum extraction tells apart, each with the fluid round it
+PART_NAMES = ("left cerebrum", "right cerebrum", "cerebellum and brainstem")
+
 _TO_ISEG = np.zeros(256, np.uint8)
 for _tissue in TISSUES:
     _TO_ISEG[_tissue.value] = _tissue.iseg_value

@@ -22,7 +22,9 @@ from .labels import CLASS_COUNT
 from .network import MultiStreamFCN, NetworkConfig
 
 FORMAT = 1
-STAGES = ("fcn1", "fcn2")
+STAGES = ("fcn1", "fcn2")  # of tissue segmentation
+EXTRACTION_STAGES = ("locate", "refine")
+_ALL_STAGES = STAGES + EXTRACTION_STAGES
 MANIFEST = "manifest.json"
 BUNDLED_DIR = Path(__file__).parent / "weights"
 
@@ -36,7 +38,7 @@ class LoadedNetwork:
     network : MultiStreamFCN
         In evaluation mode, float32, on the CPU.
     stage : str
-        "fcn1" (T1, T2) or "fcn2" (T1, T2 and distance maps).
+        "fcn1" (T1, T2) or "fcn2" (T1, T2 and distance maps); "locate" (T1, T2) or "refine" (T1, T2 and what "locate" found).
     sha256 : str
         Of the weights file.
     context : ContextConfig or None
@@ -61,7 +63,7 @@ def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path
     ----------
     network : MultiStreamFCN
     stage : str
-        "fcn1" or "fcn2".
+        "fcn1", "fcn2", "locate" or "refine".
     meta : dict
         "context": ContextConfig or None, "training": dict of plain values.
     path : path
@@ -72,8 +74,8 @@ def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path
     str
         sha256 of the file.
     """
-    if stage not in STAGES:
-        raise WeightsError(f"The stage is {stage!r}; wanted one of {', '.join(STAGES)}.")
+    if stage not in _ALL_STAGES:
+        raise WeightsError(f"The stage is {stage!r}; wanted one of {', '.join(_ALL_STAGES)}.")
     path = Path(path)
     context = meta.get("context")
     content = {
@@ -98,7 +100,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     Parameters
     ----------
     stage_or_path : str or path
-        "fcn1" or "fcn2": that file of `weights_dir`, which must be in its manifest. Anything else is a file's path,
+        "fcn1", "fcn2", "locate" or "refine": that file of `weights_dir`, which must be in its manifest. Anything else is a file's path,
         checked against the manifest beside it where there is one.
     weights_dir : path, optional
         A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; the bundled folder by default.
@@ -112,7 +114,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     WeightsError
         If the file is missing, damaged, or of another format.
     """
-    if stage_or_path in STAGES:
+    if stage_or_path in _ALL_STAGES:
         folder = Path(weights_dir or BUNDLED_DIR)
         if folder.is_file():
             folder = _folder_of(folder)

@@ -13,7 +13,7 @@ from ..errors import InputError, TrainingError
 from ..images import check_writable_folder, write_image, write_text
 from ..network import MultiStreamFCN
 from ..weights import load_network, save_weights
-from .config import TrainingConfig, config_to_dict, read_config
+from .config import STREAMS, TrainingConfig, config_to_dict, read_config
 from .labelmaps import read_label_map
 from .synthesis import Painted, Simulator, SimulatorConfig
 from .trainer import Trainer
@@ -57,7 +57,7 @@ def run_train(config_path: Path, report: Callable[[str], None] = print) -> Path:
 
 
 def _stage_or_path(given: str) -> str | Path:
-    return given if given in ("fcn1", "fcn2") else Path(given)
+    return given if given in STREAMS else Path(given)
 
 
 def _meta(config: TrainingConfig, device: torch.device, fcn1_sha256: str | None) -> dict:

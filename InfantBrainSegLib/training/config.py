@@ -9,6 +9,8 @@ from ..errors import TrainingError
 from ..network import BUNDLED_FCN1, NetworkConfig
 from .losses import LOSS_WEIGHTS
 
+STREAMS = {"fcn1": (1, 1), "fcn2": (1, 1, 3), "locate": (1, 1), "refine": (1, 1, 3)}
+HEAD_STAGES = ("locate", "refine")
 HELD_OUT = ("adult_15", "adult_17", "adult_18", "infant_05mo", "infant_08mo")
 
 
@@ -19,7 +21,7 @@ class TrainingConfig:
     Attributes
     ----------
     stage : str
-        "fcn1" or "fcn2".
+        "fcn1" or "fcn2"; "locate" or "refine" for the two networks of cerebrum extraction, which learn from whole heads.
     recipe : str
         "bundled": AdamW, polynomial decay, average of the weights over iterations, z-score by the whole brain, random gain.
         "paper": SGD with momentum 0.9, the rate halved every 3,000 iterations, z-score by the patch, quarter turns and
@@ -81,11 +83,11 @@ class TrainingConfig:
     compile: bool = False
 
     def __post_init__(self):
-        if self.stage not in ("fcn1", "fcn2"):
-            raise TrainingError(f'stage is {self.stage!r}; wanted "fcn1" or "fcn2".')
+        if self.stage not in STREAMS:
+            raise TrainingError(f"stage is {self.stage!r}; wanted one of {', '.join(STREAMS)}.")
         if self.recipe not in ("bundled", "paper"):
             raise TrainingError(f'recipe is {self.recipe!r}; wanted "bundled" or "paper".')
-        streams = (1, 1) if self.stage == "fcn1" else (1, 1, 3)
+        streams = STREAMS[self.stage]
         if self.network.stream_channels != streams:
             raise TrainingError(
                 f"{self.stage} has streams of {self.network.stream_channels} channels; wanted {streams}: set network.stream_channels."

@@ -12,11 +12,13 @@ import torch
 
 from ..errors import TrainingError
 from ..images import check_writable_folder, write_text
-from ..labels import CLASS_COUNT, TISSUES
+from ..labels import CLASS_COUNT, PART_NAMES, TISSUES
 from ..network import MultiStreamFCN
 from .batches import BatchMaker, ContextFromFirstStage
 from .checkpoint import load_checkpoint, save_checkpoint
-from .config import TrainingConfig, config_to_dict
+from .config import HEAD_STAGES, TrainingConfig, config_to_dict
+from .head_synthesis import FIND, REFINE, HeadPatches, HeadSimulator
+from .heads import build_head_pack, load_heads
 from .labelmaps import build_pack, load_pack
 from .losses import deep_supervision_loss, parameter_groups
 from .synthesis import Simulator
@@ -27,7 +29,7 @@ MAX_LEFT_OUT = 50  # steps in a row: single ones come of rounding, so many of a 
 
 
 class PatchSource(Protocol):
-    """What batches come from: `BatchMaker` or `scans.ScanPatches`."""
+    """What batches come from: `BatchMaker`, `head_synthesis.HeadPatches` or `scans.ScanPatches`."""
 
     def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (B, C, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
@@ -91,6 +93,8 @@ class Trainer:
 
     def _simulated(self, fcn1) -> tuple[PatchSource, PatchSource]:
         config = self.config
+        if config.stage in HEAD_STAGES:
+            return self._heads(lambda name: name not in config.held_out), self._heads(lambda name: name in config.held_out)
         add_context = None
         if fcn1 is not None:
             add_context = ContextFromFirstStage(_fast_layout(fcn1.to(self.device)), config.context, self._autocast)
@@ -197,7 +201,7 @@ class Trainer:
         return _dice(counts)
 
     def _log(self, recent: "_Running") -> str:
-        names = [tissue.short_name for tissue in TISSUES]
+        names = PART_NAMES if self.config.stage in HEAD_STAGES else [tissue.short_name for tissue in TISSUES]
         line = {
             "iteration": self.iteration,
             "loss": round(recent.loss, 4),
@@ -226,6 +230,14 @@ class Trainer:
     def _batches(self, maps, add_context) -> BatchMaker:
         config = self.config
         return BatchMaker(Simulator(maps, device=self.device), config.recipe, config.patch_voxels, add_context, config.stream_dropout)
+
+    def _heads(self, keep) -> HeadPatches:
+        config = self.config
+        pack = Path(config.pack)
+        if not pack.is_file():
+            build_head_pack(Path(config.label_maps), pack)
+        simulator = HeadSimulator(load_heads(pack, keep), FIND if config.stage == "locate" else REFINE, self.device)
+        return HeadPatches(simulator, config.patch_voxels, config.stream_dropout)
 
     def _autocast(self):
         if self.config.recipe == "paper" or self.device.type not in ("cpu", "cuda"):

@@ -299,6 +299,8 @@ def _method(level: _Level) -> sitk.ImageRegistrationMethod:
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(_BINS)
+    method.MetricUseFixedImageGradientFilterOff()  # central differences where the metric looks: filtering the image took most of the time
+    method.MetricUseMovingImageGradientFilterOff()
     if level.share < 1:
         method.SetMetricSamplingStrategy(method.RANDOM)
         method.SetMetricSamplingPercentage(level.share, _SEED)

@@ -1,11 +1,12 @@
 """DICOM in: a folder or a file of one series becomes an image; of the header only geometry and slice thickness stay.
 
-Slices are ordered by where they lie, never by their names or numbers. No message, image or report holds a path, a name or an
-identifier of the patient: exported folders are often called after the patient.
+Slices are ordered by where they lie, never by their names or numbers. No message or image holds a path, a name or an identifier
+of the patient: exported folders are often called after the patient. Series UIDs are told only where one has to be chosen.
 """
 
 import contextlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
-from .images import check_image, quiet_itk, read_image
+from .images import check_image, quiet_itk
 
 THICKNESS_KEY = "0018|0050"  # the checks tell the gap between slices from it
 MAX_UNEVEN_SHARE = 0.02  # of the distance of two slices; headers round to some 1e-4
 _SERIES, _DESCRIPTION = "0020|000e", "0008|103e"
-_IDENTIFIERS = ("0010|0010", "0010|0020", "0010|0030", "0008|0050", "0008|0090")  # name, ID, birth date, accession, physician
+_NAMING = ("0010|0010", "0010|1001", "0010|1005", "0010|1060", "0010|0020", "0010|1000", "0008|0050")  # patient, mother, IDs, accession
+_STAFF = ("0008|0090", "0008|1050", "0008|1070")  # physicians, operator
+_BIRTH_DATE = "0010|0030"
 _NO_NAME = "(no description)"
 
 
@@ -69,53 +72,76 @@ def is_dicom(path: str | os.PathLike) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def read_scan(path: str | os.PathLike, name: str, series: str | None = None) -> sitk.Image:
-    """Read a scan from an image file, a DICOM file or a folder with DICOM files.
+def files_of(path: Path) -> list[Path]:
+    """Give the files among which a series is sought: those of a folder and the ones below it, or those beside a file.
 
     Parameters
     ----------
-    path : path
+    path : Path
+
+    Returns
+    -------
+    list of Path
+    """
+    found = path.rglob("*") if path.is_dir() else path.parent.iterdir()
+    return sorted(file for file in found if file.is_file())
+
+
+def find_series(path: Path, name: str, series: str | None = None) -> list[Slice]:
+    """Find the one series of a DICOM file or of a folder with DICOM files.
+
+    Parameters
+    ----------
+    path : Path
     name : "T1" or "T2", for messages
     series : Series Instance UID, needed where a folder holds several series
 
     Returns
     -------
-    3D sitk.Image; from DICOM with no header but the slice thickness.
+    list of Slice
 
     Raises
     ------
     InputError
-        If there is no series or there are several to choose from, a slice is missing or the slices make no volume.
+        If there is no series, or there are several to choose from.
     """
-    if not is_dicom(path):
-        if series is not None:
-            raise InputError(f"A series was named for {name}, but it is no DICOM folder: leave --{name.lower()}-series out.")
-        return read_image(path)
     with quiet_itk():
-        found = _series_in(Path(path), name)
-        return _read_series(_choose(found, Path(path), name, series), name)
+        return _choose(_series_in(path, name), path, name, series)
 
 
-def label_of(path: str | None) -> str | None:
-    """Give what a report may say of an input: its path, but nothing of a DICOM path, where the patient's name often is.
+def read_series(parts: list[Slice], name: str) -> sitk.Image:
+    """Read the slices of one series.
 
     Parameters
     ----------
-    path : str or None
+    parts : list of Slice, from `find_series`
+    name : "T1" or "T2", for messages
 
     Returns
     -------
-    str or None
+    3D sitk.Image with no header but the slice thickness.
+
+    Raises
+    ------
+    InputError
+        If a slice is missing or damaged, or the slices make no volume.
     """
-    if path is None or not is_dicom(path):
-        return path
-    return "DICOM series"
+    with quiet_itk():
+        if len(parts) == 1:
+            image = _read([parts[0].path], name)
+        elif any(part.size[2] > 1 for part in parts):
+            raise InputError(f"The DICOM series of {name} has {len(parts)} volumes; wanted one: put the one to use in a folder of its own.")
+        else:
+            parts, step_mm = _in_order(parts, name)
+            image = _read([part.path for part in parts], name)
+            image.SetSpacing((*parts[0].spacing_mm[:2], step_mm))
+            image.SetOrigin(parts[0].origin_mm)
+            image.SetDirection(parts[0].direction)
+        return check_image(_bare(image, parts[0]), f"The DICOM series of {name}")
 
 
 def _series_in(path: Path, name: str) -> dict[str, list[Slice]]:
-    """Give the slices of each series of a folder and those below it, or of the folder of a file."""
-    top = path if path.is_dir() else path.parent
-    files = sorted(file for file in (top.rglob("*") if path.is_dir() else top.iterdir()) if file.is_file())
+    files = files_of(path)
     series: dict[str, list[Slice]] = {}
     for file in files:
         with contextlib.suppress(RuntimeError):  # no DICOM image: a DICOMDIR, a report, a text file
@@ -145,23 +171,37 @@ def _read_header(file: Path) -> tuple[str, Slice]:
 
 
 def _anonymous(tags: dict[str, str]) -> str:
-    """Give the series' description, or nothing of it when it holds a part of what names the patient."""
-    text = " ".join(tags.get(_DESCRIPTION, "").split())[:60]
-    names = [part for key in _IDENTIFIERS for part in tags.get(key, "").replace("^", " ").replace(",", " ").split() if len(part) > 2]
-    return text if text and not any(part.lower() in text.lower() for part in names) else _NO_NAME
+    """Give the series' description, or nothing of it when it holds a part of what names a person."""
+    given = " ".join(tags.get(_DESCRIPTION, "").split())[:60]
+    text = "".join(letter if letter.isprintable() else "?" for letter in given)  # also bytes of an unknown encoding
+    words = {word.lower() for word in re.split(r"[\W_]+", given)}
+    named = {part.lower() for key in (*_NAMING, *_STAFF) for part in re.split(r"[\W_]+", tags.get(key, "")) if part}
+    in_words = any(part in given.lower() if len(part) > 2 else part in words for part in named)
+    return text if text and not in_words and not _holds_date(given, tags.get(_BIRTH_DATE, "")) else _NO_NAME
+
+
+def _holds_date(text: str, date: str) -> bool:
+    """Tell whether a text holds a DICOM date (YYYYMMDD) in one of the usual orders, with or without century and separators."""
+    year, month, day = date[:4], date[4:6], date[6:8]
+    digits = re.sub(r"\D", "", text)
+    orders = [(y, month, day) for y in (year, year[2:])] + [(*pair, y) for y in (year, year[2:]) for pair in ((day, month), (month, day))]
+    return len(date) == 8 and any("".join(order) in digits for order in orders)
 
 
 def _choose(series: dict[str, list[Slice]], path: Path, name: str, wanted: str | None) -> list[Slice]:
-    option = f"--{name.lower()}-series"
+    option = f"--{name.lower()}-series UID (in a batch: in the column {name.lower()}_series)"
     if wanted is not None:
         if wanted in series:
             return series[wanted]
         raise InputError(f"The folder of {name} has no series {wanted}; it has {_listed(series)}: name one of them with {option}.")
     if path.is_file():
-        return next(parts for parts in series.values() if any(part.path == path for part in parts))
+        for parts in series.values():
+            if any(part.path == path for part in parts):
+                return parts
+        raise InputError(f"The DICOM file of {name} holds no image; wanted one of the slices: choose another, or its folder.")
     if len(series) == 1:
         return next(iter(series.values()))
-    raise InputError(f"The folder of {name} has {len(series)} series; wanted one: name it with {option} UID. They are {_listed(series)}.")
+    raise InputError(f"The folder of {name} has {len(series)} series; wanted one: name it with {option}. They are {_listed(series)}.")
 
 
 def _listed(series: dict[str, list[Slice]]) -> str:
@@ -176,19 +216,6 @@ def _told(parts: list[Slice]) -> str:
         along = np.sort([part.normal() @ part.origin_mm for part in parts])
         step_mm = float(np.median(np.diff(along)))
     return f"{first.description}, {count} slices, {first.spacing_mm[0]:.3g}×{first.spacing_mm[1]:.3g}×{step_mm:.3g} mm"
-
-
-def _read_series(parts: list[Slice], name: str) -> sitk.Image:
-    if len(parts) == 1:
-        return check_image(_bare(sitk.ReadImage(str(parts[0].path), imageIO="GDCMImageIO"), parts[0]), f"The DICOM series of {name}")
-    if any(part.size[2] > 1 for part in parts):
-        raise InputError(f"The DICOM series of {name} has {len(parts)} volumes; wanted one: put the one to use in a folder of its own.")
-    parts, step_mm = _in_order(parts, name)
-    image = _join(parts, name)
-    image.SetSpacing((*parts[0].spacing_mm[:2], step_mm))
-    image.SetOrigin(parts[0].origin_mm)
-    image.SetDirection(parts[0].direction)
-    return check_image(_bare(image, parts[0]), f"The DICOM series of {name}")
 
 
 def _in_order(parts: list[Slice], name: str) -> tuple[list[Slice], float]:
@@ -233,15 +260,17 @@ def _in_order(parts: list[Slice], name: str) -> tuple[list[Slice], float]:
     return parts, float((along_mm[-1] - along_mm[0]) / (len(parts) - 1))
 
 
-def _join(parts: list[Slice], name: str) -> sitk.Image:
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([str(part.path) for part in parts])
-    reader.SetOutputPixelType(sitk.sitkFloat32)  # each slice may have its own slope
+def _read(files: list[Path], name: str) -> sitk.Image:
     try:
+        if len(files) == 1:
+            return sitk.ReadImage(str(files[0]), imageIO="GDCMImageIO")
+        reader = sitk.ImageSeriesReader()
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileNames([str(file) for file in files])
+        reader.SetOutputPixelType(sitk.sitkFloat32)  # each slice may have its own slope
         return reader.Execute()
-    except RuntimeError as error:  # its text would name the files
-        raise InputError(f"The voxels of the DICOM series of {name} can not be read; wanted intact files: export it again.") from error
+    except RuntimeError:  # its text would name the files
+        raise InputError(f"The voxels of the DICOM series of {name} can not be read; wanted intact files: export it again.") from None
 
 
 def _bare(image: sitk.Image, part: Slice) -> sitk.Image:

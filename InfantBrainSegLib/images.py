@@ -26,7 +26,7 @@ _LISTED_EXTENSIONS = ", ".join(EXTENSIONS)
 _NIFTI_EXTENSIONS = (".nii.gz", ".nii")
 
 
-def read_image(path: str | os.PathLike) -> sitk.Image:
+def read_image(path: str | os.PathLike, name: str | None = None) -> sitk.Image:
     """Read one 3D scalar image, or say in one line why it can not be used.
 
     A NIfTI file whose sform is sheared keeps that exact geometry, which SimpleITK alone refuses or silently replaces by the qform.
@@ -34,6 +34,7 @@ def read_image(path: str | os.PathLike) -> sitk.Image:
     Parameters
     ----------
     path : path of a NIfTI, NRRD, MetaImage or Analyze file
+    name : what an error calls it in place of the path, which then stays unsaid
 
     Returns
     -------
@@ -45,22 +46,23 @@ def read_image(path: str | os.PathLike) -> sitk.Image:
         If the file is missing, unreadable, not 3D, not scalar, or has NaN or infinite voxels or an absurd geometry.
     """
     path = Path(path)
-    _check_file(path)
+    called = str(path) if name is None else name
+    _check_file(path, called)
     stated_mm = stated_spacing_mm(path)
     if stated_mm is not None:
-        _check_spacing(stated_mm, str(path))
+        _check_spacing(stated_mm, called)
     sform = sheared_sform(path)
     try:
         with quiet_itk():
             image = sitk.ReadImage(str(path)) if sform is None else read_with_sform(path, sform)
         bad = count_bad_voxels(path)
     except (RuntimeError, OSError, EOFError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()[:160] if str(error).strip() else type(error).__name__
+        reason = f" ({_last_line(error)})" if name is None else ""  # it may hold the path
         raise InputError(
-            f"{path} can not be read as an image ({reason}); wanted an intact {_LISTED_EXTENSIONS} file: export it again."
+            f"{called} can not be read as an image{reason}; wanted an intact {_LISTED_EXTENSIONS} file: export it again."
         ) from error
-    image = check_image(image, str(path))
-    _check_finite(bad, str(path))
+    image = check_image(image, called)
+    _check_finite(bad, called)
     return image
 
 
@@ -223,12 +225,12 @@ def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
     return bool(np.abs(to_first[:3, :3] @ corners + to_first[:3, 3:] - corners).max() < 0.01)
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, name: str) -> None:
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {found}; wanted an image file: check the path.")
+        raise InputError(f"{name} {found}; wanted an image file: check the path.")
     if _extension(path) is None:
-        raise InputError(f"{path} has an unknown extension; wanted one of {_LISTED_EXTENSIONS}: convert it first.")
+        raise InputError(f"{name} has an unknown extension; wanted one of {_LISTED_EXTENSIONS}: convert it first.")
 
 
 def _extension(path: Path) -> str | None:
@@ -264,6 +266,12 @@ def _check_finite(bad: int, name: str) -> None:
         raise InputError(f"{name} has {bad} NaN or infinite voxels; wanted finite numbers: replace them, by 0 outside the brain.")
 
 
+def _last_line(error: Exception) -> str:
+    """Give what matters of an error's text: ITK's ends with it."""
+    text = str(error).strip()
+    return text.splitlines()[-1].strip()[:160] if text else type(error).__name__
+
+
 @contextlib.contextmanager
 def quiet_itk() -> Iterator[None]:
     """Keep ITK's own warnings off stderr, which belongs to our one line."""
@@ -281,7 +289,8 @@ def _write_atomically(path: Path, extension: str, write: Callable[[Path], object
         write(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()[:160]
-        raise InputError(f"{path} can not be written ({reason}): choose a folder that exists, has room and may be written to.") from error
+        raise InputError(
+            f"{path} can not be written ({_last_line(error)}): choose a folder that exists, has room and may be written to."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

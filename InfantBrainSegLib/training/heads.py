@@ -142,4 +142,3 @@ def load_heads(pack: Path, keep=None) -> list[HeadMap]:
     if not heads:
         raise TrainingError(f"None of the heads in {pack} is wanted here; it holds {', '.join(names)}.")
     return heads
-

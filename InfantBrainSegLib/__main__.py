@@ -7,6 +7,7 @@ Only the chosen command's modules are imported, so that `--help` and a wrong opt
 import argparse
 import contextlib
 import json
+import math
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,8 @@ from .progress import JsonLines, Progress, TerminalBar, silent
 from .training.arguments import add_training_commands
 
 if TYPE_CHECKING:
-    import SimpleITK as sitk
+    from .inputs import Input
+    from .segment import SegmentOptions
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
@@ -43,34 +45,39 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     segment = commands.add_parser("segment", help="label CSF, GM and WM of one brain")
-    segment.add_argument("--t1", metavar="PATH", help="T1-weighted image or DICOM folder, skull-stripped unless --mask is given")
-    segment.add_argument("--t2", metavar="PATH", help="T2-weighted image of the same brain, on any grid; one of the two may be left out")
+    segment.add_argument("--t1", type=_path, metavar="PATH", help="T1-weighted image or DICOM folder")
+    segment.add_argument("--t2", type=_path, metavar="PATH", help="T2-weighted image of the same brain, on any grid; one may be left out")
     segment.add_argument(
-        "--output-dir", metavar="DIR", help="gets segmentation.nii.gz, volumes.csv, report.json, overview.png; needed unless --check-only"
+        "--output-dir",
+        metavar="DIR",
+        help="gets segmentation.nii.gz, brain_mask.nii.gz, volumes.csv, report.json, overview.png; needed unless --check-only. "
+        "None of them names the input files, which may be called after the patient: report.json gives their SHA-256",
     )
-    segment.add_argument("--mask", metavar="FILE", help="brain mask, above 0 in the brain, on any grid")
+    segment.add_argument(
+        "--mask", type=_path, metavar="FILE", help="what to segment, above 0 there, on any grid: also an edited brain_mask.nii.gz"
+    )
     segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
     segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
-    segment.add_argument("--age-months", type=float, metavar="N", help="age from birth at term: checks the brain's volume against it")
+    segment.add_argument("--age-months", type=_finite, metavar="N", help="age from birth at term: checks the brain's volume against it")
     segment.add_argument(
         "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
     )
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
-    segment.add_argument(
-        "--align", choices=("auto", "off"), default="off", help="auto: move T2 onto T1 where it lies elsewhere; try it and look"
-    )
-    segment.add_argument(
-        "--bias-correction", choices=("auto", "on", "off"), default="auto", help="N4; auto (default): for raw scans with a mask"
-    )
     _add_run_options(segment)
     segment.set_defaults(run=_segment, parser=segment)
 
     batch = commands.add_parser("batch", help="segment many subjects; goes on where it was stopped")
     batch.add_argument(
-        "--input", required=True, metavar="PATH", help="BIDS folder, or CSV with the columns subject, t1, t2 and maybe mask, session"
+        "--input",
+        required=True,
+        type=_path,
+        metavar="PATH",
+        help="BIDS folder, or CSV with the columns subject, t1, t2 and maybe mask, session, age_months, t1_series, t2_series; its t1 and "
+        "t2 may be DICOM folders, and its subjects name the results",
     )
     batch.add_argument("--output-dir", required=True, metavar="DIR", help="gets a BIDS derivative dataset and cohort.csv")
+    batch.add_argument("--single-scan", action="store_true", help="also segment a T1 or a T2 that has no partner, less accurately")
     batch.add_argument("--save-probabilities", action="store_true", help="also write one probability map for each tissue")
     batch.add_argument("--redo", action="store_true", help="segment again what is finished")
     _add_run_options(batch)
@@ -90,7 +97,32 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _path(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--extract",
+        choices=("auto", "off"),
+        default="auto",
+        help="auto (default): take out the cerebrum unless there is a mask; off: take all",
+    )
+    parser.add_argument(
+        "--align", choices=("auto", "off"), default="off", help="auto: move T2 onto T1 where it lies elsewhere; try it and look"
+    )
+    parser.add_argument(
+        "--bias-correction", choices=("auto", "on", "off"), default="auto", help="N4; auto (default): for raw scans with a mask"
+    )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--weights", metavar="PATH", help="folder with fcn1.pt, fcn2.pt and manifest.json, or one of them")
     parser.add_argument("--no-context", action="store_true", help="stop after the first stage, without spatial context")
@@ -153,22 +185,38 @@ def _progress(kind: str) -> Progress:
     return silent
 
 
-def _read_scans(arguments: argparse.Namespace) -> "list[sitk.Image | None]":
-    """Give T1, T2 and mask, None for one that was not named."""
-    from .dicom import read_scan
-    from .images import read_image
+def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
+    """Give what was named of T1, T2 and mask, by role."""
+    from .inputs import Input
 
-    scans = (("T1", arguments.t1, arguments.t1_series), ("T2", arguments.t2, arguments.t2_series))
-    images = [None if path is None else read_scan(path, name, series) for name, path, series in scans]
-    return [*images, None if arguments.mask is None else read_image(arguments.mask)]
+    series = {"t1": arguments.t1_series, "t2": arguments.t2_series}
+    given = {role: getattr(arguments, role) for role in ("t1", "t2", "mask")}
+    return {role: Input(role, Path(path), series.get(role) or "") for role, path in given.items() if path is not None}
+
+
+def _options_of(arguments: argparse.Namespace) -> "SegmentOptions":
+    from .segment import SegmentOptions
+
+    return SegmentOptions(
+        arguments.device,
+        arguments.weights,
+        not arguments.no_context,
+        arguments.flip,
+        age_months=getattr(arguments, "age_months", None),
+        align=arguments.align,
+        bias_correction=arguments.bias_correction,
+        extract=arguments.extract,
+    )
 
 
 def _check_only(arguments: argparse.Namespace) -> int:
     from .align import align_pair
     from .checks import STOP, to_table
     from .gatekeeper import check_images
+    from .inputs import read_input
 
-    t1, t2, mask = _read_scans(arguments)
+    images = {role: read_input(given)[0] for role, given in _inputs_of(arguments).items()}
+    t1, t2, mask = (images.get(role) for role in ("t1", "t2", "mask"))
     checks = check_images(t1, align_pair(t1, t2, mask, arguments.align).t2, mask, arguments.age_months)
     print(to_table(checks))
     return EXIT_USER_ERROR if any(check.status == STOP for check in checks) else EXIT_OK
@@ -179,35 +227,21 @@ def _segment(arguments: argparse.Namespace) -> int:
         return _check_only(arguments)
     if arguments.output_dir is None:
         arguments.parser.error("the following arguments are required: --output-dir")
-    from .dicom import label_of
+    from .inputs import read_input
     from .outputs import OutputOptions, staged_folder, write_report, write_results
-    from .report import Steps, peak_memory_mb
-    from .segment import SegmentOptions, segment
+    from .report import Steps, with_ends
+    from .segment import segment
 
     with _running(arguments.progress) as progress:
         steps = Steps(progress)
         with steps("read"):
-            t1, t2, mask = _read_scans(arguments)
-        options = SegmentOptions(
-            arguments.device,
-            arguments.weights,
-            not arguments.no_context,
-            arguments.flip,
-            age_months=arguments.age_months,
-            align=arguments.align,
-            bias_correction=arguments.bias_correction,
-        )
+            read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
+        images = {role: image for role, (image, _) in read.items()}
         with staged_folder(arguments.output_dir) as folder:
-            result = segment(t1, t2, mask, options, progress)
+            result = segment(images.get("t1"), images.get("t2"), images.get("mask"), _options_of(arguments), progress)
             with steps("write"):
                 write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
-            seconds = {"read": steps.seconds["read"], **result.report["seconds"], "write": steps.seconds["write"]}
-            report = {
-                "inputs": {"t1": label_of(arguments.t1), "t2": label_of(arguments.t2), "mask": arguments.mask},
-                **result.report,
-                "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
-                "peak_memory_mb": peak_memory_mb(),
-            }
+            report = with_ends(result.report, {role: record.for_report() for role, (_, record) in read.items()}, steps.seconds)
             write_report(report, folder)
         progress("done", 1.0)
     for warning in result.report["warnings"]:
@@ -221,15 +255,14 @@ def _segment(arguments: argparse.Namespace) -> int:
 
 
 def _batch(arguments: argparse.Namespace) -> int:
-    from .batch import COHORT, FAILED, BatchOptions, run_batch
-    from .segment import SegmentOptions
+    from .batch import BatchOptions, run_batch
+    from .cohort import FAILED
+    from .derivatives import COHORT
 
-    options = SegmentOptions(arguments.device, arguments.weights, not arguments.no_context, arguments.flip)
+    options = BatchOptions(_options_of(arguments), arguments.save_probabilities, arguments.redo, arguments.single_scan)
     try:
         with _running(arguments.progress) as progress:
-            rows = run_batch(
-                arguments.input, arguments.output_dir, BatchOptions(options, arguments.save_probabilities, arguments.redo), progress
-            )
+            rows = run_batch(arguments.input, arguments.output_dir, options, progress)
     except KeyboardInterrupt:
         _fail("Stopped; what is finished is kept, and the same command goes on with the rest.")
         return EXIT_STOPPED

@@ -1,44 +1,32 @@
 """Many subjects, one after the other: goes on after a stop and past a bad subject, and keeps one table of all of them."""
 
-import csv
 import hashlib
-import io
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import SimpleITK as sitk
 
 from . import __version__
-from .derivatives import COHORT, Names, prepare_dataset, set_aside, write_derivatives, write_sidecars
+from .cohort import FAILED, PENDING, Row, row_of, row_with_result, to_csv
+from .derivatives import COHORT, Names, bids_uri, prepare_dataset, set_aside, write_derivatives, write_sidecars
 from .device import resolve_device
 from .errors import InfantBrainSegError, in_words
+from .extract import OFF, found_by
 from .images import read_image, write_text
-from .labels import TISSUES, from_any
+from .inputs import Record, is_same_input, read_input
+from .labels import from_any
 from .outputs import staged_folder
 from .progress import Progress, part_of, silent
-from .report import Steps, peak_memory_mb
+from .report import Steps, with_ends
 from .segment import Segmentation, SegmentOptions, segment
 from .subjects import Scan, find_scans
 from .weights import STAGES, load_network
 
-Segmenter = Callable[[sitk.Image, sitk.Image, sitk.Image | None, SegmentOptions, Progress], Segmentation]
-Row = dict[str, str]
-
-OK, FAILED, PENDING = "ok", "failed", "pending"
-_TISSUES = [tissue.short_name.lower() for tissue in TISSUES]
-COLUMNS = (
-    *("subject", "session", "scan", "status", "reason"),
-    *(f"{tissue}_ml" for tissue in _TISSUES),
-    *(f"{tissue}_fraction" for tissue in _TISSUES),
-    *(f"{tissue}_confidence" for tissue in _TISSUES),
-    *("warnings", "seconds", "device", "segmentation", "t1", "t2", "mask"),
-    *(f"weights_{stage}_sha256" for stage in STAGES),
-    "version",
-)
+Segmenter = Callable[[sitk.Image | None, sitk.Image | None, sitk.Image | None, SegmentOptions, Progress], Segmentation]
 
 
 @dataclass(frozen=True)
@@ -52,11 +40,14 @@ class BatchOptions:
         Write one probability map for each tissue.
     redo : bool
         Segment again what is finished.
+    single_scan : bool
+        Segment a T1 or a T2 that has no partner.
     """
 
     segment: SegmentOptions = field(default_factory=SegmentOptions)
     save_probabilities: bool = False
     redo: bool = False
+    single_scan: bool = False
 
 
 def run_batch(
@@ -69,7 +60,7 @@ def run_batch(
     """Segment each scan of a BIDS folder or a CSV that is not finished, and write a BIDS derivative dataset.
 
     A scan is finished when its report lies in the output and was made from the same input files with the same weights, options and
-    version, and every file that the report lists is there. A labelmap that was edited since counts as finished, with a warning.
+    version, and every file that the report lists is there. Labels or a mask that were edited since count as finished, with a warning.
 
     Parameters
     ----------
@@ -105,7 +96,7 @@ class _Batch:
         self._output_dir = output_dir
         self._options = options
         self._segmenter = segmenter
-        self._scans = find_scans(source)
+        self._scans = find_scans(source, self._options.single_scan)
         self._settings = _settings(options.segment)
 
     def run(self, progress: Progress) -> list[Row]:
@@ -122,13 +113,19 @@ class _Batch:
 
     def _row_before(self, scan: Scan) -> Row:
         """Give a scan's row before this run: ok when finished, failed when it can not be tried."""
-        if scan.reason:
-            return _row(scan, FAILED, reason=scan.reason)
+        reason = scan.reason or self._own_mask(scan)
+        if reason:
+            return row_of(scan, self._source, FAILED, reason=reason)
         report = None if self._options.redo else self._finished(scan)
         if report is None:
-            return _row(scan, PENDING)
-        notes = [f"{Names(scan).labels} was edited after the run; the volumes are those before."] if self._is_edited(scan) else []
-        return _row_ok(scan, report, notes)
+            return row_of(scan, self._source, PENDING)
+        return row_with_result(scan, self._source, report, [_told_edit(scan, name) for name in self._edited(scan)])
+
+    def _own_mask(self, scan: Scan) -> str:
+        """Tell of a mask that a new result would replace."""
+        if scan.mask is None or scan.mask.resolve() != (self._folder(scan) / Names(scan).mask).resolve():
+            return ""
+        return "The brain mask lies among the results, where a new one would replace it: copy it to another folder and name the copy."
 
     def _attempt(self, scan: Scan, progress: Progress) -> Row:
         started = time.perf_counter()
@@ -136,105 +133,93 @@ class _Batch:
             report, notes = self._segment(scan, progress)
         except Exception as error:  # whatever is wrong with one scan, the others get their turn
             reason = in_words(error)
+            for given in scan.inputs.values():  # an unforeseen error may tell a path
+                reason = reason.replace(str(given.path), given.name)
             if (self._folder(scan) / Names(scan).report).exists():
                 reason += " The results of an earlier run still lie there."
-            return _row(scan, FAILED, reason=reason, seconds=f"{time.perf_counter() - started:.1f}")
-        return _row_ok(scan, report, notes)
+            return row_of(scan, self._source, FAILED, reason=reason, seconds=f"{time.perf_counter() - started:.1f}")
+        return row_with_result(scan, self._source, report, notes)
 
     def _segment(self, scan: Scan, progress: Progress) -> tuple[dict[str, Any], list[str]]:
         """Segment one scan; give its report, and what else its row should say."""
         names, target, steps = Names(scan), self._folder(scan), Steps(progress)
-        paths = _inputs(scan)
         with steps("read"):
-            images = {role: read_image(path) for role, path in paths.items()}
-            inputs = {role: _describe(path) for role, path in paths.items()}
+            read = {role: read_input(given) for role, given in scan.inputs.items()}
+        images = {role: image for role, (image, _) in read.items()}
+        records = {role: record for role, (_, record) in read.items()}
         with staged_folder(target, names.all) as folder:
-            result = self._segmenter(images["t1"], images["t2"], images.get("mask"), self._options.segment, progress)
+            options = replace(self._options.segment, age_months=self._age(scan))
+            result = self._segmenter(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
             with steps("write"):
                 write_derivatives(result, scan, self._options.save_probabilities, folder)
-                write_sidecars(scan, self._source, folder)
-            seconds = {"read": steps.seconds["read"], **result.report["seconds"], "write": steps.seconds["write"]}
+                write_sidecars(scan, self._sources(scan, records), folder)
             report = {
-                "inputs": {role: str(path) for role, path in paths.items()},
-                **result.report,
-                "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
-                "peak_memory_mb": peak_memory_mb(),
+                **with_ends(result.report, {role: record.for_report() for role, record in records.items()}, steps.seconds),
                 "batch": {
-                    "settings": self._settings,
+                    "settings": self._settings_of(scan),
                     "probabilities": self._options.save_probabilities,
-                    "inputs": inputs,
+                    "inputs": {role: asdict(record) for role, record in records.items()},
                     "outputs": {path.name: _describe(path) for path in sorted(folder.iterdir())},
                 },
             }
             write_text(json.dumps(report, indent=2) + "\n", folder / names.report)
-            aside = [set_aside(target / names.labels).name] if self._is_edited(scan) else []
-        return report, [f"The edited labels of an earlier run are kept as {name}." for name in aside]
+            aside = [set_aside(target / name).name for name in self._edited(scan)]
+        return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
 
     def _finished(self, scan: Scan) -> dict[str, Any] | None:
         """Give the report of a finished scan."""
         report = _read_report(self._folder(scan) / Names(scan).report)
-        record, paths = report.get("batch", {}), _inputs(scan)
+        record = report.get("batch", {})
         same_run = (
-            record.get("settings") == self._settings
+            record.get("settings") == self._settings_of(scan)
             and record["probabilities"] >= self._options.save_probabilities
-            and record["inputs"].keys() == paths.keys()
-            and all(_is_same(path, record["inputs"][role]) for role, path in paths.items())
+            and record["inputs"].keys() == scan.inputs.keys()
+            and all(is_same_input(given, record["inputs"][role]) for role, given in scan.inputs.items())
         )
         if not same_run:
             return None
-        changed = [name for name, was in record["outputs"].items() if not _is_same(self._folder(scan) / name, was)]
-        return report if not changed or (changed == [Names(scan).labels] and self._is_edited(scan)) else None
+        changed = {name for name, was in record["outputs"].items() if not _is_same(self._folder(scan) / name, was)}
+        return report if changed <= set(self._edited(scan)) else None
 
-    def _is_edited(self, scan: Scan) -> bool:
-        """Whether the labels are a sound labelmap, and no more the one that their report tells of."""
-        folder, name = self._folder(scan), Names(scan).labels
-        was = _read_report(folder / Names(scan).report).get("batch", {}).get("outputs", {}).get(name)
-        return was is not None and not _is_same(folder / name, was) and _is_labelmap(folder / name)
+    def _edited(self, scan: Scan) -> list[str]:
+        """Name the labels and the mask where they are sound, and no more those that their report tells of."""
+        folder, names = self._folder(scan), Names(scan)
+        outputs = _read_report(folder / names.report).get("batch", {}).get("outputs", {})
+        changed = [name for name in (names.labels, names.mask) if name in outputs and not _is_same(folder / name, outputs[name])]
+        return [name for name in changed if _is_sound(folder / name, name == names.labels)]
+
+    def _sources(self, scan: Scan, records: dict[str, Record]) -> list[str]:
+        """Give URIs of what was segmented: names in a BIDS folder, else checksums, because a path may hold a patient's name."""
+        if self._source.is_dir():
+            return [bids_uri(given.path, self._source) for given in scan.inputs.values()]
+        return [f"hash://sha256/{record.sha256}" for record in records.values()]
+
+    def _age(self, scan: Scan) -> float | None:
+        return self._options.segment.age_months if scan.age.months is None else scan.age.months
+
+    def _settings_of(self, scan: Scan) -> dict[str, Any]:
+        return {**self._settings, "options": {**self._settings["options"], "age_months": self._age(scan)}}
 
     def _folder(self, scan: Scan) -> Path:
         return self._output_dir / scan.folder
 
     def _write_table(self, rows: dict[str, Row]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-        write_text(text.getvalue(), self._output_dir / COHORT)
+        write_text(to_csv(rows.values()), self._output_dir / COHORT)
 
 
 def _settings(options: SegmentOptions) -> dict[str, Any]:
     """Check device and weights before any work; give what makes two runs comparable, as JSON gives it back."""
     resolve_device(options.device)
     weights = {stage: load_network(stage, options.weights_dir).sha256 for stage in STAGES[: 1 + options.use_context]}
+    weights |= {} if options.extract == OFF else found_by()
     how = {name: value for name, value in asdict(options).items() if name not in ("device", "weights_dir")}
     return json.loads(json.dumps({"version": __version__, "weights": weights, "options": how}))
 
 
-def _inputs(scan: Scan) -> dict[str, Path]:
-    paths = {"t1": scan.t1, "t2": scan.t2, "mask": scan.mask}
-    return {role: path for role, path in paths.items() if path is not None}
-
-
-def _row(scan: Scan, status: str, **cells: str) -> Row:
-    inputs = {role: str(path) for role, path in _inputs(scan).items()}
-    return {"subject": scan.subject, "session": scan.session, "scan": scan.name, "status": status, **inputs, **cells}
-
-
-def _row_ok(scan: Scan, report: dict[str, Any], notes: list[str]) -> Row:
-    cells = {
-        "warnings": " | ".join([*report["warnings"], *notes]),
-        "seconds": f"{report['seconds']['total']:.1f}",
-        "device": report["device"]["used"],
-        "segmentation": (scan.folder / Names(scan).labels).as_posix(),
-        "version": report["versions"]["InfantBrainSeg"],
-        **{f"weights_{stage}_sha256": entry["sha256"] for stage, entry in report["weights"].items()},
-    }
-    for volume in report["volumes"]:
-        tissue, confidence = volume["tissue"].lower(), volume["mean_confidence"]
-        cells[f"{tissue}_ml"] = f"{volume['volume_ml']:.3f}"
-        cells[f"{tissue}_fraction"] = f"{volume['fraction']:.4f}"
-        cells[f"{tissue}_confidence"] = "" if confidence is None else f"{confidence:.4f}"
-    return _row(scan, OK, **cells)
+def _told_edit(scan: Scan, name: str) -> str:
+    if name == Names(scan).labels:
+        return f"{name} was edited after the run; the volumes are those before."
+    return f"{name} was edited after the run; to segment inside it, copy it and name the copy as this scan's mask."
 
 
 def _named(progress: Progress, name: str) -> Progress:
@@ -257,9 +242,11 @@ def _is_same(path: Path, was: dict[str, Any]) -> bool:
         return False
 
 
-def _is_labelmap(path: Path) -> bool:
+def _is_sound(path: Path, is_labelmap: bool) -> bool:
     try:
-        from_any(sitk.GetArrayFromImage(read_image(path)))
+        image = read_image(path)
+        if is_labelmap:
+            from_any(sitk.GetArrayFromImage(image))
     except InfantBrainSegError:
         return False
     return True

@@ -5,10 +5,13 @@ import io
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import SimpleITK as sitk
 
 from . import __version__
 from .errors import InputError
@@ -24,7 +27,7 @@ BIDS_VERSION = "1.9.0"
 COHORT = "cohort.csv"
 DESCRIPTION = "dataset_description.json"
 BIDS_INDEX = {"GM": 1, "WM": 2, "CSF": 3}  # BIDS' own numbers of these tissues, for the column `mapping`
-IGNORED = (COHORT, "*_stats.tsv", "*_report.json", "*_overview.png", "*.edited-*", ".infantbrainseg-*")  # by a BIDS validator
+IGNORED = (COHORT, "*_stats.tsv", "*_xfm.tfm", "*_report.json", "*_overview.png", "*.edited-*", ".infantbrainseg-*")  # by a BIDS validator
 
 
 class Names:
@@ -32,25 +35,33 @@ class Names:
 
     Attributes
     ----------
-    labels, volumes, overview, report : str
+    labels, mask, volumes, overview, transform, report : str
+        The transform is there only where T2 was moved.
     probabilities : dict
         From a tissue's short name.
-    sidecars : tuple of str
-        That of the labels, and that of the probabilities.
+    sidecars : dict
+        From one of these images to the JSON beside it: the labels, the mask and the first probabilities, whose JSON is that of all.
     """
 
     def __init__(self, scan: Scan):
         self.labels = f"{scan.stem}_dseg.nii.gz"
+        self.mask = f"{scan.stem}_desc-cerebrum_mask.nii.gz"
         self.volumes = f"{scan.stem}_desc-volumes_stats.tsv"
         self.overview = f"{scan.stem}_overview.png"
+        self.transform = f"{scan.name}_from-T2w_to-T1w_mode-image_xfm.tfm"
         self.report = f"{scan.stem}_report.json"
         self.probabilities = {tissue.short_name: f"{scan.stem}_label-{tissue.short_name}_probseg.nii.gz" for tissue in TISSUES}
-        self.sidecars = (f"{scan.stem}_dseg.json", f"{scan.stem}_probseg.json")
+        self.sidecars = {
+            self.labels: f"{scan.stem}_dseg.json",
+            self.mask: f"{scan.stem}_desc-cerebrum_mask.json",
+            next(iter(self.probabilities.values())): f"{scan.stem}_probseg.json",
+        }
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every name, the report's last: where it lies, all is there."""
-        return (self.labels, self.volumes, self.overview, *self.probabilities.values(), *self.sidecars, self.report)
+        images = (self.labels, self.mask, *self.probabilities.values())
+        return (*images, self.volumes, self.overview, self.transform, *self.sidecars.values(), self.report)
 
 
 def prepare_dataset(output_dir: Path, source: Path) -> None:
@@ -80,13 +91,15 @@ def prepare_dataset(output_dir: Path, source: Path) -> None:
             f"The output folder {output_dir} holds another dataset; wanted an empty one or one of {PROGRAM}'s: choose another."
         )
     check_writable_folder(output_dir)
-    write_text(_description(given), output_dir / DESCRIPTION)
+    write_text(_description(given, output), output_dir / DESCRIPTION)
     write_text(_lookup_table(), output_dir / "dseg.tsv")
     write_text("".join(f"{pattern}\n" for pattern in IGNORED), output_dir / ".bidsignore")
 
 
 def write_derivatives(result: Segmentation, scan: Scan, save_probabilities: bool, folder: Path) -> None:
-    """Write one scan's labels, volumes and overview, and the probabilities where asked; the report comes last, from the caller.
+    """Write one scan's labels, mask, volumes and overview, T2's transform where it was moved, and the probabilities where asked.
+
+    The report comes last, from the caller.
 
     Parameters
     ----------
@@ -97,29 +110,35 @@ def write_derivatives(result: Segmentation, scan: Scan, save_probabilities: bool
     """
     names = Names(scan)
     write_image(result.labels, folder / names.labels)
+    write_image(result.mask, folder / names.mask)
     write_text(volume_table(result.volumes), folder / names.volumes)
     write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), folder / names.overview)
+    if result.alignment is not None and result.alignment.transform is not None:
+        sitk.WriteTransform(result.alignment.transform, str(folder / names.transform))
     if save_probabilities:
         for tissue in TISSUES:
             write_image(result.probability(tissue), folder / names.probabilities[tissue.short_name])
 
 
-def write_sidecars(scan: Scan, source: Path, folder: Path) -> None:
-    """Write what BIDS wants to know of the labels and of the probabilities: no manual work, which scans, on whose grid.
+def write_sidecars(scan: Scan, sources: Sequence[str], folder: Path) -> None:
+    """Write what BIDS wants to know of the labels, the mask and the probabilities: no manual work, which scans, on whose grid.
 
     Parameters
     ----------
     scan : Scan
-    source : Path
-        The BIDS folder, whose files are named as BIDS URIs, or a CSV.
+    sources : sequence of str
+        URIs of T1, T2 and mask, as many as there are.
     folder : Path
         Where the images lie.
     """
-    inputs = [_uri(path, source) for path in (scan.t1, scan.t2, scan.mask) if path is not None]
     names = Names(scan)
-    for sidecar, image in zip(names.sidecars, (names.labels, next(iter(names.probabilities.values()))), strict=True):
+    for image, sidecar in names.sidecars.items():
         if (folder / image).exists():
-            write_text(_json({"Manual": False, "SpatialReference": inputs[0], "Sources": inputs}), folder / sidecar)
+            content = {"Manual": False, "SpatialReference": sources[0], "Sources": list(sources)}
+            if image == names.mask:
+                what = "The cerebrum with its CSF that was segmented, without cerebellum and brainstem where these were taken out."
+                content = {"Type": "ROI", "Description": what, **content}
+            write_text(_json(content), folder / sidecar)
 
 
 def volume_table(volumes: list[TissueVolume]) -> str:
@@ -171,15 +190,15 @@ def _is_ours(description: Path) -> bool:
         return False
 
 
-def _description(source: Path) -> str:
+def _description(source: Path, output: Path) -> str:
     content: dict[str, Any] = {
         "Name": "Infant brain tissue: cerebrospinal fluid, gray matter, white matter",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": PROGRAM, "Version": __version__, "Description": "Research use only; not a medical device."}],
     }
-    if source.is_dir():
-        content["DatasetLinks"] = {"raw": source.as_uri()}
+    if output.is_relative_to(source):  # from elsewhere the link would hold names of folders, which may be those of patients
+        content["DatasetLinks"] = {"raw": Path(os.path.relpath(source, output)).as_posix()}
     return _json(content)
 
 
@@ -191,10 +210,18 @@ def _lookup_table() -> str:
     return "".join(["index\tname\tabbreviation\tcolor\tmapping\n", *rows])
 
 
-def _uri(path: Path, source: Path) -> str:
-    if source.is_dir() and path.is_relative_to(source):
-        return f"bids:raw:{quote(path.relative_to(source).as_posix())}"
-    return path.resolve().as_uri()
+def bids_uri(path: Path, root: Path) -> str:
+    """Name a file of the BIDS folder that is segmented.
+
+    Parameters
+    ----------
+    path, root : Path
+
+    Returns
+    -------
+    str
+    """
+    return f"bids:raw:{quote(path.relative_to(root).as_posix())}"
 
 
 def _json(content: dict[str, Any]) -> str:

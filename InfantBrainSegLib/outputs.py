@@ -19,12 +19,21 @@ from .segment import Segmentation
 from .volumes import to_csv
 
 SEGMENTATION = "segmentation.nii.gz"
+MASK = "brain_mask.nii.gz"
 VOLUMES = "volumes.csv"
 REPORT = "report.json"
 OVERVIEW = "overview.png"
 TRANSFORM = "t2_to_t1.tfm"  # only where T2 was moved
 PROBABILITIES = {tissue.short_name: f"probability_{tissue.short_name.lower()}.nii.gz" for tissue in TISSUES}
-ALL_NAMES = (SEGMENTATION, VOLUMES, OVERVIEW, TRANSFORM, *PROBABILITIES.values(), REPORT)  # the report last: where it lies, all is there
+ALL_NAMES = (
+    SEGMENTATION,
+    MASK,
+    VOLUMES,
+    OVERVIEW,
+    TRANSFORM,
+    *PROBABILITIES.values(),
+    REPORT,
+)  # the report last: where it lies, all is there
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ def _publish(staging: Path, output_dir: Path, names: Sequence[str]) -> None:
 
 
 def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> None:
-    """Write the labels, volumes and overview, T2's transform where it was moved and the probabilities where asked; the report comes last.
+    """Write the labels, mask, volumes and overview, T2's transform where it was moved, probabilities where asked; the report comes last.
 
     Parameters
     ----------
@@ -103,6 +112,7 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
         labels = sitk.GetImageFromArray(to_iseg(sitk.GetArrayViewFromImage(labels)))
         labels.CopyInformation(result.labels)
     write_image(labels, folder / SEGMENTATION)
+    write_image(result.mask, folder / MASK)
     write_text(to_csv(result.volumes), folder / VOLUMES)
     write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), folder / OVERVIEW)
     if result.alignment is not None and result.alignment.transform is not None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from . import __version__
 from .progress import Progress, part_of
@@ -13,11 +14,14 @@ from .progress import Progress, part_of
 # Share of a whole run at which each step ends, for the progress bar; measured on a CPU, where both networks take most of the time.
 STEP_ENDS = {
     "read": 0.03,
-    "prepare": 0.08,
-    "stage 1": 0.45,
-    "context": 0.49,
-    "stage 2": 0.90,
-    "clean up": 0.93,
+    "load": 0.05,
+    "align": 0.12,
+    "extract": 0.27,
+    "prepare": 0.32,
+    "stage 1": 0.58,
+    "context": 0.61,
+    "stage 2": 0.92,
+    "clean up": 0.94,
     "restore": 0.97,
     "write": 1.0,
 }
@@ -69,3 +73,27 @@ def peak_memory_mb() -> float | None:
         return None
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 2**20, 1)
+
+
+def with_ends(report: dict[str, Any], inputs: dict[str, dict[str, str]], seconds: dict[str, float]) -> dict[str, Any]:
+    """Add to a segmentation's report what came before and after it: the inputs, and the time of reading and writing.
+
+    Parameters
+    ----------
+    report : dict
+    inputs : dict
+        What may be told of each input, by role.
+    seconds : dict
+        Of "read" and "write".
+
+    Returns
+    -------
+    dict
+    """
+    all_seconds = {"read": seconds["read"], **report["seconds"], "write": seconds["write"]}
+    return {
+        "inputs": inputs,
+        **report,
+        "seconds": {**all_seconds, "total": round(sum(all_seconds.values()), 3)},
+        "peak_memory_mb": peak_memory_mb(),
+    }

@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .ages import IN_ANY_UNITS, IN_MONTHS, NO_AGE, Age, BidsAges, age_of
 from .errors import InputError
+from .inputs import Input
 
 Entities = dict[str, str]  # of a BIDS name, in its order: {"sub": "01", "ses": "1", "run": "2"}
 
-COLUMNS = ("subject", "t1", "t2")  # that a CSV must have; mask and session are optional
+COLUMNS = ("subject", "t1", "t2")  # that a CSV must have
+OPTIONAL_COLUMNS = ("mask", "session", IN_MONTHS, "t1_series", "t2_series")
+ALONE = "or segment {} alone with --single-scan, which is less accurate"
 LABEL = re.compile(r"[A-Za-z0-9]+")  # what BIDS allows after the hyphen
-OWN_SPACES = ("T1w", "orig", "individual", "scanner")  # a mask's `space` that means the subject's own scan
+OWN_SPACES = ("orig", "individual", "scanner")  # a mask's `space` that means the subject's own scan, besides T1w for a T1
 _ENTITY = r"[A-Za-z0-9]+-[A-Za-z0-9+]+"
 _FILE = re.compile(rf"({_ENTITY}(?:_{_ENTITY})*)_(T1w|T2w|mask)\.nii(?:\.gz)?")
 _PROCESSING = ("desc", "space", "res")  # say how a file was made, not which scan it shows
@@ -24,7 +28,7 @@ _PROCESSING = ("desc", "space", "res")  # say how a file was made, not which sca
 
 @dataclass(frozen=True)
 class Scan:
-    """A T1 and a T2 of one brain, or the reason why there is no such pair.
+    """A T1 and a T2 of one brain, one of them alone, or the reason why there is no such pair.
 
     Attributes
     ----------
@@ -37,6 +41,9 @@ class Scan:
     t1, t2, mask : Path or None
     reason : str
         Why it can not be segmented; empty when it can be tried.
+    t1_series, t2_series : str
+        Series Instance UID of the one to use, where T1's or T2's DICOM folder has several.
+    age : Age
     """
 
     subject: str
@@ -47,6 +54,15 @@ class Scan:
     t2: Path | None = None
     mask: Path | None = None
     reason: str = ""
+    t1_series: str = ""
+    t2_series: str = ""
+    age: Age = NO_AGE
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """What there is of T1, T2 and mask, by role."""
+        given = (("t1", self.t1, self.t1_series), ("t2", self.t2, self.t2_series), ("mask", self.mask, ""))
+        return {role: Input(role, path, series) for role, path, series in given if path is not None}
 
     @property
     def folder(self) -> Path:
@@ -63,14 +79,16 @@ class _File:
     suffix: str
 
 
-def find_scans(source: str | Path) -> list[Scan]:
+def find_scans(source: str | Path, single_scan: bool = False) -> list[Scan]:
     """List the scans of a BIDS folder or of a CSV.
 
     Parameters
     ----------
     source : path
-        A folder with `sub-*/[ses-*/]anat/*_T1w.nii.gz` and `_T2w`, or a CSV with the columns subject, t1, t2 and, if wanted,
-        mask and session, whose paths are relative to the CSV.
+        A folder with `sub-*/[ses-*/]anat/*_T1w.nii.gz` and `_T2w`, or a CSV with the columns `COLUMNS` and maybe some of
+        `OPTIONAL_COLUMNS`, whose paths are relative to the CSV; T1 and T2 may be DICOM folders there.
+    single_scan : bool
+        Take a T1 or a T2 that has no partner.
 
     Returns
     -------
@@ -83,22 +101,22 @@ def find_scans(source: str | Path) -> list[Scan]:
     """
     source = Path(source)
     if source.is_dir():
-        return _without_clashes(_find_in_bids(source))
+        return _with_ages(_without_clashes(_find_in_bids(source, single_scan)), source)
     if not source.exists():
         raise InputError(f"The input {source} does not exist; wanted a BIDS folder or a CSV with {', '.join(COLUMNS)}: check the path.")
-    return _read_table(source)
+    return _read_table(source, single_scan)
 
 
-def _find_in_bids(root: Path) -> list[Scan]:
+def _find_in_bids(root: Path, single_scan: bool) -> list[Scan]:
     scans: list[Scan] = []
     subjects = sorted(path for path in root.iterdir() if path.is_dir() and re.fullmatch(r"sub-[A-Za-z0-9+]+", path.name))
     for subject in subjects:
         sessions = sorted(path for path in subject.iterdir() if path.is_dir() and re.fullmatch(r"ses-[A-Za-z0-9+]+", path.name))
         places = [place for place in (subject, *sessions) if (place / "anat").is_dir()]
         for place in places:
-            scans.extend(_scans_of(root, subject.name, "" if place == subject else place.name))
+            scans.extend(_scans_of(root, subject.name, "" if place == subject else place.name, single_scan))
         if not places:
-            scans.append(_unpaired(subject.name, "", f"{subject} has no folder anat with a T1w and a T2w image: add them."))
+            scans.append(_unpaired(subject.name, "", f"{subject.name} has no folder anat with a T1w and a T2w image: add them."))
     if not scans:
         raise InputError(
             f"{root} holds no subject; looked for sub-*/anat and sub-*/ses-*/anat with *_T1w.nii.gz and *_T2w.nii.gz: "
@@ -107,20 +125,23 @@ def _find_in_bids(root: Path) -> list[Scan]:
     return scans
 
 
-def _scans_of(root: Path, subject: str, session: str) -> list[Scan]:
+def _scans_of(root: Path, subject: str, session: str, single_scan: bool) -> list[Scan]:
     """Pair what one anat folder holds."""
     anat = root / subject / session / "anat"
     files = _files_in(anat, subject, session)
     scans_t1, scans_t2 = ([file for file in files if file.suffix == suffix] for suffix in ("T1w", "T2w"))
-    prefix = "_".join(filter(None, (subject, session)))
-    for suffix, found in (("T1w", scans_t1), ("T2w", scans_t2)):
-        if not found:
-            return [_unpaired(subject, session, f"No {suffix} image in {anat}; wanted {prefix}_{suffix}.nii.gz: add it.")]
+    place = anat.relative_to(root).as_posix()  # the way to the dataset may hold a name
+    missing = next((suffix for suffix, found in (("T1w", scans_t1), ("T2w", scans_t2)) if not found), None)
+    present = scans_t1 or scans_t2
+    if missing and not (present and single_scan):
+        wanted = "_".join(filter(None, (subject, session, missing)))
+        otherwise = f", {ALONE.format(present[0].suffix)}" if present else ""
+        return [_unpaired(subject, session, f"No {missing} image in {place}; wanted {wanted}.nii.gz: add it{otherwise}.")]
     pairs = _pair(scans_t1, scans_t2)
-    if not pairs:
+    if not pairs and not missing:
         reason = (
-            f"{len(scans_t1)} T1w ({_listed(scans_t1)}) and {len(scans_t2)} T2w ({_listed(scans_t2)}) in {anat}, and no two that alone "
-            "share a name up to T1w and T2w: list the pair in a CSV."
+            f"{len(scans_t1)} T1w ({_listed(scans_t1)}) and {len(scans_t2)} T2w ({_listed(scans_t2)}) in {place}, "
+            "and no two that alone share a name up to T1w and T2w: list the pair in a CSV."
         )
         return [_unpaired(subject, session, reason)]
     masks = [*_masks_in(anat, subject, session)] or [
@@ -129,12 +150,24 @@ def _scans_of(root: Path, subject: str, session: str) -> list[Scan]:
         for mask in _masks_in(folder, subject, session)
     ]
     paired = {first.path for first, _ in pairs}
-    scans = [_with_mask(_scan(first, second), first, masks, len(pairs) == 1) for first, second in pairs]
-    for first in scans_t1:
-        if first.path not in paired:
-            reason = f"{first.path.name} has no T2w of its own, named alike up to T1w and T2w: list the pair in a CSV."
-            scans.append(replace(_scan(first, None), reason=reason))
+    alone = [file for file in (present if missing else scans_t1) if file.path not in paired]
+    scans = [_with_mask(_scan(first, second), first, masks, len(pairs) == 1, root) for first, second in pairs]
+    for file in alone:
+        if single_scan:
+            scans.append(_with_mask(_scan(file, None), file, masks, len(alone) == 1 and not pairs, root))
+        else:
+            reason = (
+                f"{file.path.name} has no T2w of its own, named alike up to T1w and T2w: list the pair in a CSV, {ALONE.format('T1w')}."
+            )
+            scans.append(replace(_scan(file, None), reason=reason))
     return scans
+
+
+def _with_ages(scans: list[Scan], root: Path) -> list[Scan]:
+    ages = BidsAges(root)
+    sessions = {(scan.subject, scan.session) for scan in scans}
+    counts = Counter(subject for subject, _ in sessions)
+    return [replace(scan, age=ages.find(scan.subject, scan.session, counts[scan.subject] > 1)) for scan in scans]
 
 
 def _files_in(folder: Path, subject: str, session: str) -> list[_File]:
@@ -163,17 +196,19 @@ def _pair(scans_t1: list[_File], scans_t2: list[_File]) -> list[tuple[_File, _Fi
     return [(firsts[0], seconds[0]) for firsts, seconds in by_name.values() if len(firsts) == len(seconds) == 1]
 
 
-def _with_mask(scan: Scan, t1: _File, masks: list[_File], only_pair: bool) -> Scan:
+def _with_mask(scan: Scan, lead: _File, masks: list[_File], only_pair: bool, root: Path) -> Scan:
     """Add the mask of the same scan; for the only pair of a folder, one with fewer entities fits too."""
-    entities = _identity(t1.entities)
-    spaces = (None, t1.entities.get("space"), *OWN_SPACES)
+    entities = _identity(lead.entities)
+    spaces = (None, lead.entities.get("space"), lead.suffix, *OWN_SPACES)
     near = [mask for mask in masks if mask.entities.get("space") in spaces]
     fitting = [mask for mask in near if _identity(mask.entities) == entities]
     if not fitting and only_pair:
         fitting = [mask for mask in near if _identity(mask.entities).items() <= entities.items()]
     if len(fitting) > 1:
-        found = ", ".join(str(mask.path) for mask in fitting[:3])
-        return replace(scan, reason=f"{len(fitting)} brain masks fit {t1.path.name} ({found}): keep one, or list the one to use in a CSV.")
+        found = ", ".join(mask.path.relative_to(root).as_posix() for mask in fitting[:3])
+        return replace(
+            scan, reason=f"{len(fitting)} brain masks fit {lead.path.name} ({found}): keep one, or list the one to use in a CSV."
+        )
     return replace(scan, mask=fitting[0].path) if fitting else scan
 
 
@@ -181,12 +216,14 @@ def _identity(entities: Entities) -> Entities:
     return {key: value for key, value in entities.items() if key not in _PROCESSING}
 
 
-def _scan(t1: _File, t2: _File | None) -> Scan:
-    name = _joined(_identity(t1.entities))
-    kept = {key: value for key, value in t1.entities.items() if key not in ("desc", "res")}
-    stem = _joined({**kept, "space": kept.get("space", "T1w")})
+def _scan(lead: _File, t2: _File | None) -> Scan:
+    """Make a scan of a T1, or of a T2 that is alone, and maybe the T1's T2."""
+    name = _joined(_identity(lead.entities))
+    kept = {key: value for key, value in lead.entities.items() if key not in ("desc", "res")}
+    stem = _joined({**kept, "space": kept.get("space", lead.suffix)})
     session = f"ses-{kept['ses']}" if "ses" in kept else ""
-    return Scan(f"sub-{kept['sub']}", session, name, stem, t1.path, None if t2 is None else t2.path)
+    scan = Scan(f"sub-{kept['sub']}", session, name, stem)
+    return replace(scan, t2=lead.path) if lead.suffix == "T2w" else replace(scan, t1=lead.path, t2=None if t2 is None else t2.path)
 
 
 def _unpaired(subject: str, session: str, reason: str) -> Scan:
@@ -208,14 +245,15 @@ def _without_clashes(scans: list[Scan]) -> list[Scan]:
     kept: dict[str, Scan] = {}
     for scan in scans:
         if counts[scan.name] > 1 and scan.name not in kept:
-            names = ", ".join(sorted(other.t1.name for other in scans if other.name == scan.name and other.t1 is not None))
-            reason = f"{counts[scan.name]} pairs differ only in how they were processed ({names}): list the one to use in a CSV."
+            leads = [other.t1 or other.t2 for other in scans if other.name == scan.name]
+            names = ", ".join(sorted(lead.name for lead in leads if lead is not None))
+            reason = f"{counts[scan.name]} scans differ only in how they were processed ({names}): list the one to use in a CSV."
             scan = replace(scan, t1=None, t2=None, mask=None, reason=reason)
         kept.setdefault(scan.name, scan)
     return list(kept.values())
 
 
-def _read_table(path: Path) -> list[Scan]:
+def _read_table(path: Path, single_scan: bool) -> list[Scan]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         header = text.split("\n", 1)[0]
@@ -225,10 +263,10 @@ def _read_table(path: Path) -> list[Scan]:
         raise InputError(f"{path} can not be read as a table ({error}); wanted a CSV in UTF-8: save it as CSV UTF-8.") from error
     names = [name.strip().lower() for name in rows[0]] if rows else []
     missing = [column for column in COLUMNS if column not in names]
-    if missing:
+    if missing and not (single_scan and missing in (["t1"], ["t2"])):
         raise InputError(
             f"{path} has no column {', '.join(missing)}; found {', '.join(filter(None, names)) or 'none'}; wanted "
-            f"{', '.join(COLUMNS)} and, if there are any, mask and session: name them in the first line."
+            f"{', '.join(COLUMNS)} and, if there are any, {', '.join(OPTIONAL_COLUMNS)}: name them in the first line."
         )
     scans: list[Scan] = []
     lines: dict[str, int] = {}
@@ -236,7 +274,7 @@ def _read_table(path: Path) -> list[Scan]:
         cells = dict(zip(names, (cell.strip() for cell in row), strict=False))
         if not any(cells.values()):
             continue
-        scan = _scan_of_row(cells, number, path.parent)
+        scan = _scan_of_row(cells, number, path.parent, single_scan)
         first = lines.setdefault(scan.name.casefold(), number)  # some file systems do not tell a from A
         if first != number:
             raise InputError(
@@ -248,7 +286,7 @@ def _read_table(path: Path) -> list[Scan]:
     return scans
 
 
-def _scan_of_row(cells: dict[str, str], line: int, folder: Path) -> Scan:
+def _scan_of_row(cells: dict[str, str], line: int, folder: Path, single_scan: bool) -> Scan:
     labels = {}
     reasons = []
     for column, prefix in (("subject", "sub-"), ("session", "ses-")):
@@ -259,7 +297,25 @@ def _scan_of_row(cells: dict[str, str], line: int, folder: Path) -> Scan:
             reasons.append(f"Line {line} names the {column} {given!r}; wanted letters and digits alone: write {wanted or '01'}.")
     if not labels["subject"]:
         labels["subject"] = f"line {line}"
-    reasons += [f"Line {line} has no {column}: fill it in." for column in COLUMNS if not cells.get(column)]
-    scan = _unpaired(labels["subject"], labels["session"], " ".join(reasons))
+        reasons.append(f"Line {line} has no subject: fill it in.")
+    missing = [role for role in ("t1", "t2") if not cells.get(role)]
+    if len(missing) == 2:
+        reasons.append(f"Line {line} has neither t1 nor t2: fill them in.")
+    elif missing and not single_scan:
+        other = "T2" if missing == ["t1"] else "T1"
+        reasons.append(f"Line {line} has no {missing[0]}: fill it in, {ALONE.format(other)}.")
+    name = "_".join(filter(None, labels.values()))
     t1, t2, mask = (folder / cells[role] if cells.get(role) else None for role in ("t1", "t2", "mask"))
-    return replace(scan, t1=t1, t2=t2, mask=mask)
+    return Scan(
+        labels["subject"],
+        labels["session"],
+        name,
+        f"{name}_space-{'T2w' if missing == ['t1'] else 'T1w'}",
+        t1,
+        t2,
+        mask,
+        reason=" ".join(reasons),
+        t1_series=cells.get("t1_series", ""),
+        t2_series=cells.get("t2_series", ""),
+        age=age_of(cells, None, f"line {line}", f" in place of {IN_ANY_UNITS}"),
+    )

@@ -9,12 +9,12 @@ import pytest
 import SimpleITK as sitk
 from command_line import cohort, files_below, terminate_at
 
-from InfantBrainSegLib import segment as segment_module
+from InfantBrainSegLib import runner as runner_module
 from InfantBrainSegLib.__main__ import main
 
 
 def command(source, output_dir, weights_dir, *more):
-    words = ["batch", "--input", source, "--output-dir", output_dir, "--weights", weights_dir, "--device", "cpu", *more]
+    words = ["batch", "--input", source, "--output-dir", output_dir, "--weights", weights_dir, "--device", "cpu", "--extract", "off", *more]
     return [str(word) for word in words]
 
 
@@ -25,7 +25,11 @@ def test_the_command_segments_with_the_networks_and_writes_probabilities(scan_fi
     assert main(argv) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[-1] == {"step": "done", "progress": 1.0}
-    assert list(dict.fromkeys(line["step"] for line in lines))[2:5] == ["sub-a: stage 1", "sub-a: context", "sub-a: stage 2"]
+    assert list(dict.fromkeys(line["step"] for line in lines))[5:8] == [
+        "sub-a: stage 1",
+        "sub-a: context",
+        "sub-a: stage 2",
+    ]
     stem = tmp_path / "out/sub-a/anat/sub-a_space-T1w"
     total = sum(sitk.GetArrayFromImage(sitk.ReadImage(f"{stem}_label-{tissue}_probseg.nii.gz")) for tissue in ("CSF", "GM", "WM"))
     assert 0.5 < total.max() < 1.01
@@ -46,7 +50,7 @@ def all_gray(network, inputs, mask, config, device, progress=None):
 
 
 def test_the_command_ends_with_3_when_some_scans_failed(scan_files, weights_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(segment_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", all_gray)
     t1, t2 = scan_files
     (tmp_path / "list.csv").write_text(f"subject,t1,t2\na,{t1},{t2}\nb,{t1},none.nii\n")
     assert main(command(tmp_path / "list.csv", tmp_path / "out", weights_dir)) == 3

@@ -1,47 +1,18 @@
-import json
-
 import numpy as np
 import phantoms
 import pytest
 import SimpleITK as sitk
+from dicom_files import BIRTH, PATIENT, PATIENT_ID, write_series
 
-from InfantBrainSegLib.__main__ import main
-from InfantBrainSegLib.dicom import label_of, read_scan
+from InfantBrainSegLib import dicom
+from InfantBrainSegLib.dicom import find_series, read_series
 from InfantBrainSegLib.errors import InputError
 
-PATIENT, PATIENT_ID, BIRTH = "Wunderlich^Mathilda", "PID-778899", "20250102"
 FLIPPED = np.diag([-1.0, 1.0, -1.0])
 
 
-def write_series(folder, image, uid="1.2.3.4.1", description="T1w", skip=()):
-    """Write an image's slices as DICOM files whose names and numbers tell nothing of their order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    direction = np.reshape(image.GetDirection(), (3, 3))
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    scaled = sitk.Cast(sitk.Clamp(image, sitk.sitkFloat32, 0, 4000), sitk.sitkUInt16)
-    for k in range(image.GetSize()[2]):
-        if k in skip:
-            continue
-        part = scaled[:, :, k]
-        tags = {
-            "0008|0060": "MR",
-            "0008|103e": description,
-            "0010|0010": PATIENT,
-            "0010|0020": PATIENT_ID,
-            "0010|0030": BIRTH,
-            "0018|0050": f"{image.GetSpacing()[2]:g}",
-            "0020|000d": "1.2.3.4",
-            "0020|000e": uid,
-            "0020|0032": "\\".join(f"{v:.8g}" for v in image.TransformIndexToPhysicalPoint((0, 0, k))),
-            "0020|0037": "\\".join(f"{v:.8g}" for v in [*direction[:, 0], *direction[:, 1]]),
-            "0008|0018": f"{uid}.{k + 1}",
-        }
-        for key, value in tags.items():
-            part.SetMetaData(key, value)
-        writer.SetFileName(str(folder / f"{uid}-{(k * 7919) % 10007:05d}.dcm"))
-        writer.Execute(part)
-    return folder
+def read_scan(path, name, series=None):
+    return read_series(find_series(path, name, series), name)
 
 
 def scan_on(direction, spacing_mm=(2.0, 2.0, 2.5), levels=phantoms.T1_LEVELS):
@@ -114,26 +85,41 @@ def test_a_folder_without_dicom_is_refused(tmp_path):
         read_scan(tmp_path, "T1")
 
 
-def test_a_report_names_image_files_but_no_dicom_path(tmp_path):
-    assert label_of("scans/T1.nii.gz") == "scans/T1.nii.gz"
-    assert label_of(str(tmp_path)) == "DICOM series"
-    assert label_of(None) is None
+def test_a_dicom_file_without_an_image_is_refused(tmp_path):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(InputError, match="holds no image"):
+        read_scan(folder / "DICOMDIR", "T1")
 
 
-def test_nothing_of_the_patient_reaches_outputs_or_the_terminal(weights_dir, tmp_path, capfd):
-    grid = (1.5, 1.5, 1.5)
-    folders = [
-        write_series(tmp_path / PATIENT / name, scan_on(phantoms.OBLIQUE, grid, levels), f"1.2.3.4.{number}", f"{name} {PATIENT_ID}")
-        for number, (name, levels) in enumerate((("T1", phantoms.T1_LEVELS), ("T2", phantoms.T2_LEVELS)), 1)
-    ]
-    output_dir = tmp_path / "out"
-    given = ["--t1", str(folders[0]), "--t2", str(folders[1]), "--output-dir", str(output_dir), "--weights", str(weights_dir)]
-    assert main(["segment", *given, "--device", "cpu", "--no-context", "--align", "off"]) == 0
-    said = "".join(capfd.readouterr())
-    files = sorted(output_dir.iterdir())
-    assert [file.name for file in files] == ["overview.png", "report.json", "segmentation.nii.gz", "volumes.csv"]
-    labels = sitk.ReadImage(str(output_dir / "segmentation.nii.gz"))
-    texts = [said, *(file.read_bytes().decode("latin-1") for file in files), *(labels.GetMetaData(key) for key in labels.GetMetaDataKeys())]
-    for secret in ("Wunderlich", "Mathilda", PATIENT_ID, BIRTH, "1.2.3.4."):
-        assert not any(secret in text for text in texts), secret
-    assert json.loads((output_dir / "report.json").read_text(encoding="utf-8"))["inputs"]["t1"] == "DICOM series"
+def test_a_damaged_volume_is_refused_without_its_path(tmp_path):
+    sitk.WriteImage(sitk.Cast(scan_on(phantoms.LPS), sitk.sitkUInt16), str(tmp_path / "Wunderlich.dcm"))
+    parts = find_series(tmp_path / "Wunderlich.dcm", "T1")
+    (tmp_path / "Wunderlich.dcm").write_bytes(b"gone")
+    with pytest.raises(InputError, match="The voxels of the DICOM series of T1 can not be read") as refused:
+        read_series(parts, "T1")
+    assert "Wunderlich" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("description", "told"),
+    [
+        ("T1 of Mathilda", "(no description)"),
+        ("MATHILDA_T1", "(no description)"),
+        ("T1 pid-778899", "(no description)"),
+        ("T1 born 2.1.25", "T1 born 2.1.25"),  # too few digits to be told from others
+        ("T1 born 02.01.2025", "(no description)"),
+        ("T1 250102", "(no description)"),
+        ("T1 Sch\udce4del", "T1 Sch?del"),
+        ("T1 mprage 1mm", "T1 mprage 1mm"),
+    ],
+)
+def test_a_description_that_names_the_patient_is_not_told(description, told):
+    tags = {"0008|103e": description, "0010|0010": PATIENT, "0010|0020": PATIENT_ID, "0010|0030": BIRTH}
+    assert dicom._anonymous(tags) == told
+
+
+def test_a_short_name_is_found_as_a_word_alone():
+    tags = {"0010|0010": "Li^An"}
+    assert dicom._anonymous({**tags, "0008|103e": "T1 Li"}) == "(no description)"
+    assert dicom._anonymous({**tags, "0008|103e": "T1 sagittal thin flip"}) == "T1 sagittal thin flip"

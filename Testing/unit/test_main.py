@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import re
 import sys
@@ -9,10 +10,11 @@ import pytest
 import SimpleITK as sitk
 from command_line import terminate_at
 
-from InfantBrainSegLib import segment as segment_module
+from InfantBrainSegLib import runner as runner_module
 from InfantBrainSegLib.__main__ import main
 
-OUTPUTS = ["overview.png", "report.json", "segmentation.nii.gz", "volumes.csv"]
+STEPS = ["read", "load", "align", "extract", "prepare", "stage 1", "context", "stage 2", "clean up", "restore", "write"]
+OUTPUTS = ["brain_mask.nii.gz", "overview.png", "report.json", "segmentation.nii.gz", "volumes.csv"]
 
 
 def names(folder):
@@ -21,7 +23,22 @@ def names(folder):
 
 def arguments(scan_files, weights_dir, output_dir, *more):
     t1, t2 = scan_files
-    given = ["segment", "--t1", t1, "--t2", t2, "--output-dir", output_dir, "--weights", weights_dir, "--device", "cpu", *more]
+    given = [
+        "segment",
+        "--t1",
+        t1,
+        "--t2",
+        t2,
+        "--output-dir",
+        output_dir,
+        "--weights",
+        weights_dir,
+        "--device",
+        "cpu",
+        "--extract",
+        "off",
+        *more,
+    ]
     return [str(word) for word in given]
 
 
@@ -41,7 +58,7 @@ def quick(monkeypatch):
         probabilities[2] = 0.7
         return probabilities
 
-    monkeypatch.setattr(segment_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", all_gray)
 
 
 def refused(argv, capsys):
@@ -58,7 +75,7 @@ def refused(argv, capsys):
     return err
 
 
-def test_segment_writes_exactly_four_files(scan_files, weights_dir, tmp_path, capsys):
+def test_segment_writes_exactly_five_files(scan_files, weights_dir, tmp_path, capsys):
     output_dir = tmp_path / "new" / "out"
     assert main(arguments(scan_files, weights_dir, output_dir)) == 0
     assert names(output_dir) == OUTPUTS
@@ -71,14 +88,18 @@ def test_segment_writes_exactly_four_files(scan_files, weights_dir, tmp_path, ca
         t1.GetOrigin(),
         t1.GetDirection(),
     )
+    mask = sitk.ReadImage(str(output_dir / "brain_mask.nii.gz"))
+    assert (mask.GetPixelID(), mask.GetSize(), mask.GetOrigin()) == (sitk.sitkUInt8, t1.GetSize(), labels.GetOrigin())
+    assert set(np.unique(sitk.GetArrayFromImage(mask)).tolist()) == {0, 1}
+    assert (sitk.GetArrayFromImage(labels)[sitk.GetArrayFromImage(mask) == 0] == 0).all()
     values = set(np.unique(sitk.GetArrayFromImage(labels)).tolist())
     assert values <= {0, 1, 2, 3}
     rows = list(csv.DictReader((output_dir / "volumes.csv").open(encoding="utf-8")))
     assert list(rows[0]) == ["tissue", "voxels", "volume_mm3", "volume_ml", "fraction", "mean_confidence"]
     assert [row["tissue"] for row in rows] == ["CSF", "GM", "WM"]
     report = json.loads((output_dir / "report.json").read_text(encoding="utf-8"))
-    assert report["inputs"]["t1"] == str(scan_files[0])
-    assert list(report["seconds"]) == ["read", "prepare", "stage 1", "context", "stage 2", "clean up", "restore", "write", "total"]
+    assert report["inputs"]["t1"] == {"kind": "image file", "sha256": hashlib.sha256(scan_files[0].read_bytes()).hexdigest()}
+    assert list(report["seconds"]) == [*STEPS, "total"]
     assert "GM" in capsys.readouterr().out
 
 
@@ -108,7 +129,7 @@ def test_progress_lines_are_one_json_object_a_line_and_nothing_else(scan_files, 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert all(set(line) == {"step", "progress"} for line in lines)
     steps = list(dict.fromkeys(line["step"] for line in lines))
-    assert steps == ["read", "prepare", "stage 1", "context", "stage 2", "clean up", "restore", "write", "done"]
+    assert steps == [*STEPS, "done"]
     assert lines[-1] == {"step": "done", "progress": 1.0}
 
 
@@ -184,12 +205,12 @@ def test_a_zero_or_negative_spacing_is_refused(spacing_mm, phantom_scans, scan_f
 def test_a_file_that_is_no_image_is_refused(content, scan_files, weights_dir, tmp_path, capsys):
     path = tmp_path / "bad.nii.gz"
     path.write_bytes(content)
-    assert "bad.nii.gz" in refused(arguments([path, scan_files[1]], weights_dir, tmp_path / "out"), capsys)
+    assert "T1 can not be read as an image; wanted" in refused(arguments([path, scan_files[1]], weights_dir, tmp_path / "out"), capsys)
     assert names(tmp_path) == ["bad.nii.gz"]
 
 
 def test_a_missing_file_is_refused(scan_files, weights_dir, tmp_path, capsys):
-    assert "does not exist" in refused(arguments([scan_files[0], tmp_path / "none.nii.gz"], weights_dir, tmp_path / "out"), capsys)
+    assert "T2 does not exist" in refused(arguments([scan_files[0], tmp_path / "none.nii.gz"], weights_dir, tmp_path / "out"), capsys)
     assert names(tmp_path) == []
 
 
@@ -227,7 +248,18 @@ def test_damaged_weights_are_refused(scan_files, weights_dir, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("argv", [[], ["segment"], ["segment", "--t1", "a"], ["dance"], ["segment", "--progress", "loud"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["segment"],
+        ["segment", "--t1", "a"],
+        ["dance"],
+        ["segment", "--progress", "loud"],
+        ["segment", "--t1", ""],
+        ["segment", "--age-months", "nan"],
+    ],
+)
 def test_wrong_arguments_get_one_line(argv, capsys):
     assert "--help" in refused(argv, capsys)
 

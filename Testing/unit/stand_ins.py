@@ -1,0 +1,38 @@
+"""What takes the place of the networks in tests of a batch."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import SimpleITK as sitk
+
+from InfantBrainSegLib.align import Alignment
+from InfantBrainSegLib.segment import Segmentation
+from InfantBrainSegLib.volumes import measure
+
+
+class StandIn:
+    """In place of `segment`: labels by T1's three levels, at once; remembers what it was given."""
+
+    def __init__(self, transform=None):
+        self.calls = []
+        self.transform = transform
+
+    def __call__(self, t1, t2, mask, options, progress):
+        self.calls.append(SimpleNamespace(t1=t1, t2=t2, mask=mask, options=options))
+        progress("stage 1", 0.5)
+        given = t2 if t1 is None else t1
+        labels = sitk.GetImageFromArray(np.searchsorted([20, 70, 115], sitk.GetArrayFromImage(given)).astype(np.uint8))
+        labels.CopyInformation(given)
+        volumes = measure(labels)
+        report = {
+            "versions": {"InfantBrainSeg": "0"},
+            "weights": {"fcn1": {"sha256": "f1"}},
+            "device": {"used": "cpu"},
+            "volumes": [vars(volume) for volume in volumes],
+            "checks": [{"name": name, "status": status} for name, status in (("spacing", "warn"), ("skull", "pass"), ("shape", "stop"))],
+            "verdict": {"decision": "do not use", "mean_confidence": 0.75},
+            "warnings": [],
+            "seconds": {"stage 1": 1.0},
+        }
+        prepared = SimpleNamespace(grid=SimpleNamespace(t1_mask=labels > 0))
+        return Segmentation(labels, t1, t2, volumes, report, None, prepared, Alignment(t2, self.transform, {}))

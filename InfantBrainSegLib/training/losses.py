@@ -24,8 +24,8 @@ def downsample_labels(labels: torch.Tensor, factor: int) -> torch.Tensor:
     """
     if factor == 1:
         return labels
-    votes = F.one_hot(labels, CLASS_COUNT).permute(0, 4, 1, 2, 3).float()  # (B, 4, X, Y, Z)
-    return F.avg_pool3d(votes, factor, ceil_mode=True).argmax(1)
+    votes = [F.avg_pool3d((labels == value).float(), factor, ceil_mode=True) for value in range(CLASS_COUNT)]  # 4 of (B, X / m, ...)
+    return torch.stack(votes, 1).argmax(1)
 
 
 def deep_supervision_loss(logits, labels: torch.Tensor, weights=LOSS_WEIGHTS) -> torch.Tensor:

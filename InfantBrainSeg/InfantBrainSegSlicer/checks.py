@@ -1,14 +1,17 @@
-"""Why a run can not start, node by node, and what to know before it starts. No torch, nothing slow but `warnings`."""
+"""Why a run can not start, node by node, and what to know before it starts. No torch, nothing slow but `look_quickly`."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from InfantBrainSegLib.checks import Check
 from InfantBrainSegLib.errors import InfantBrainSegError, InputError
 from InfantBrainSegLib.labels import TISSUES
 
 from .nodes import BINARY_LABELMAP, array_of, ijk_to_ras, image_from_mask, image_from_volume, parent_to_world
+from .options import AUTO, Scans, SegmentParameters
 
 _NOT_ONE_IMAGE = {  # a class before those it derives from
     "vtkMRMLStreamingVolumeNode": "a video stream",
@@ -21,40 +24,56 @@ _NOT_ONE_IMAGE = {  # a class before those it derives from
 MAX_SCALE_ERROR = 0.01  # of the volume; a rigid transform that was stored as text is far closer
 
 
-def check_inputs(t1_node, t2_node, mask_node, weights_path: str, use_context: bool) -> None:
+@dataclass(frozen=True)
+class Findings:
+    """What a quick look at the images found.
+
+    Attributes
+    ----------
+    warnings : tuple of str
+    checks : tuple of Check
+    whole_head : bool
+        Whether the cerebrum will have to be found first.
+    """
+
+    warnings: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    whole_head: bool = False
+
+
+def check_inputs(scans: Scans, parameters: SegmentParameters) -> None:
     """Check what was chosen, in the order a person fills in the panel.
 
     Parameters
     ----------
-    t1_node, t2_node : vtkMRMLScalarVolumeNode or None
-    mask_node : vtkMRMLLabelMapVolumeNode, vtkMRMLSegmentationNode or None
-    weights_path : str
-        A folder or one of its files; empty for the bundled weights.
-    use_context : bool
-        Both stages, so both weights files.
+    scans : Scans
+    parameters : SegmentParameters
 
     Raises
     ------
     InputError
         Naming the node and the remedy.
     """
-    _check_volume(t1_node, "T1")
-    _check_volume(t2_node, "T2")
-    if t1_node is t2_node:
-        raise InputError(f"'{t1_node.GetName()}' is chosen as T1 and as T2; wanted two scans of one brain: choose the other one.")
-    if mask_node is not None:
-        _check_mask(mask_node)
-    if weights_path:
-        _check_weights(Path(weights_path), use_context)
+    if scans.main is None:
+        raise InputError("No scan is chosen: choose the T1-weighted and the T2-weighted scan, or at least one of them.")
+    for node, role in ((scans.t1, "T1"), (scans.t2, "T2")):
+        if node is not None:
+            _check_volume(node, role)
+    if scans.t1 is scans.t2:
+        raise InputError(f"'{scans.t1.GetName()}' is chosen as T1 and as T2; wanted two scans of one brain: choose the other one.")
+    if scans.mask is not None:
+        _check_mask(scans.mask)
+    parameters.check()
+    if parameters.weightsPath:
+        _check_weights(Path(parameters.weightsPath), parameters.useContext)
 
 
-def check_outputs(inputs: list, segmentation_node, labelmap_node, table_node) -> None:
+def check_outputs(scans: Scans, segmentation_node, labelmap_node, table_node) -> None:
     """Check that the outputs are of the right kind and overwrite no input.
 
     Parameters
     ----------
-    inputs : list of vtkMRMLNode or None
-        T1 first.
+    scans : Scans
     segmentation_node, labelmap_node, table_node : vtkMRMLNode or None
 
     Raises
@@ -73,7 +92,7 @@ def check_outputs(inputs: list, segmentation_node, labelmap_node, table_node) ->
             raise InputError(f"The output '{node.GetName()}' is a {node.GetNodeTagName()}; wanted a {name}: choose another node.")
         if node.GetScene() is None:
             raise InputError(f"The output '{node.GetName()}' is not in the scene; wanted a {name} in it: add it first, or choose another.")
-        if any(node is given for given in inputs):
+        if any(node is given for given in scans.named().values()):
             raise InputError(f"'{node.GetName()}' is input and output at once; wanted its content kept: choose another output.")
     if segmentation_node is None:
         return
@@ -84,60 +103,69 @@ def check_outputs(inputs: list, segmentation_node, labelmap_node, table_node) ->
             "wanted an empty or a labelmap segmentation: choose a new one."
         )
 
-    t1_node = inputs[0]
     ours = {tissue.short_name for tissue in TISSUES}
     others = set(segmentation.GetSegmentIDs()) - ours
-    if others and segmentation_node.GetTransformNodeID() != t1_node.GetTransformNodeID():
+    if others and segmentation_node.GetTransformNodeID() != scans.main.GetTransformNodeID():
         raise InputError(
-            f"The output '{segmentation_node.GetName()}' holds other segments under another transform than T1's; "
+            f"The output '{segmentation_node.GetName()}' holds other segments under another transform than the scan's; "
             "wanted them to stay in place: choose a new segmentation."
         )
 
 
-def find_warnings(t1_node, t2_node, mask_node=None) -> tuple[str, ...]:
-    """Run the library's checks of the images; takes about a second.
+def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
+    """Run those of the library's checks that take about a second.
 
     Parameters
     ----------
-    t1_node, t2_node : vtkMRMLScalarVolumeNode
-    mask_node : vtkMRMLNode, optional
+    scans : Scans
+    parameters : SegmentParameters
 
     Returns
     -------
-    tuple of str
+    Findings
 
     Raises
     ------
     InputError
         If the images can not be used, with the nodes' names.
     """
+    from InfantBrainSegLib import gatekeeper, prepare  # scipy comes with them: not at Slicer's start
     from InfantBrainSegLib.checks import new_warnings
-    from InfantBrainSegLib.gatekeeper import quick_checks  # scipy comes with it: not at Slicer's start
-    from InfantBrainSegLib.prepare import pair_scans
+    from InfantBrainSegLib.quality import SKULL_FOUND
 
-    mask = None if mask_node is None else image_from_mask(mask_node, t1_node)
-    t1, t2 = image_from_volume(t1_node), image_from_volume(t2_node)
+    mask = None if scans.mask is None else image_from_mask(scans.mask, scans.main)
+    t1, t2 = (None if node is None else image_from_volume(node) for node in (scans.t1, scans.t2))
+    apart: tuple[str, ...] = ()
     try:
-        pair = pair_scans(t1, t2, mask)
+        pair = prepare.pair_scans(t1, t2, mask)
     except InfantBrainSegError as error:
-        raise InputError(f"{error} (T1 is '{t1_node.GetName()}', T2 is '{t2_node.GetName()}'.)") from error
-    return (*pair.warnings, *new_warnings(quick_checks(t1, t2, pair)), *scale_warning(t1_node))
+        if parameters.align != AUTO or t1 is None or t2 is None:
+            chosen = ", ".join(f"{role} is '{node.GetName()}'" for role, node in (("T1", scans.t1), ("T2", scans.t2)) if node is not None)
+            raise InputError(f"{error} ({chosen}.)") from error
+        apart = (f"{error} That is by their headers: the run will first try to align T2 to T1.",)
+        pair = prepare.pair_scans(t1, None, mask)
+    checks = gatekeeper.quick_checks(t1, t2, pair)
+    warnings = pair.warnings if not apart else ()
+    whole_head = parameters.extract == AUTO and mask is None and any(text.startswith(SKULL_FOUND) for text in warnings)
+    if whole_head:  # what needs the brain waits until the run has found it
+        warnings = tuple(text for text in warnings if not text.startswith(SKULL_FOUND))
+        checks = tuple(check for check in checks if check.name != "field of view")
+    return Findings((*apart, *warnings, *new_warnings(checks), *scale_warning(scans)), checks, whole_head)
 
 
-def scale_warning(t1_node) -> list[str]:
-    """Warn of a parent transform that changes volumes: the table is of T1's own space, as in Slicer's Segment Statistics."""
-    scale = abs(np.linalg.det(parent_to_world(t1_node)[:3, :3]))
+def scale_warning(scans: Scans) -> list[str]:
+    """Warn of a parent transform that changes volumes: the table is of the scan's own space, as in Slicer's Segment Statistics."""
+    node, role = scans.main, "T2" if scans.t1 is None else "T1"
+    scale = abs(np.linalg.det(parent_to_world(node)[:3, :3]))
     if abs(scale - 1) <= MAX_SCALE_ERROR:
         return []
     return [
-        f"The transform of T1 '{t1_node.GetName()}' scales volumes by {scale:.3g}; the table gives the volumes before that transform: "
-        "harden it on T1 if it mends a wrong voxel size."
+        f"The transform of {role} '{node.GetName()}' scales volumes by {scale:.3g}; the table gives the volumes before that transform: "
+        f"harden it on {role} if it mends a wrong voxel size."
     ]
 
 
 def _check_volume(node, role: str) -> None:
-    if node is None:
-        raise InputError(f"No {role} volume is chosen: choose the {role}-weighted scan.")
     name = f"{role} '{node.GetName()}'"
     kind = next((text for class_name, text in _NOT_ONE_IMAGE.items() if node.IsA(class_name)), None)
     if kind is not None:

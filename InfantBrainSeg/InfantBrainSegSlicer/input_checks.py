@@ -5,27 +5,32 @@ from collections.abc import Callable
 import qt
 import slicer
 
+from InfantBrainSegLib.checks import Check
 from InfantBrainSegLib.errors import InfantBrainSegError
 
+from .checks import Findings
 from .parameters import InfantBrainSegParameterNode, segment_parameters
 
 DELAY_MS = 400  # long enough to pick both scans in one go
 
 
 class InputChecks:
-    """Holds the warnings about the chosen inputs, and why they can not be used.
+    """Holds what is known of the chosen inputs, and why they can not be used.
 
     Parameters
     ----------
     logic : SceneLogic
     on_news : callable
-        Called without arguments when the warnings or the reason changed.
+        Called without arguments when the findings or the reason changed.
 
     Attributes
     ----------
     reason : str
         Why these inputs can not be segmented, as the library says it; empty when they can, or when that is not known yet.
-    warnings : tuple of str
+    findings : Findings
+        Of the quick look.
+    all_checks : tuple of Check
+        Of the full one that a person asked for; empty until then.
     pending : bool
         Whether a check is still to come.
     """
@@ -36,7 +41,8 @@ class InputChecks:
         self._checked: tuple | None = None
         self._parameter_node: InfantBrainSegParameterNode | None = None
         self.reason = ""
-        self.warnings: tuple[str, ...] = ()
+        self.findings = Findings()
+        self.all_checks: tuple[Check, ...] = ()
         self.pending = False
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -50,7 +56,7 @@ class InputChecks:
         ----------
         parameter_node : InfantBrainSegParameterNode
         can_check : bool
-            Whether both scans are there; without them nothing is looked at.
+            Whether a scan is there that can be used; without one nothing is looked at.
 
         Returns
         -------
@@ -62,13 +68,13 @@ class InputChecks:
         if inputs == self._checked:
             return False
         self._checked = inputs
-        self.reason, self.warnings = "", ()
+        self.reason, self.findings, self.all_checks = "", Findings(), ()
         self.pending = can_check
         if can_check:
             self._timer.start()
         else:
             self._timer.stop()
-        return any(node_id for node_id, _, _ in inputs)
+        return any(node_id for node_id, _, _ in inputs[:-1])
 
     def stop(self) -> None:
         """Drop a check that is still to come."""
@@ -84,7 +90,7 @@ class InputChecks:
         slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
         try:
             node = self._parameter_node
-            self.warnings = self._logic.warnings(node.t1Volume, node.t2Volume, segment_parameters(node))
+            self.findings = self._logic.lookQuickly(node.t1Volume, node.t2Volume, segment_parameters(node))
         except InfantBrainSegError as error:
             self.reason = str(error)
         finally:
@@ -93,10 +99,10 @@ class InputChecks:
 
 
 def _state_of_inputs(node: InfantBrainSegParameterNode) -> tuple:
-    """Tell one choice of inputs from another, edits and new parent transforms included."""
+    """Tell one choice of inputs from another, edits, new parent transforms and what the checks depend on included."""
     state = []
     for chosen in (node.t1Volume, node.t2Volume, node.maskNode):
         image = chosen.GetImageData() if chosen is not None and hasattr(chosen, "GetImageData") else None
         transform = chosen.GetTransformNodeID() if chosen is not None else None
         state.append((chosen.GetID() if chosen is not None else None, image.GetMTime() if image is not None else None, transform))
-    return tuple(state)
+    return (*state, (node.ageMonths, node.extractCerebrum, node.alignT2))

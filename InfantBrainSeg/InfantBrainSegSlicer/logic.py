@@ -1,4 +1,4 @@
-"""The module's logic, without any GUI: segment, measure again, segment a batch."""
+"""The module's logic, without any GUI: segment, check, measure again, segment a batch."""
 
 import contextlib
 import importlib.util
@@ -13,11 +13,12 @@ import InfantBrainSegLib
 from InfantBrainSegLib.errors import InfantBrainSegError
 
 from . import statistics
-from .checks import check_inputs, check_outputs, find_warnings
+from .checks import Findings, check_inputs, check_outputs, look_quickly
 from .child import Child, child_environment, new_log_file, python_command
+from .options import Scans, SegmentParameters
 from .results import ResultNodes
-from .run import FINISHED, RUNNING, ProgressCallback, Run
-from .tasks import BatchTask, SegmentParameters, SegmentTask
+from .run import FINISHED, RUNNING, ProgressCallback, Run, Task
+from .tasks import BatchTask, CheckTask, SegmentTask
 
 __all__ = ["Run", "SceneLogic", "SegmentParameters"]
 
@@ -54,9 +55,9 @@ class SceneLogic:
         Parameters
         ----------
         t1Node, t2Node : vtkMRMLScalarVolumeNode
-            On any grids; linear parent transforms count.
+            On any grids; linear parent transforms count. One of them may be None: the result is less accurate then.
         outputSegmentation : vtkMRMLSegmentationNode, optional
-            Its segments of an earlier run are replaced; None for a new one beside T1.
+            Its segments of an earlier run are replaced; None for a new one beside the scan.
         labelmapNode : vtkMRMLLabelMapVolumeNode, optional
             Also gets the labels 1, 2, 3.
         tableNode : vtkMRMLTableNode, optional
@@ -77,10 +78,42 @@ class SceneLogic:
             If the run can not start or, with `wait`, if it fails or is cancelled.
         """
         parameters = parameters or SegmentParameters()
-        self._check(t1Node, t2Node, parameters)
-        check_outputs([t1Node, t2Node, parameters.maskNode], outputSegmentation, labelmapNode, tableNode)
-        targets = ResultNodes(t1Node, outputSegmentation, tableNode, labelmapNode)
-        return self._run(lambda: SegmentTask(targets, t2Node, parameters), progress, wait)
+        scans = _checked(t1Node, t2Node, parameters)
+        check_outputs(scans, outputSegmentation, labelmapNode, tableNode)
+        targets = ResultNodes(scans, outputSegmentation, tableNode, labelmapNode)
+        return self._run(lambda: SegmentTask(targets, parameters), progress, wait)
+
+    def checkImages(
+        self,
+        t1Node,
+        t2Node,
+        parameters: SegmentParameters | None = None,
+        progress: ProgressCallback | None = None,
+        wait: bool = True,
+    ) -> Run:
+        """Check the images of one brain as `process` would before its networks run, in a child process; the scene stays as it is.
+
+        Parameters
+        ----------
+        t1Node, t2Node : vtkMRMLScalarVolumeNode
+            One of them may be None.
+        parameters : SegmentParameters, optional
+        progress : callable, optional
+        wait : bool
+
+        Returns
+        -------
+        Run
+            `record.checks` has the table.
+
+        Raises
+        ------
+        InfantBrainSegError
+            As `process` does.
+        """
+        parameters = parameters or SegmentParameters()
+        scans = _checked(t1Node, t2Node, parameters)
+        return self._run(lambda: CheckTask(scans, parameters), progress, wait)
 
     def segmentBatch(
         self,
@@ -100,7 +133,7 @@ class SceneLogic:
         folderOrCsv : path of a BIDS folder or a CSV file
         outputDir : path
         parameters : SegmentParameters, optional
-            Without a mask node.
+            Without a mask node and an age.
         progress : callable, optional
         wait : bool
 
@@ -148,22 +181,23 @@ class SceneLogic:
         str
         """
         try:
-            self._check(t1Node, t2Node, parameters or SegmentParameters())
+            _checked(t1Node, t2Node, parameters or SegmentParameters())
         except InfantBrainSegError as error:
             return str(error)
         return ""
 
-    def warnings(self, t1Node, t2Node, parameters: SegmentParameters | None = None) -> tuple[str, ...]:
-        """Check the images themselves before a run, in about a second: swapped, skull left, poor overlap, odd voxels.
+    def lookQuickly(self, t1Node, t2Node, parameters: SegmentParameters | None = None) -> Findings:
+        """Look at the images themselves before a run, in about a second: swapped, poor overlap, odd voxels, a cut brain.
 
         Parameters
         ----------
         t1Node, t2Node : vtkMRMLScalarVolumeNode
+            One of them may be None.
         parameters : SegmentParameters, optional
 
         Returns
         -------
-        tuple of str
+        Findings
 
         Raises
         ------
@@ -171,8 +205,7 @@ class SceneLogic:
             If they can not be segmented at all.
         """
         parameters = parameters or SegmentParameters()
-        self._check(t1Node, t2Node, parameters)
-        return find_warnings(t1Node, t2Node, parameters.maskNode)
+        return look_quickly(_checked(t1Node, t2Node, parameters), parameters)
 
     def devices(self) -> list[tuple[str, str]]:
         """Ask a short child process which devices can compute here.
@@ -199,11 +232,9 @@ class SceneLogic:
         """Tell whether PyTorch is there, without importing it."""
         return importlib.util.find_spec("torch") is not None
 
-    def _check(self, t1_node, t2_node, parameters: SegmentParameters) -> None:
-        check_inputs(t1_node, t2_node, parameters.maskNode, parameters.weightsPath, parameters.useContext)
-
-    def _child(self, arguments: list[str], folder: Path | None = None) -> Child:
-        command = self.command or [*python_command(), "-m", InfantBrainSegLib.__name__]
+    def _child(self, arguments: list[str], folder: Path | None = None, script: str = "") -> Child:
+        how = ["-c", script] if script else ["-m", InfantBrainSegLib.__name__]
+        command = self.command or [*python_command(), *how]
         log_path = new_log_file()
         try:
             return Child([*command, *arguments], log_path, child_environment(_LIBRARY_ROOT), folder or log_path.parent)
@@ -211,14 +242,20 @@ class SceneLogic:
             log_path.unlink(missing_ok=True)
             raise
 
-    def _run(self, make_task: Callable[[], SegmentTask | BatchTask], progress: ProgressCallback | None, wait: bool) -> Run:
+    def _run(self, make_task: Callable[[], Task], progress: ProgressCallback | None, wait: bool) -> Run:
         task = make_task()
         try:
-            run = Run(self._child(task.arguments(), task.folder), task, progress)
+            run = Run(self._child(task.arguments(), task.folder, task.script), task, progress)
         except BaseException:
             task.clean_up()
             raise
         return _to_the_end(run) if wait else run
+
+
+def _checked(t1_node, t2_node, parameters: SegmentParameters) -> Scans:
+    scans = Scans(t1_node, t2_node, parameters.maskNode)
+    check_inputs(scans, parameters)
+    return scans
 
 
 def _to_the_end(run: Run) -> Run:

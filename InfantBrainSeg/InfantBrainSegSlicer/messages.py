@@ -1,15 +1,23 @@
-"""What the panel says: steps in words, times, warnings as HTML."""
+"""What the panel says: steps in words, times, warnings and the verdict as HTML."""
 
 import html
 
 from slicer.i18n import tr as _
 
+from InfantBrainSegLib.checks import PASS, Check
+
+from .provenance import Record
+
 
 def step_in_words(step: str) -> str:
     """Say what a step of the library does, in the user's words; a step without words of its own shows as it is."""
     words = {
+        "check": _("Checking the images"),
         "read": _("Setting up: reading the scans"),
-        "prepare": _("Setting up: aligning and normalising"),
+        "load": _("Setting up: loading the networks"),
+        "align": _("Setting up: aligning the scans"),
+        "extract": _("Setting up: finding the cerebrum"),
+        "prepare": _("Setting up: normalising and checking"),
         "stage 1": _("Stage 1: first network"),
         "context": _("Context: distances to each tissue"),
         "stage 2": _("Stage 2: second network"),
@@ -33,18 +41,58 @@ def warnings_html(warnings: tuple[str, ...], title: str) -> str:
     return f'<b>{html.escape(title)}</b><ul style="margin: 3px 0px 0px -24px;">{items}</ul>'
 
 
+def checks_title(checks: tuple[Check, ...]) -> str:
+    """Name the section of the checks, with how they went."""
+    if not checks:
+        return _("Checks")
+    failed = sum(check.status != PASS for check in checks)
+    if not failed:
+        return _("Checks: all {count} pass").format(count=len(checks))
+    return _("Checks: {failed} of {count} to look at").format(failed=failed, count=len(checks))
+
+
+def verdict_html(record: Record) -> str:
+    """Set a verdict: what to do, and the reasons with their remedies."""
+    title = {
+        "accept": _("Accept: no sign of trouble was found. Look through the slices all the same."),
+        "look": _("Look at these places before you use the result.") if record.places else _("Look through the result before you use it."),
+        "do not use": _("Do not use this result."),
+    }[record.decision]
+    remedies = {f"{check.name}: {check.measured}": check.remedy for check in record.checks}
+    reasons = tuple(
+        f"{reason[:1].upper()}{reason[1:]}{'. ' + remedy[:1].upper() + remedy[1:] if (remedy := remedies.get(reason)) else ''}."
+        for reason in record.reasons
+    )
+    return warnings_html(reasons, title) if reasons else f"<b>{html.escape(title)}</b>"
+
+
+def not_in_verdict(warnings: tuple[str, ...], record: Record) -> tuple[str, ...]:
+    """Leave out the warnings that are sentences of checks and so among the verdict's reasons."""
+    told = {check.sentence() for check in record.checks}
+    return tuple(warning for warning in warnings if warning not in told)
+
+
 NO_TORCH = _("PyTorch, the library that runs the networks, is not installed here: click Install PyTorch.")
 NO_TORCH_EXTENSION = _(
     "Slicer's PyTorch extension is not installed: open the Extensions Manager (View menu), install the extension PyTorch, "
     "restart Slicer and come back here."
 )
 READY = _("Ready: click Segment.")
+READY_WHOLE_HEAD = _("Ready: click Segment. These look like whole heads: the cerebrum is taken out of them first.")
 CHECKING = _("Looking at the scans ...")
 NO_SCENE = _("The panel is not in use: open the module again.")
-SEGMENT_TIP = _("Segment the two scans into cerebrospinal fluid, gray matter and white matter.")
+SEGMENT_TIP = _("Segment the scans into cerebrospinal fluid, gray matter and white matter.")
 CANCEL_TIP = _("Stop the run. The scene stays as it was.")
 BEFORE_RUN = _("Please look at this before you segment:")
 AFTER_RUN = _("Please look at this before you use the result:")
+NO_CHECKS = _("What can be told of the scans before the networks run.")
+QUICK_CHECKS = _("A quick look at the chosen scans. Check images runs all checks.")
+ALL_CHECKS = _("All checks of the chosen scans.")
+CHECKS_OF_RESULT = _("All checks of the scans, made with the result.")
+ALL_PASS = _("All checks pass.")
+SOME_FAIL = _("The checks found something to look at: see the table.")
+PLACE = _("Slice {index}")
+PLACE_TIP = _("Shows this place in the middle of all slice views. {share} of the voxels round it are in doubt.")
 FINISHED = _("Finished in {time} min. Check the result before you use it.")
 STOPPED = _("The run ended without a result: see the log.")
 SCENE_CLOSED = _("Cancelled, because the scene was closed.")
@@ -56,8 +104,11 @@ def help_text() -> str:
     """Build the module's help."""
     return _("""
 <p>Segments T1- and T2-weighted MRI of the infant brain into cerebrospinal fluid, gray matter and white matter, also at about six
-months of age, when gray and white matter look alike. Pick a T1w and a T2w scan, skull-stripped or with a brain mask, and click Segment.
+months of age, when gray and white matter look alike. Pick a T1w and a T2w scan and click Segment: whole heads straight from the scanner,
+skull-stripped brains, or either with a brain mask of your own. One scan alone is taken too, with a less accurate result.
 <b>Load sample</b> brings two synthetic scans to try it on.</p>
+<p>After the run the panel says whether to accept the result, to look at some places first, which its buttons show, or not to use it.
+<b>Keep the mask</b> keeps the cerebrum that was found, to be edited in Segment Editor and given back as the brain mask.</p>
 <p><b>Research use only. Not a medical device.</b> The bundled weights learned from synthetic contrast painted on label maps, not from
 labelled infant scans. What was measured, and what was not, is in MODEL_CARD.md. Check every result before you use it.</p>
 """)

@@ -73,13 +73,13 @@ def image_from_volume(node) -> sitk.Image:
     return make_image(array_of(node.GetImageData()), parent_to_world(node) @ ijk_to_ras(node))
 
 
-def image_from_mask(node, t1_node) -> sitk.Image:
+def image_from_mask(node, scan_node) -> sitk.Image:
     """Copy a brain mask as it lies in the scene.
 
     Parameters
     ----------
     node : vtkMRMLLabelMapVolumeNode, or vtkMRMLSegmentationNode whose segments together are the brain
-    t1_node : vtkMRMLScalarVolumeNode
+    scan_node : vtkMRMLScalarVolumeNode
         Its voxel size serves where the segmentation has surfaces alone.
 
     Returns
@@ -92,7 +92,7 @@ def image_from_mask(node, t1_node) -> sitk.Image:
         If a parent transform is not linear, or the mask is empty.
     """
     if node.IsA("vtkMRMLSegmentationNode"):
-        array, matrix = _union_of_segments(node, t1_node)
+        array, matrix = _union_of_segments(node, scan_node)
     else:
         array, matrix = array_of(node.GetImageData()), ijk_to_ras(node)
     if not (array > 0).any():
@@ -143,6 +143,33 @@ def write_exactly(image: sitk.Image, path: Path) -> None:
         raise OSError("the disk is full")
 
 
+def read_linear_transform(path: Path) -> np.ndarray:
+    """Read a linear transform that SimpleITK wrote.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    (4, 4) array, RAS mm, in the file's own direction
+
+    Raises
+    ------
+    OSError
+        If it can not be read.
+    """
+    try:
+        transform = sitk.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise OSError(f"{path.name} is no readable transform") from error
+    matrix = np.eye(4)
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
+    for axis in range(3):
+        matrix[:3, axis] = np.subtract(transform.TransformPoint(np.eye(3)[axis].tolist()), matrix[:3, 3])
+    return _RAS_TO_LPS @ matrix @ _RAS_TO_LPS
+
+
 def array_of(image_data) -> np.ndarray:
     """View image data as a (K, J, I) array; both share the memory."""
     return vtk_to_numpy(image_data.GetPointData().GetScalars()).reshape(image_data.GetDimensions()[::-1])
@@ -180,13 +207,13 @@ def to_matrix(array: np.ndarray):
     return matrix
 
 
-def _union_of_segments(node, t1_node) -> tuple[np.ndarray, np.ndarray]:
+def _union_of_segments(node, scan_node) -> tuple[np.ndarray, np.ndarray]:
     """All segments as one labelmap with its matrix to the node's own RAS; the node stays as it is."""
     source = node
     if not node.GetSegmentation().ContainsRepresentation(BINARY_LABELMAP):
         source = slicer.vtkMRMLSegmentationNode()  # a copy outside the scene: no new representation in hers
         source.GetSegmentation().DeepCopy(node.GetSegmentation())
-        source.SetReferenceImageGeometryParameterFromVolumeNode(t1_node)  # the default would be a tenth of a millimeter
+        source.SetReferenceImageGeometryParameterFromVolumeNode(scan_node)  # the default would be a tenth of a millimeter
         source.GetSegmentation().CreateRepresentation(BINARY_LABELMAP)
     merged = slicer.vtkOrientedImageData()
     filled = node.GetSegmentation().GetNumberOfSegments() > 0 and source.GenerateMergedLabelmapForAllSegments(merged)

@@ -3,12 +3,10 @@
 Files are read and checked first; only then is the scene touched, and whatever fails there is undone.
 """
 
-import contextlib
+import hashlib
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,25 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 
-from InfantBrainSegLib import __version__
 from InfantBrainSegLib.errors import InfantBrainSegError
 from InfantBrainSegLib.images import read_image, same_grid
 from InfantBrainSegLib.labels import TISSUES, Tissue
 
-from .nodes import BINARY_LABELMAP, array_of, ijk_to_ras, image_data_from_array, to_matrix
+from .handover import Given
+from .nodes import BINARY_LABELMAP, array_of, ijk_to_ras, image_data_from_array, read_linear_transform, to_matrix
+from .options import Scans
+from .places import with_own_places
+from .provenance import PROVENANCE_ROLE, provenance_text
+from .scene_edit import add_node, place_beside, undone_on_failure
 from .statistics import AUTOMATIC_MM3_TAG, TABLE_ROLE, fill_automatic, measure_segments
 
-T1_ROLE = "InfantBrainSeg.T1"
-PROVENANCE_ROLE = "InfantBrainSeg.Provenance"
+INPUT_ROLES = {"T1": "InfantBrainSeg.T1", "T2": "InfantBrainSeg.T2", "The brain mask": "InfantBrainSeg.GivenMask"}
 PROBABILITY_ROLE = "InfantBrainSeg.Probability"  # then the tissue's short name
+MASK_ROLE = "InfantBrainSeg.Mask"
+TRANSFORM_ROLE = "InfantBrainSeg.Transform"
 CLOSED_SURFACE = "Closed surface"
-_TOLD = ("versions", "device", "volumes", "cleanup", "warnings", "seconds", "peak_memory_mb")  # of the report; no paths, no names
+LABELS_FILE, MASK_FILE, TRANSFORM_FILE, REPORT_FILE = "segmentation.nii.gz", "brain_mask.nii.gz", "t2_to_t1.tfm", "report.json"
+_MADE_VOXELS = "InfantBrainSeg.MadeVoxels"  # attribute: a mask as it was made, so that an edited one is never replaced
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,19 @@ class Outcome:
 
     Attributes
     ----------
-    labels : (K, J, I) uint8 array on T1's grid
+    labels : (K, J, I) uint8 array on the scan's grid
     report : dict
     probabilities : dict of (K, J, I) float32 arrays by a tissue's short name; empty unless asked for
+    mask : (K, J, I) uint8 array, or None where it was not asked for or not written
+    t2_to_t1 : (4, 4) array or None
+        Where T2 was moved: from a point in T2's own space, before its parent transforms, to its place in T1's own.
     """
 
     labels: np.ndarray
     report: dict[str, Any]
-    probabilities: dict[str, np.ndarray]
+    probabilities: dict[str, np.ndarray] = field(default_factory=dict)
+    mask: np.ndarray | None = None
+    t2_to_t1: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -53,19 +62,36 @@ class ResultNodes:
 
     Attributes
     ----------
-    t1 : vtkMRMLScalarVolumeNode
+    scans : Scans
     segmentation, table : nodes, or None for new ones
     labelmap : vtkMRMLLabelMapVolumeNode, or None for none
     provenance : vtkMRMLTextNode or None
     probabilities : tuple of vtkMRMLScalarVolumeNode
+    mask : vtkMRMLLabelMapVolumeNode or None
+    transform : vtkMRMLLinearTransformNode or None
     """
 
-    t1: Any
+    scans: Scans
     segmentation: Any = None
     table: Any = None
     labelmap: Any = None
     provenance: Any = None
     probabilities: tuple = ()
+    mask: Any = None
+    transform: Any = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is read of the child's files beside labels and report.
+
+    Attributes
+    ----------
+    probabilities, mask : bool
+    """
+
+    probabilities: bool = False
+    mask: bool = False
 
 
 def terminology(tissue: Tissue) -> str:
@@ -76,14 +102,14 @@ def terminology(tissue: Tissue) -> str:
     )
 
 
-def read_outcome(folder: Path, t1: sitk.Image, with_probabilities: bool) -> Outcome:
-    """Read the child's files and check that they fit T1.
+def read_outcome(folder: Path, given: Given, wanted: Wanted) -> Outcome:
+    """Read the child's files and check that they fit the scan.
 
     Parameters
     ----------
     folder : Path
-    t1 : sitk.Image that the child was given
-    with_probabilities : bool
+    given : Given
+    wanted : Wanted
 
     Returns
     -------
@@ -95,25 +121,39 @@ def read_outcome(folder: Path, t1: sitk.Image, with_probabilities: bool) -> Outc
         If a file is missing, or lies on another grid.
     """
     try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InfantBrainSegError(
             f"The segmentation process left no readable report ({error}): look into the log, and try again."
         ) from error
-    names = {"": "segmentation.nii.gz"}
-    if with_probabilities:
+    names = {"": LABELS_FILE}
+    if wanted.probabilities:
         names |= {tissue.short_name: f"probability_{tissue.short_name.lower()}.nii.gz" for tissue in TISSUES}
-    arrays = {}
-    for key, name in names.items():
-        image = read_image(folder / name)
-        if not same_grid(t1, image):
-            raise InfantBrainSegError(f"The segmentation process wrote {name} on another grid than T1's: keep the log and report this.")
-        arrays[key] = sitk.GetArrayFromImage(image)
-    return Outcome(arrays.pop("").astype(np.uint8), report, arrays)
+    arrays = {key: _read_on_grid(folder / name, given.grid) for key, name in names.items()}
+    has_mask, moved = wanted.mask and (folder / MASK_FILE).is_file(), (folder / TRANSFORM_FILE).is_file()
+    return Outcome(
+        arrays.pop("").astype(np.uint8),
+        with_own_places(report, given.main_to_world),
+        arrays,
+        (_read_on_grid(folder / MASK_FILE, given.grid) > 0).astype(np.uint8) if has_mask else None,
+        _between_own_spaces(read_linear_transform(folder / TRANSFORM_FILE), given) if moved else None,
+    )
+
+
+def _between_own_spaces(t1_to_t2: np.ndarray, given: Given) -> np.ndarray:
+    """From the world's T1-to-T2 as ITK resamples by it to what T2 goes under, in place of its own parent, to lie on T1."""
+    return np.linalg.inv(given.main_to_world) @ np.linalg.inv(t1_to_t2) @ given.t2_to_world
+
+
+def _read_on_grid(path: Path, grid: sitk.Image) -> np.ndarray:
+    image = read_image(path)
+    if not same_grid(grid, image):
+        raise InfantBrainSegError(f"The segmentation process wrote {path.name} on another grid than T1's: keep the log and report this.")
+    return sitk.GetArrayFromImage(image)
 
 
 def import_outcome(outcome: Outcome, targets: ResultNodes) -> ResultNodes:
-    """Put a checked outcome into the scene: into the given nodes, or into new ones beside T1.
+    """Put a checked outcome into the scene: into the given nodes, or into new ones beside the scan.
 
     Parameters
     ----------
@@ -127,105 +167,111 @@ def import_outcome(outcome: Outcome, targets: ResultNodes) -> ResultNodes:
     Raises
     ------
     InfantBrainSegError
-        If T1's voxels are no longer those that were segmented.
+        If the scan's voxels are no longer those that were segmented.
     """
-    t1 = targets.t1
-    if t1.GetImageData() is None or array_of(t1.GetImageData()).shape != outcome.labels.shape:
-        raise InfantBrainSegError(f"T1 '{t1.GetName()}' was changed during the run and no longer fits its result: press Segment again.")
-    scene = t1.GetScene()
+    scan = targets.scans.main
+    if scan.GetImageData() is None or array_of(scan.GetImageData()).shape != outcome.labels.shape:
+        role = "T2" if targets.scans.t1 is None else "T1"
+        raise InfantBrainSegError(
+            f"{role} '{scan.GetName()}' was changed during the run and no longer fits its result: press Segment again."
+        )
+    scene = scan.GetScene()
     with undone_on_failure(scene) as keep:
-        segmentation = targets.segmentation or _add(scene, "vtkMRMLSegmentationNode", f"{t1.GetName()} segmentation")
-        referenced = segmentation.GetNodeReference
-        table = targets.table or referenced(TABLE_ROLE) or _add(scene, "vtkMRMLTableNode", f"{t1.GetName()} volumes")
-        provenance = referenced(PROVENANCE_ROLE) or _add(scene, "vtkMRMLTextNode", f"{t1.GetName()} provenance")
-        volumes = {
-            name: referenced(PROBABILITY_ROLE + name) or _add(scene, "vtkMRMLScalarVolumeNode", f"{t1.GetName()} probability {name}")
-            for name in outcome.probabilities
-        }
-        for node in (segmentation, table, provenance, targets.labelmap, *volumes.values()):
+        nodes = _find_or_add(outcome, targets)
+        volumes = dict(zip(outcome.probabilities, nodes.probabilities, strict=True))
+        made = [nodes.segmentation, nodes.table, nodes.provenance, nodes.labelmap, nodes.mask, nodes.transform, *nodes.probabilities]
+        made = [node for node in made if node is not None]
+        for node in made:
             keep(node)
-        _fill_segmentation(segmentation, outcome.labels, t1)
-        confidence = {row["tissue"]: row.get("mean_confidence") for row in outcome.report.get("volumes", [])}
-        ours = [volume for volume in measure_segments(segmentation) if volume.segment_id in {tissue.short_name for tissue in TISSUES}]
-        fill_automatic(table, [replace(volume, mean_confidence=_number(confidence.get(volume.segment_id))) for volume in ours])
-        for volume in ours:
-            segmentation.GetSegmentation().GetSegment(volume.segment_id).SetTag(AUTOMATIC_MM3_TAG, repr(volume.volume_mm3))
-        provenance.SetText(provenance_text(outcome.report))
+        _fill_segmentation(nodes.segmentation, outcome.labels, scan)
+        _fill_table(nodes, outcome.report)
+        nodes.provenance.SetText(provenance_text(outcome.report))
         for name, node in volumes.items():
-            _fill_volume(node, outcome.probabilities[name], t1)
-            segmentation.SetNodeReferenceID(PROBABILITY_ROLE + name, node.GetID())
-        if targets.labelmap is not None:
-            _fill_volume(targets.labelmap, outcome.labels, t1)
-            targets.labelmap.GetDisplayNode().SetAndObserveColorNodeID(_color_table(scene).GetID())
-        for role, node in ((T1_ROLE, t1), (TABLE_ROLE, table), (PROVENANCE_ROLE, provenance)):
-            segmentation.SetNodeReferenceID(role, node.GetID())
-        nodes = (segmentation, table, provenance, targets.labelmap, *volumes.values())
-        _place_beside(t1, [node for node in nodes if node is not None])
-    return ResultNodes(t1, segmentation, table, targets.labelmap, provenance, tuple(volumes.values()))
+            _fill_volume(node, outcome.probabilities[name], scan)
+            nodes.segmentation.SetNodeReferenceID(PROBABILITY_ROLE + name, node.GetID())
+        if nodes.labelmap is not None:
+            _fill_volume(nodes.labelmap, outcome.labels, scan)
+            nodes.labelmap.GetDisplayNode().SetAndObserveColorNodeID(_color_table(scene).GetID())
+        if nodes.mask is not None:
+            _fill_volume(nodes.mask, outcome.mask, scan)
+            nodes.mask.SetAttribute(_MADE_VOXELS, _fingerprint(nodes.mask))
+        if nodes.transform is not None:
+            nodes.transform.SetMatrixTransformToParent(to_matrix(outcome.t2_to_t1))
+            nodes.transform.SetAndObserveTransformNodeID(scan.GetTransformNodeID())  # it follows T1
+        _refer_to(nodes)
+        place_beside(scan, made)
+    return nodes
 
 
-@contextlib.contextmanager
-def undone_on_failure(scene) -> Iterator:
-    """Give a function that notes a node's content; when the block fails, that content returns and every node added in it goes.
-
-    Parameters
-    ----------
-    scene : vtkMRMLScene
-    """
-    before = {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}
-    kept = []
-
-    def keep(node) -> None:
-        if node is not None and node.GetID() in before:
-            backup = node.CreateNodeInstance()
-            backup.Copy(node)
-            kept.append((node, backup))
-
-    try:
-        yield keep
-    except BaseException:
-        for node, backup in kept:
-            node.Copy(backup)
-        added = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
-        for node in reversed([node for node in added if node.GetID() not in before]):
-            scene.RemoveNode(node)
-        raise
-
-
-def provenance_text(report: dict[str, Any]) -> str:
-    """Write what made a result as indented JSON, without file paths, node names or anything else of the patient.
+def inputs_of(segmentation) -> Scans:
+    """Give the nodes that a segmentation was made of, as far as they are still in the scene.
 
     Parameters
     ----------
-    report : dict of the child
+    segmentation : vtkMRMLSegmentationNode
 
     Returns
     -------
-    str
+    Scans
     """
-    weights = {stage: entry.get("sha256") for stage, entry in report.get("weights", {}).items()}
-    options = {name: value for name, value in report.get("options", {}).items() if "weights" not in name and not isinstance(value, str)}
-    told = {name: report[name] for name in _TOLD if name in report}
-    made = {
-        "program": "InfantBrainSeg",
-        "module_version": __version__,
-        "finished_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "weights_sha256": weights,
-        "options": options,
-        **told,
-        "note": "Research use only; not a medical device.",
-    }
-    return json.dumps(made, indent=2)
+    return Scans(*(segmentation.GetNodeReference(role) for role in INPUT_ROLES.values()))
 
 
-def _add(scene, class_name: str, name: str):
-    node = scene.AddNewNodeByClass(class_name, scene.GenerateUniqueName(name))
-    if node.IsA("vtkMRMLDisplayableNode"):
-        node.CreateDefaultDisplayNodes()
-    return node
+def _find_or_add(outcome: Outcome, targets: ResultNodes) -> ResultNodes:
+    """Give each result its node: the chosen one, that of the segmentation's earlier run, or a new one."""
+    scans, name = targets.scans, targets.scans.main.GetName()
+    scene = scans.main.GetScene()
+    segmentation = targets.segmentation or add_node(scene, "vtkMRMLSegmentationNode", f"{name} segmentation")
+    referenced = segmentation.GetNodeReference
+    mask = transform = None
+    if outcome.mask is not None:
+        mask = referenced(MASK_ROLE)
+        if mask is None or mask is scans.mask or mask.GetAttribute(_MADE_VOXELS) != _fingerprint(mask):
+            mask = add_node(scene, "vtkMRMLLabelMapVolumeNode", f"{name} cerebrum mask")
+    if outcome.t2_to_t1 is not None:
+        transform = referenced(TRANSFORM_ROLE)
+        if transform is None or transform is scans.t2.GetParentTransformNode():
+            transform = add_node(scene, "vtkMRMLLinearTransformNode", f"{scans.t2.GetName()} to T1")
+    return replace(
+        targets,
+        segmentation=segmentation,
+        table=targets.table or referenced(TABLE_ROLE) or add_node(scene, "vtkMRMLTableNode", f"{name} volumes"),
+        provenance=referenced(PROVENANCE_ROLE) or add_node(scene, "vtkMRMLTextNode", f"{name} provenance"),
+        probabilities=tuple(
+            referenced(PROBABILITY_ROLE + tissue) or add_node(scene, "vtkMRMLScalarVolumeNode", f"{name} probability {tissue}")
+            for tissue in outcome.probabilities
+        ),
+        mask=mask,
+        transform=transform,
+    )
 
 
-def _fill_segmentation(node, labels: np.ndarray, t1) -> None:
+def _refer_to(nodes: ResultNodes) -> None:
+    """Let the segmentation know the scans it was made of and what was made with it."""
+    inputs = nodes.scans.named()
+    for name, role in INPUT_ROLES.items():
+        nodes.segmentation.SetNodeReferenceID(role, inputs[name].GetID() if name in inputs else None)
+    made = {TABLE_ROLE: nodes.table, PROVENANCE_ROLE: nodes.provenance, MASK_ROLE: nodes.mask, TRANSFORM_ROLE: nodes.transform}
+    for role, node in made.items():
+        if node is not None:
+            nodes.segmentation.SetNodeReferenceID(role, node.GetID())
+
+
+def _fill_table(nodes: ResultNodes, report: dict[str, Any]) -> None:
+    """Write the volumes, and on each segment its automatic one."""
+    confidence = {row["tissue"]: row.get("mean_confidence") for row in report.get("volumes", [])}
+    ours = [volume for volume in measure_segments(nodes.segmentation) if volume.segment_id in {tissue.short_name for tissue in TISSUES}]
+    fill_automatic(nodes.table, [replace(volume, mean_confidence=_number(confidence.get(volume.segment_id))) for volume in ours])
+    for volume in ours:
+        nodes.segmentation.GetSegmentation().GetSegment(volume.segment_id).SetTag(AUTOMATIC_MM3_TAG, repr(volume.volume_mm3))
+
+
+def _fingerprint(node) -> str:
+    data = node.GetImageData()
+    return "" if data is None else hashlib.sha256(np.ascontiguousarray(array_of(data)).tobytes()).hexdigest()
+
+
+def _fill_segmentation(node, labels: np.ndarray, scan) -> None:
     """Replace our three segments; what else is in the segmentation stays."""
     segmentation = node.GetSegmentation()
     had_surface = segmentation.ContainsRepresentation(CLOSED_SURFACE)
@@ -234,7 +280,7 @@ def _fill_segmentation(node, labels: np.ndarray, t1) -> None:
     if segmentation.GetNumberOfSegments() == 0:
         segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
     shared = image_data_from_array(labels, slicer.vtkOrientedImageData())  # one labelmap for the three
-    shared.SetImageToWorldMatrix(to_matrix(ijk_to_ras(t1)))
+    shared.SetImageToWorldMatrix(to_matrix(ijk_to_ras(scan)))
     for tissue in TISSUES:
         segment = slicer.vtkSegment()
         segment.SetName(tissue.name)
@@ -244,18 +290,18 @@ def _fill_segmentation(node, labels: np.ndarray, t1) -> None:
         segment.AddRepresentation(BINARY_LABELMAP, shared)
         if not segmentation.AddSegment(segment, tissue.short_name):
             raise InfantBrainSegError(f"'{node.GetName()}' did not take the segment {tissue.name}: choose a new segmentation.")
-    node.SetAndObserveTransformNodeID(t1.GetTransformNodeID())
-    node.SetReferenceImageGeometryParameterFromVolumeNode(t1)  # after the transform: it is T1's grid as seen from this node
+    node.SetAndObserveTransformNodeID(scan.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(scan)  # after the transform: it is the scan's grid as seen from this node
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     if had_surface:
         node.CreateClosedSurfaceRepresentation()
 
 
-def _fill_volume(node, array: np.ndarray, t1) -> None:
-    node.SetIJKToRASMatrix(to_matrix(ijk_to_ras(t1)))
+def _fill_volume(node, array: np.ndarray, scan) -> None:
+    node.SetIJKToRASMatrix(to_matrix(ijk_to_ras(scan)))
     node.SetAndObserveImageData(image_data_from_array(array))
-    node.SetAndObserveTransformNodeID(t1.GetTransformNodeID())
+    node.SetAndObserveTransformNodeID(scan.GetTransformNodeID())
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
 
@@ -275,21 +321,6 @@ def _color_table(scene):
         table.SetColor(tissue.value, tissue.name, *(value / 255 for value in tissue.color), 1)
     table.SetHideFromEditors(False)
     return scene.AddNode(table)
-
-
-def _place_beside(t1, nodes: list) -> None:
-    """Give new nodes T1's parent in the subject hierarchy; what the user has put into a folder stays there."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(t1.GetScene())
-    item = hierarchy.GetItemByDataNode(t1) if hierarchy is not None else 0
-    if not item:
-        return
-    parent = hierarchy.GetItemParent(item)
-    for node in nodes:
-        own = hierarchy.GetItemByDataNode(node)
-        if not own:
-            hierarchy.CreateItem(parent, node)
-        elif hierarchy.GetItemParent(own) in (0, hierarchy.GetSceneItemID()):
-            hierarchy.SetItemParent(own, parent)
 
 
 def _number(value: float | None) -> float:

@@ -5,28 +5,50 @@ import json
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from InfantBrainSegLib.errors import InfantBrainSegError
 
 from .child import Child, describe_end
+from .provenance import Record
 from .results import ResultNodes
 
 RUNNING, FINISHED, CANCELLED, FAILED = "running", "finished", "cancelled", "failed"
 ProgressCallback = Callable[[str, float], object]
 
 
+@dataclass(frozen=True)
+class TaskResult:
+    """What came of a task.
+
+    Attributes
+    ----------
+    nodes : ResultNodes or None
+    warnings : tuple of str
+    record : Record
+        Checks, verdict and places; empty where there are none.
+    """
+
+    nodes: ResultNodes | None = None
+    warnings: tuple[str, ...] = ()
+    record: Record = field(default_factory=Record)
+
+
 class Task(Protocol):
     """What a run is for: the logic makes one and the run asks it."""
 
+    folder: Path | None  # where the child runs
     accepted_codes: tuple[int, ...]  # the child's exit codes that count as done
+    script: str  # Python code that takes the arguments in place of the library's command line; empty for that
+    first_step: str  # what is done before the child tells of any step
 
     def interruption(self) -> str:
         """Say why the run has lost its purpose, as a node that left the scene; "" while it has not."""
 
-    def finish(self) -> tuple[ResultNodes | None, tuple[str, ...]]:
-        """Take in the child's files; give the nodes and the warnings."""
+    def finish(self) -> TaskResult:
+        """Take in the child's files."""
 
     def in_words(self, message: str) -> str:
         """Put the user's names in place of temporary files' in a message of the child."""
@@ -48,7 +70,9 @@ class Run:
     progress : float
         From 0 to 1.
     warnings : tuple of str
-    segmentationNode, labelmapNode, tableNode, provenanceNode : nodes or None
+    record : Record
+        Checks, verdict and places to look at.
+    segmentationNode, labelmapNode, tableNode, provenanceNode, maskNode, transformNode : nodes or None
     probabilityNodes : tuple of nodes
     logPath : str
         Everything the child printed; stays after the run.
@@ -57,10 +81,11 @@ class Run:
     def __init__(self, child: Child, task: Task, progress: ProgressCallback | None = None):
         self.state = RUNNING
         self.message = ""
-        self.step = ""
+        self.step = task.first_step
         self.progress = 0.0
         self.warnings: tuple[str, ...] = ()
-        self.segmentationNode = self.labelmapNode = self.tableNode = self.provenanceNode = None
+        self.record = Record()
+        self.segmentationNode = self.labelmapNode = self.tableNode = self.provenanceNode = self.maskNode = self.transformNode = None
         self.probabilityNodes: tuple = ()
         self.logPath = str(child.log_path)
         self._child = child
@@ -123,7 +148,7 @@ class Run:
             return
         self._importing = True  # a node's observer may poll
         try:
-            nodes, found = self._task.finish()
+            result = self._task.finish()
         except InfantBrainSegError as error:
             self._end(FAILED, self._task.in_words(str(error)))
             return
@@ -134,11 +159,13 @@ class Run:
             return
         finally:
             self._importing = False
+        self.record, nodes = result.record, result.nodes
         if nodes is not None:
             self.segmentationNode, self.labelmapNode, self.tableNode = nodes.segmentation, nodes.labelmap, nodes.table
             self.provenanceNode, self.probabilityNodes = nodes.provenance, nodes.probabilities
+            self.maskNode, self.transformNode = nodes.mask, nodes.transform
         told = [self._task.in_words(line.removeprefix("Warning: ")) for line in self._child.error_lines if line.startswith("Warning: ")]
-        self.warnings = tuple(dict.fromkeys([*found, *told]))
+        self.warnings = tuple(dict.fromkeys([*result.warnings, *told]))
         self.progress = 1.0
         self._end(FINISHED, "")
 

@@ -8,6 +8,7 @@ from .messages import duration, step_in_words
 from .run import Run
 
 POLL_MS = 100
+PARTS = 1000
 
 
 class RunMonitor:
@@ -32,6 +33,7 @@ class RunMonitor:
     def follow(self, run: Run) -> None:
         """Start to poll a run that has just begun."""
         self.run = run
+        self._ui.progressBar.maximum = 0 if run.step else PARTS  # one that tells no progress just moves
         self._show()
         self._ui.progressBar.visible = True
         self._ui.elapsedLabel.visible = True
@@ -56,7 +58,7 @@ class RunMonitor:
             self._show()
 
     def _show(self) -> None:
-        self._ui.progressBar.value = round(self._ui.progressBar.maximum * self.run.progress)
+        self._ui.progressBar.value = round(PARTS * self.run.progress)
         self._ui.elapsedLabel.text = duration(self.run.seconds)
         self._ui.statusLabel.text = step_in_words(self.run.step)
 

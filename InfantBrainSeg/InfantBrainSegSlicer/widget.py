@@ -9,15 +9,19 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+from InfantBrainSegLib.checks import PASS
 from InfantBrainSegLib.errors import InfantBrainSegError
 
 from . import messages
+from .checks_box import ChecksBox
 from .devices_box import DevicesBox
 from .edit_guard import EditGuard
 from .input_checks import InputChecks
 from .log_window import LogWindow
+from .options import AUTO, OFF, ON, Scans
 from .parameters import InfantBrainSegParameterNode, segment_parameters
-from .results_table import fill_results_table
+from .results import inputs_of
+from .results_box import ResultsBox
 from .run import Run
 from .run_monitor import RunMonitor
 from .sample_data import load_sample
@@ -61,6 +65,9 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.warningsLabel,
             self.ui.progressBar,
             self.ui.elapsedLabel,
+            self.ui.checksTable,
+            self.ui.verdictLabel,
+            self.ui.placesFrame,
             self.ui.resultsCollapsibleButton,
         ):
             hidden.visible = False
@@ -68,6 +75,9 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = self.logicClass()
         self._checks = InputChecks(self.logic, self._checkCanApply)
         self._devices = DevicesBox(self.ui.deviceComboBox, self.logic, self._onDeviceChosen)
+        for text, value in ((_("Automatic"), AUTO), (_("On"), ON), (_("Off"), OFF)):
+            self.ui.biasComboBox.addItem(text, value)
+        self._checksBox, self._resultsBox = ChecksBox(self.ui), ResultsBox(self.ui)
         self._monitor = RunMonitor(self.ui, self._onRunEnd)
         self._log = LogWindow()
         self._guard = EditGuard()
@@ -76,6 +86,8 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
+        self.ui.checkButton.connect("clicked(bool)", self.onCheckButton)
+        self.ui.biasComboBox.connect("activated(int)", self._onBiasChosen)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.recomputeButton.connect("clicked(bool)", self.onRecomputeButton)
         self.ui.weightsButton.connect("clicked(bool)", self.onWeightsButton)
@@ -155,6 +167,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         reason = reason or self._checks.reason or ("" if hasTorch else messages.NO_TORCH)
         if node is not None:
             self._devices.show(node.device)
+            self.ui.biasComboBox.setCurrentIndex(self.ui.biasComboBox.findData(node.biasCorrection))
         self.ui.torchFrame.visible = not hasTorch
         self.ui.torchLabel.text = messages.NO_TORCH
         for section in (
@@ -167,37 +180,39 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.segmentButton.text = _("Cancel") if running else _("Segment")
         self.ui.segmentButton.enabled = running or not reason
         self.ui.segmentButton.toolTip = messages.CANCEL_TIP if running else reason or messages.SEGMENT_TIP
+        self.ui.checkButton.enabled = not running and node is not None and not reason
         self.ui.logButton.enabled = bool(self._logPath)
+        self._resultsBox.show(node)
+        self._showChecks()
         self._showWarnings()
-        self._showResults()
         if not running:
             self._showStatus(reason)
 
     def _showStatus(self, reason: str) -> None:
         text, style = self._outcome
         if not text:
-            text = reason or (messages.CHECKING if self._checks.pending else messages.READY)
+            ready = messages.READY_WHOLE_HEAD if self._checks.findings.whole_head else messages.READY
+            text = reason or (messages.CHECKING if self._checks.pending else ready)
         self.ui.statusLabel.text = text
         self.ui.statusLabel.styleSheet = style
 
     def _showWarnings(self) -> None:
-        warnings = tuple(dict.fromkeys(self._checks.warnings + self._runWarnings))
+        warnings = tuple(dict.fromkeys(self._checks.findings.warnings + self._runWarnings))
+        if self._runWarnings:
+            warnings = messages.not_in_verdict(warnings, self._resultsBox.record)
         title = messages.AFTER_RUN if self._runWarnings else messages.BEFORE_RUN
         self.ui.warningsLabel.visible = bool(warnings)
         self.ui.warningsLabel.text = messages.warnings_html(warnings, title) if warnings else ""
 
-    def _showResults(self) -> None:
-        node = self._parameterNode
-        segmentation = node.outputSegmentation if node else None
-        filled = segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments() > 0
-        if self.ui.show3DButton.segmentationNode() is not segmentation:
-            self.ui.show3DButton.setSegmentationNode(segmentation)
-        self.ui.show3DButton.enabled = filled
-        self.ui.recomputeButton.enabled = filled
-        table = node.tableNode if node else None
-        total = fill_results_table(self.ui.resultsTable, table)
-        self.ui.resultsCollapsibleButton.visible = bool(total)
-        self.ui.resultsLabel.text = total
+    def _showChecks(self) -> None:
+        node, record = self._parameterNode, self._resultsBox.record
+        if self._checks.all_checks:
+            self._checksBox.show(self._checks.all_checks, messages.ALL_CHECKS)
+        elif record.checks and inputs_of(node.outputSegmentation) == Scans(node.t1Volume, node.t2Volume, node.maskNode):
+            self._checksBox.show(record.checks, " ".join((messages.CHECKS_OF_RESULT, *record.notes)))
+        else:
+            checks = self._checks.findings.checks
+            self._checksBox.show(checks, messages.QUICK_CHECKS if checks else messages.NO_CHECKS)
 
     # Buttons
 
@@ -224,9 +239,19 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except InfantBrainSegError as error:
             self._outcome = (str(error), ERROR_STYLE)
         else:
-            self._logPath = run.logPath
-            self.ui.statusLabel.styleSheet = ""
-            self._monitor.follow(run)
+            self._follow(run)
+        self._checkCanApply()
+
+    def onCheckButton(self) -> None:
+        """Run all checks of the chosen scans, without a segmentation."""
+        node = self._parameterNode
+        self._outcome = ("", "")
+        try:
+            run = self.logic.checkImages(node.t1Volume, node.t2Volume, segment_parameters(node), wait=False)
+        except InfantBrainSegError as error:
+            self._outcome = (str(error), ERROR_STYLE)
+        else:
+            self._follow(run)
         self._checkCanApply()
 
     def onSampleButton(self) -> None:
@@ -264,6 +289,10 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show what the last run printed."""
         self._log.show(self._logPath)
 
+    def _onBiasChosen(self, index: int) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.biasCorrection = self.ui.biasComboBox.itemData(index)
+
     def _onDeviceChosen(self, value: str) -> None:
         if self._parameterNode is not None:
             self._parameterNode.device = value
@@ -272,19 +301,35 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not collapsed and self.logic.torchInstalled():
             self._devices.find_devices()
 
-    # A run's end
+    # A run
+
+    def _follow(self, run: Run) -> None:
+        self._logPath = run.logPath
+        self.ui.statusLabel.styleSheet = ""
+        self._monitor.follow(run)
 
     def _onRunEnd(self, run: Run) -> None:
         self._checkCanApply()  # inputs that left during the run count as changed now, before there is an outcome to show
         self._logPath = run.logPath
-        self._runWarnings = tuple(run.warnings)
-        node = self._parameterNode
-        if run.state == "finished":
-            self._outcome = (messages.FINISHED.format(time=messages.duration(run.seconds)), "")
-            self._guard.made(run.segmentationNode)
-            if node is not None:
-                with slicer.util.NodeModify(node):
-                    node.outputSegmentation, node.tableNode = run.segmentationNode, run.tableNode
-        else:
+        if run.state != "finished":
             self._outcome = (run.message or messages.STOPPED, ERROR_STYLE if run.state == "failed" else "")
+        elif run.segmentationNode is None:
+            self._takeChecks(run)
+        else:
+            self._takeResult(run)
         self._checkCanApply()
+
+    def _takeChecks(self, run: Run) -> None:
+        self._checks.all_checks = run.record.checks
+        self._outcome = (messages.ALL_PASS if all(check.status == PASS for check in run.record.checks) else messages.SOME_FAIL, "")
+        self.ui.checksCollapsibleButton.collapsed = False
+
+    def _takeResult(self, run: Run) -> None:
+        self._runWarnings = tuple(run.warnings)
+        self._checks.all_checks = ()
+        self._outcome = (messages.FINISHED.format(time=messages.duration(run.seconds)), "")
+        self._guard.made(run.segmentationNode)
+        node = self._parameterNode
+        if node is not None:
+            with slicer.util.NodeModify(node):
+                node.outputSegmentation, node.tableNode = run.segmentationNode, run.tableNode

@@ -13,7 +13,7 @@ from host import pythonqt
 from stand_in import ROOT
 from stand_in import command as stand_in
 
-EMPTY = "No T1 volume is chosen: choose the T1-weighted scan."  # what a fresh panel says
+EMPTY = "No scan is chosen: choose the T1-weighted and the T2-weighted scan, or at least one of them."  # what a fresh panel says
 
 
 class Panel:

@@ -1,7 +1,7 @@
 """In place of the library's command line: takes its arguments, cuts the phantom's levels apart, and really writes the output files.
 
-Usage: stand_in.py MODE segment --t1 F --t2 F --output-dir DIR ...; MODE is "good" or a way to fail. The probabilities are not
-probabilities: they are T2 on T1's grid, so that a test can see where the child saw T2.
+Usage: stand_in.py MODE segment --t1 F --t2 F --output-dir DIR ...; MODE is "good", "moved" (T2 was), "maskless" or a way to fail.
+The probabilities are not probabilities: they are T2 on T1's grid, so that a test can see where the child saw T2.
 """
 
 import argparse
@@ -14,6 +14,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+CHECKS = [
+    {"name": "field of view", "status": "pass", "measured": "1 %", "limit": "under 10 %", "remedy": ""},
+    {"name": "spacing", "status": "warn", "measured": "2.5 mm", "limit": "2 mm", "remedy": "use a finer scan"},
+]
+MOVE = (0.1, -0.2, 0.05), (4.0, 6.0, -8.0)  # Euler angles and translation of mode "moved", from T1 to T2
 
 
 def command(mode):
@@ -36,6 +41,22 @@ def hang():
     time.sleep(600)
 
 
+def judgement(main):
+    """Give checks and a verdict with the middle of the grid as the place to look at, which lies in the world."""
+    import numpy as np
+
+    from InfantBrainSegLib.images import index_to_physical
+
+    middle_lps_mm = index_to_physical(main) @ [*(np.array(main.GetSize()) // 2), 1]
+    place = {"slice_index": main.GetSize()[2] // 2, "ras_mm": (middle_lps_mm[:3] * [-1, -1, 1]).tolist(), "doubtful_share": 0.52}
+    reasons = ["spacing: 2.5 mm", "1 place is in doubt"]
+    return {
+        "checks": CHECKS,
+        "verdict": {"decision": "look", "words": "Look at a slice.", "reasons": reasons, "places": [place], "mean_confidence": 0.8},
+        "extraction": {"words": "A mask was given."},
+    }
+
+
 def segment(arguments):
     import numpy as np
     import SimpleITK as sitk
@@ -43,7 +64,8 @@ def segment(arguments):
     from InfantBrainSegLib.images import read_image, write_image
     from InfantBrainSegLib.labels import TISSUES
 
-    t1, t2 = read_image(arguments.t1), read_image(arguments.t2)
+    t1 = read_image(arguments.t1 or arguments.t2)
+    t2 = read_image(arguments.t2 or arguments.t1)
     tell("prepare", 0.1)
     labels = sitk.GetImageFromArray(np.digitize(sitk.GetArrayFromImage(t1), [20, 70, 115]).astype(np.uint8))
     labels.CopyInformation(t1)
@@ -52,6 +74,7 @@ def segment(arguments):
     output = Path(arguments.output_dir)
     output.mkdir()
     write_image(labels, output / "segmentation.nii.gz")
+    write_image(labels > 0, output / "brain_mask.nii.gz")
     tell("stage 2", 0.8)
     on_t1 = sitk.Resample(sitk.Cast(t2, sitk.sitkFloat32), t1, sitk.Transform(), sitk.sitkNearestNeighbor)
     for tissue in TISSUES if arguments.save_probabilities else ():
@@ -61,10 +84,11 @@ def segment(arguments):
         "versions": {"InfantBrainSeg": "0", "torch": "none"},
         "weights": {"fcn1": {"sha256": "ab" * 32, "training": {"folder": arguments.t1}}},
         "device": {"used": "cpu"},
-        "options": {"use_context": not arguments.no_context, "weights": arguments.t1},
+        "options": {"use_context": not arguments.no_context, "weights": arguments.t1, "align": arguments.align},
         "volumes": [{"tissue": tissue.short_name, "mean_confidence": 0.9} for tissue in TISSUES],
-        "warnings": [f"{arguments.t2} looks odd."],
+        "warnings": [f"{arguments.t2} looks odd.", "Spacing: 2.5 mm; wanted 2 mm: use a finer scan."],
         "seconds": {"total": 1.0},
+        **judgement(t1),
     }
     (output / "report.json").write_text(json.dumps(report))
     print(f"Warning: {arguments.t2} looks odd.", file=sys.stderr)
@@ -75,12 +99,14 @@ def main():
     mode = sys.argv[1]
     parser = argparse.ArgumentParser()
     parser.add_argument("command")
-    for name in ("--t1", "--t2", "--output-dir", "--mask", "--device", "--weights", "--progress", "--input"):
-        parser.add_argument(name)
-    for name in ("--no-context", "--flip", "--save-probabilities"):
+    for name in ("t1", "t2", "output-dir", "mask", "device", "weights", "progress", "input", "extract", "align", "bias-correction"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--age-months", type=float)
+    for name in ("--no-context", "--flip", "--save-probabilities", "--check-only"):
         parser.add_argument(name, action="store_true")
     arguments = parser.parse_args(sys.argv[2:])
-    tell("read", 0.0)
+    if not arguments.check_only:
+        tell("read", 0.0)
     if mode == "hang":
         hang()
     elif mode == "abort":
@@ -99,8 +125,17 @@ def main():
     elif mode == "echo":
         print(json.dumps(sys.argv[2:]), file=sys.stderr)
         return int(arguments.device) if arguments.device.isdigit() else 0
+    elif arguments.check_only:
+        Path("checks.json").write_text(json.dumps(CHECKS))
     else:
         segment(arguments)
+        if mode == "moved":
+            import SimpleITK as sitk
+
+            transform = sitk.Euler3DTransform((3.0, -2.0, 5.0), *MOVE)
+            sitk.WriteTransform(transform, str(Path(arguments.output_dir) / "t2_to_t1.tfm"))
+        if mode == "maskless":
+            (Path(arguments.output_dir) / "brain_mask.nii.gz").unlink()
         if mode == "shifted":
             import SimpleITK as sitk
 

@@ -5,10 +5,12 @@ import mrml
 import numpy as np
 import phantoms
 import pytest
+import SimpleITK as sitk
 import slicer
 import vtk
 from InfantBrainSegSlicer.checks import check_outputs
 from InfantBrainSegSlicer.logic import SegmentParameters
+from InfantBrainSegSlicer.options import Scans
 
 import InfantBrainSegLib
 from InfantBrainSegLib.errors import InputError
@@ -28,9 +30,16 @@ def test_a_good_pair_has_no_reason_against_it(logic, scans):
     assert logic.whyNot(*scans) == ""
 
 
-def test_a_missing_scan_is_asked_for(logic, scans):
-    assert logic.whyNot(None, scans[1]).startswith("No T1 volume is chosen")
-    assert logic.whyNot(scans[0], None).startswith("No T2 volume is chosen")
+def test_a_scan_is_asked_for_only_where_both_are_missing(logic, scans):
+    assert logic.whyNot(None, None).startswith("No scan is chosen")
+    assert logic.whyNot(None, scans[1]) == ""
+    assert logic.whyNot(scans[0], None) == ""
+
+
+def test_an_age_or_a_choice_that_can_not_be_meant_is_named(logic, scans):
+    assert logic.whyNot(*scans, SegmentParameters(ageMonths=float("nan"))).startswith("The age is no number")
+    assert logic.whyNot(*scans, SegmentParameters(align="on")) == "align is 'on'; wanted auto or off: choose one of them."
+    assert "wanted auto, on or off" in logic.whyNot(*scans, SegmentParameters(biasCorrection="yes"))
 
 
 def test_one_volume_as_both_is_named(logic, scans):
@@ -156,13 +165,13 @@ def test_weights_that_are_not_ours_are_told_before_the_run(logic, scans, tmp_pat
 def test_outputs_that_can_not_serve_are_named(scene, scans):
     labelmap = tiny("Mask", "vtkMRMLLabelMapVolumeNode")
     with pytest.raises(InputError, match="'Mask' is input and output at once"):
-        check_outputs([*scans, labelmap], None, labelmap, None)
+        check_outputs(Scans(*scans, labelmap), None, labelmap, None)
     with pytest.raises(InputError, match="'T1' is a Volume; wanted a segmentation"):
-        check_outputs([*scans, None], scans[0], None, None)
+        check_outputs(Scans(*scans), scans[0], None, None)
     loose = slicer.vtkMRMLTableNode()
     loose.SetName("Loose")
     with pytest.raises(InputError, match="'Loose' is not in the scene"):
-        check_outputs([*scans, None], None, None, loose)
+        check_outputs(Scans(*scans), None, None, loose)
 
 
 def test_surfaces_in_the_output_segmentation_are_refused(scene, scans):
@@ -172,16 +181,16 @@ def test_surfaces_in_the_output_segmentation_are_refused(scene, scans):
     node.CreateClosedSurfaceRepresentation()
     node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     with pytest.raises(InputError, match="'Surfaces' holds closed surface segments"):
-        check_outputs([*scans, None], node, None, None)
+        check_outputs(Scans(*scans), node, None, None)
 
 
 def test_segments_of_the_users_under_another_transform_are_not_moved(scene, scans):
     node = add("vtkMRMLSegmentationNode", "Lesions")
     node.GetSegmentation().AddEmptySegment("lesion", "lesion")
-    check_outputs([*scans, None], node, None, None)
+    check_outputs(Scans(*scans), node, None, None)
     node.SetAndObserveTransformNodeID(mrml.linear_transform(np.eye(4)).GetID())
-    with pytest.raises(InputError, match="'Lesions' holds other segments under another transform than T1's"):
-        check_outputs([*scans, None], node, None, None)
+    with pytest.raises(InputError, match="'Lesions' holds other segments under another transform than the scan's"):
+        check_outputs(Scans(*scans), node, None, None)
 
 
 def noisy_pair(levels=(phantoms.T1_LEVELS, phantoms.T2_LEVELS), spacing_mm=(2.0, 2.0, 2.0)):
@@ -190,12 +199,12 @@ def noisy_pair(levels=(phantoms.T1_LEVELS, phantoms.T2_LEVELS), spacing_mm=(2.0,
 
 
 def test_warnings_find_the_same_scan_twice_and_nothing_in_a_good_pair(logic):
-    assert logic.warnings(*noisy_pair()) == ()
-    assert any("same" in text for text in logic.warnings(*noisy_pair((phantoms.T1_LEVELS, phantoms.T1_LEVELS))))
+    assert logic.lookQuickly(*noisy_pair()).warnings == ()
+    assert any("same" in text for text in logic.lookQuickly(*noisy_pair((phantoms.T1_LEVELS, phantoms.T1_LEVELS))).warnings)
 
 
 def test_coarse_voxels_are_warned_of_before_the_run(logic):
-    (warning,) = logic.warnings(*noisy_pair(spacing_mm=(1.0, 1.0, 2.5)))
+    (warning,) = logic.lookQuickly(*noisy_pair(spacing_mm=(1.0, 1.0, 2.5))).warnings
     assert warning.startswith("Spacing: T1 1×1×2.5 mm, T2 1×1×2.5 mm; wanted up to 2 mm")
 
 
@@ -203,7 +212,7 @@ def test_scans_that_lie_apart_are_an_error_that_names_both(logic):
     t1, t2 = noisy_pair()
     t2.SetAndObserveTransformNodeID(mrml.linear_transform(np.array([[1, 0, 0, 500], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])).GetID())
     with pytest.raises(InputError, match=r"overlap.*T1 is 'A', T2 is 'B'"):
-        logic.warnings(t1, t2)
+        logic.lookQuickly(t1, t2)
 
 
 def test_a_transform_that_scales_t1_is_warned_of_and_a_rigid_one_is_not(logic):
@@ -211,15 +220,53 @@ def test_a_transform_that_scales_t1_is_warned_of_and_a_rigid_one_is_not(logic):
     transform = mrml.linear_transform(np.diag([1.1, 1.0, 1.0, 1.0]))
     for node in (t1, t2):
         node.SetAndObserveTransformNodeID(transform.GetID())
-    assert [text for text in logic.warnings(t1, t2) if "scales volumes by 1.1" in text]
+    assert [text for text in logic.lookQuickly(t1, t2).warnings if "scales volumes by 1.1" in text]
     turned = np.eye(4)
     turned[:3, :3] = phantoms.rotation(10, 2)
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(turned))
-    assert logic.warnings(t1, t2) == ()
+    assert logic.lookQuickly(t1, t2).warnings == ()
 
 
 def test_checking_changes_no_node(logic, scene, scans):
     before = mrml.node_count(scene), [node.GetMTime() for node in scans]
     logic.whyNot(*scans)
-    logic.warnings(*scans)
+    logic.lookQuickly(*scans)
     assert (mrml.node_count(scene), [node.GetMTime() for node in scans]) == before
+
+
+def test_the_quick_look_gives_the_checks_with_what_was_found_and_wanted(logic):
+    found = logic.lookQuickly(*noisy_pair(spacing_mm=(1.0, 1.0, 2.5))).checks
+    assert [(check.name, check.status) for check in found] == [("field of view", "pass"), ("spacing", "warn"), ("slice gap", "pass")]
+    assert (found[1].limit, bool(found[1].remedy)) == ("up to 2 mm and 3 times the finest axis", True)
+
+
+def test_one_scan_alone_is_warned_of_and_not_refused(logic):
+    t1, t2 = noisy_pair()
+    assert any(text.startswith("Only T1 was given") for text in logic.lookQuickly(t1, None).warnings)
+    assert any(text.startswith("Only T2 was given") for text in logic.lookQuickly(None, t2).warnings)
+
+
+def whole_head(name, seed):
+    """A volume with signal and noise everywhere, as a scanner gives it."""
+    values = np.random.default_rng(seed).normal(200 + 100 * seed, 30, (60, 60, 60)).astype(np.float32)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((3.0, 3.0, 3.0))
+    return mrml.volume_node(image, name)
+
+
+def test_whole_heads_are_warned_of_only_where_the_cerebrum_is_not_taken_out(logic):
+    pair = whole_head("A", 1), whole_head("B", 2)
+    taken = logic.lookQuickly(*pair)
+    assert taken.whole_head
+    assert "field of view" not in [check.name for check in taken.checks]
+    assert not [text for text in taken.warnings if "skull" in text]
+    left = logic.lookQuickly(*pair, SegmentParameters(extract="off"))
+    assert not left.whole_head
+    assert [text for text in left.warnings if "skull and scalp" in text]
+
+
+def test_scans_that_lie_apart_are_a_warning_where_the_run_will_align_them(logic):
+    t1, t2 = noisy_pair()
+    t2.SetAndObserveTransformNodeID(mrml.linear_transform(np.array([[1, 0, 0, 90], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])).GetID())
+    (warning,) = logic.lookQuickly(t1, t2, SegmentParameters(align="auto")).warnings
+    assert "the run will first try to align" in warning

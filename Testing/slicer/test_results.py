@@ -8,7 +8,9 @@ import SimpleITK as sitk
 import slicer
 import vtk
 from InfantBrainSegSlicer import results
-from InfantBrainSegSlicer.results import Outcome, ResultNodes, import_outcome, provenance_text, read_outcome
+from InfantBrainSegSlicer.handover import Given
+from InfantBrainSegSlicer.options import Scans
+from InfantBrainSegSlicer.results import INPUT_ROLES, Outcome, ResultNodes, Wanted, import_outcome, provenance_text, read_outcome
 
 from InfantBrainSegLib.errors import InfantBrainSegError
 from InfantBrainSegLib.images import write_image
@@ -52,7 +54,7 @@ def tags(segment):
 
 
 def test_each_segment_is_the_phantoms_tissue_voxel_by_voxel_on_t1s_grid(t1, outcome):
-    nodes = import_outcome(outcome, ResultNodes(t1))
+    nodes = import_outcome(outcome, ResultNodes(Scans(t1)))
     wanted = phantoms.labels_at(mrml.world_points_mm(t1))
     for tissue in TISSUES:
         found = slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, tissue.short_name, t1)
@@ -60,7 +62,7 @@ def test_each_segment_is_the_phantoms_tissue_voxel_by_voxel_on_t1s_grid(t1, outc
 
 
 def test_segments_have_our_names_colors_and_terminology(t1, outcome):
-    segmentation = import_outcome(outcome, ResultNodes(t1)).segmentation.GetSegmentation()
+    segmentation = import_outcome(outcome, ResultNodes(Scans(t1))).segmentation.GetSegmentation()
     segments = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
     assert [segment.GetName() for segment in segments] == ["Cerebrospinal fluid", "Gray matter", "White matter"]
     for segment, tissue in zip(segments, TISSUES, strict=True):
@@ -78,7 +80,7 @@ def test_segments_have_our_names_colors_and_terminology(t1, outcome):
 
 
 def test_the_reference_geometry_is_t1s(t1, outcome):
-    segmentation = import_outcome(outcome, ResultNodes(t1)).segmentation
+    segmentation = import_outcome(outcome, ResultNodes(Scans(t1))).segmentation
     labelmap = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Out")
     logic = slicer.modules.segmentations.logic()
     logic.ExportAllSegmentsToLabelmapNode(segmentation, labelmap, slicer.vtkSegmentation.EXTENT_REFERENCE_GEOMETRY)
@@ -94,7 +96,9 @@ def test_all_nodes_follow_t1s_transform_and_stand_beside_it_in_the_subject_hiera
     transform = mrml.linear_transform(np.diag([1.0, -1.0, -1.0, 1.0]))
     t1.SetAndObserveTransformNodeID(transform.GetID())
     labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
-    found = import_outcome(Outcome(outcome.labels, REPORT, {"CSF": outcome.labels.astype(np.float32)}), ResultNodes(t1, labelmap=labelmap))
+    found = import_outcome(
+        Outcome(outcome.labels, REPORT, {"CSF": outcome.labels.astype(np.float32)}), ResultNodes(Scans(t1), labelmap=labelmap)
+    )
     for node in (found.segmentation, found.labelmap, *found.probabilities):
         assert node.GetParentTransformNode() is transform
     for node in (found.segmentation, found.table, found.labelmap, found.provenance, *found.probabilities):
@@ -103,7 +107,7 @@ def test_all_nodes_follow_t1s_transform_and_stand_beside_it_in_the_subject_hiera
 
 def test_what_the_user_put_into_a_folder_stays_there(t1, outcome):
     hierarchy = mrml.hierarchy_node()
-    nodes = import_outcome(outcome, ResultNodes(t1))
+    nodes = import_outcome(outcome, ResultNodes(Scans(t1)))
     folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "Kept")
     hierarchy.SetItemParent(hierarchy.GetItemByDataNode(nodes.segmentation), folder)
     import_outcome(outcome, nodes)
@@ -112,7 +116,7 @@ def test_what_the_user_put_into_a_folder_stays_there(t1, outcome):
 
 def test_the_labelmap_has_t1s_geometry_our_numbers_and_a_color_table_that_names_the_tissues(scene, t1, outcome):
     labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
-    import_outcome(outcome, ResultNodes(t1, labelmap=labelmap))
+    import_outcome(outcome, ResultNodes(Scans(t1), labelmap=labelmap))
     assert np.array_equal(slicer.util.arrayFromVolume(labelmap), outcome.labels)
     assert np.array_equal(mrml.world_points_mm(labelmap), mrml.world_points_mm(t1))
     colors = labelmap.GetDisplayNode().GetColorNode()
@@ -121,17 +125,17 @@ def test_the_labelmap_has_t1s_geometry_our_numbers_and_a_color_table_that_names_
         rgba = [0.0] * 4
         colors.GetColor(tissue.value, rgba)
         assert np.allclose(np.multiply(rgba[:3], 255), tissue.color)
-    import_outcome(outcome, ResultNodes(t1, labelmap=labelmap))
+    import_outcome(outcome, ResultNodes(Scans(t1), labelmap=labelmap))
     assert labelmap.GetDisplayNode().GetColorNode() is colors
 
 
 def test_a_second_import_into_the_same_nodes_adds_none_and_replaces_their_content(scene, t1, outcome):
     labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
     probabilities = {tissue.short_name: (outcome.labels == tissue.value).astype(np.float32) for tissue in TISSUES}
-    first = import_outcome(Outcome(outcome.labels, REPORT, probabilities), ResultNodes(t1, labelmap=labelmap))
+    first = import_outcome(Outcome(outcome.labels, REPORT, probabilities), ResultNodes(Scans(t1), labelmap=labelmap))
     before = mrml.node_count(scene)
     swapped = np.array([0, 3, 1, 2], np.uint8)[outcome.labels]
-    again = import_outcome(Outcome(swapped, REPORT, probabilities), ResultNodes(t1, first.segmentation, labelmap=labelmap))
+    again = import_outcome(Outcome(swapped, REPORT, probabilities), ResultNodes(Scans(t1), first.segmentation, labelmap=labelmap))
     assert mrml.node_count(scene) == before
     assert (again.table, again.provenance, again.probabilities) == (first.table, first.provenance, first.probabilities)
     assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(first.segmentation, "WM", t1) > 0, outcome.labels == 1)
@@ -141,7 +145,7 @@ def test_a_second_import_into_the_same_nodes_adds_none_and_replaces_their_conten
 
 
 def test_a_segment_of_the_users_own_stays_in_the_segmentation(t1, outcome):
-    nodes = import_outcome(outcome, ResultNodes(t1))
+    nodes = import_outcome(outcome, ResultNodes(Scans(t1)))
     nodes.segmentation.GetSegmentation().AddEmptySegment("lesion", "Lesion")
     lesion = (outcome.labels == 2) & (np.arange(outcome.labels.shape[0]) < 9)[:, None, None]
     slicer.util.updateSegmentBinaryLabelmapFromArray(lesion.astype(np.uint8), nodes.segmentation, "lesion", t1)
@@ -151,7 +155,7 @@ def test_a_segment_of_the_users_own_stays_in_the_segmentation(t1, outcome):
 
 
 def test_a_3d_view_that_was_on_is_drawn_anew(t1, outcome):
-    nodes = import_outcome(outcome, ResultNodes(t1))
+    nodes = import_outcome(outcome, ResultNodes(Scans(t1)))
     nodes.segmentation.CreateClosedSurfaceRepresentation()
     import_outcome(outcome, nodes)
     surface = vtk.vtkPolyData()
@@ -161,7 +165,7 @@ def test_a_3d_view_that_was_on_is_drawn_anew(t1, outcome):
 
 def test_provenance_holds_the_weights_checksum_and_no_path_or_name(t1, outcome):
     t1.SetName("Smith^Anna")
-    told = json.loads(import_outcome(outcome, ResultNodes(t1)).provenance.GetText())
+    told = json.loads(import_outcome(outcome, ResultNodes(Scans(t1))).provenance.GetText())
     assert told["weights_sha256"] == {"fcn1": "ab" * 32}
     assert told["options"] == {"flip": True, "use_context": True}
     assert told["seconds"] == {"total": 3.5}
@@ -171,10 +175,10 @@ def test_provenance_holds_the_weights_checksum_and_no_path_or_name(t1, outcome):
     assert "Smith" not in json.dumps(told)
 
 
-@pytest.mark.parametrize("broken", ["_place_beside", "fill_automatic", "provenance_text"])
+@pytest.mark.parametrize("broken", ["place_beside", "fill_automatic", "provenance_text"])
 def test_an_import_that_fails_leaves_the_scene_and_the_chosen_nodes_as_they_were(scene, t1, outcome, monkeypatch, broken):
     labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
-    nodes = import_outcome(outcome, ResultNodes(t1, labelmap=labelmap))
+    nodes = import_outcome(outcome, ResultNodes(Scans(t1), labelmap=labelmap))
     ids = [scene.GetNthNode(index).GetID() for index in range(mrml.node_count(scene))]
     volumes, text = slicer.util.arrayFromTableColumn(nodes.table, "Volume mm3").copy(), nodes.provenance.GetText()
 
@@ -186,7 +190,7 @@ def test_an_import_that_fails_leaves_the_scene_and_the_chosen_nodes_as_they_were
     with pytest.raises(RuntimeError, match="broken"):
         import_outcome(swapped, nodes)
     with pytest.raises(RuntimeError, match="broken"):
-        import_outcome(swapped, ResultNodes(t1))
+        import_outcome(swapped, ResultNodes(Scans(t1)))
     assert [scene.GetNthNode(index).GetID() for index in range(mrml.node_count(scene))] == ids
     assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, "WM", t1) > 0, outcome.labels == 3)
     assert np.array_equal(slicer.util.arrayFromVolume(labelmap), outcome.labels)
@@ -196,7 +200,7 @@ def test_an_import_that_fails_leaves_the_scene_and_the_chosen_nodes_as_they_were
 
 def test_t1_with_other_voxels_than_were_segmented_is_refused(t1, outcome):
     with pytest.raises(InfantBrainSegError, match="'T1' was changed during the run"):
-        import_outcome(Outcome(outcome.labels[:-1], REPORT, {}), ResultNodes(t1))
+        import_outcome(Outcome(outcome.labels[:-1], REPORT, {}), ResultNodes(Scans(t1)))
 
 
 def output_folder(tmp_path, labels, report=None):
@@ -207,7 +211,7 @@ def output_folder(tmp_path, labels, report=None):
 
 def test_files_on_t1s_grid_are_read(tmp_path):
     grid = phantoms.grid(*GRID)
-    found = read_outcome(output_folder(tmp_path, phantoms.draw(grid)), grid, False)
+    found = read_outcome(output_folder(tmp_path, phantoms.draw(grid)), Given(grid), Wanted())
     assert np.array_equal(found.labels, sitk.GetArrayFromImage(phantoms.draw(grid)))
     assert found.report == REPORT
 
@@ -216,15 +220,15 @@ def test_files_on_another_grid_or_without_a_report_are_refused(tmp_path):
     grid = phantoms.grid(*GRID)
     moved = phantoms.draw(phantoms.grid(*GRID, shift_mm=(3.0, 0.0, 0.0)))
     with pytest.raises(InfantBrainSegError, match="another grid"):
-        read_outcome(output_folder(tmp_path, moved), grid, False)
+        read_outcome(output_folder(tmp_path, moved), Given(grid), Wanted())
     with pytest.raises(InfantBrainSegError, match="no readable report"):
-        read_outcome(output_folder(tmp_path, phantoms.draw(grid), "{"), grid, False)
+        read_outcome(output_folder(tmp_path, phantoms.draw(grid), "{"), Given(grid), Wanted())
 
 
 def test_the_result_survives_an_mrb_with_its_table_provenance_and_references(scene, t1, outcome, tmp_path):
     t1.SetAndObserveTransformNodeID(mrml.linear_transform(np.diag([1.0, -1.0, -1.0, 1.0])).GetID())
     labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
-    nodes = import_outcome(outcome, ResultNodes(t1, labelmap=labelmap))
+    nodes = import_outcome(outcome, ResultNodes(Scans(t1), labelmap=labelmap))
     text, volume = nodes.provenance.GetText(), nodes.table.GetTable().GetValue(2, 2).ToDouble()
     wanted = mrml.world_points_mm(t1)[outcome.labels == 3].mean(0)
     path = tmp_path / "saved.mrb"
@@ -234,7 +238,7 @@ def test_the_result_survives_an_mrb_with_its_table_provenance_and_references(sce
     loaded = mrml.new_scene(cache)
     assert loaded.ReadFromMRB(str(path), True)
     segmentation = loaded.GetFirstNodeByClass("vtkMRMLSegmentationNode")
-    t1 = segmentation.GetNodeReference(results.T1_ROLE)
+    t1 = segmentation.GetNodeReference(INPUT_ROLES["T1"])
     assert t1.GetName() == "T1"
     assert segmentation.GetParentTransformNode() is t1.GetParentTransformNode() is not None
     white = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "WM", t1) > 0
@@ -247,7 +251,7 @@ def test_the_result_survives_an_mrb_with_its_table_provenance_and_references(sce
 
 
 def test_a_seg_nrrd_keeps_voxels_names_colors_terminology_and_automatic_volumes(scene, t1, outcome, tmp_path):
-    nodes = import_outcome(outcome, ResultNodes(t1))
+    nodes = import_outcome(outcome, ResultNodes(Scans(t1)))
     path = tmp_path / "saved.seg.nrrd"
     storage = nodes.segmentation.CreateDefaultStorageNode()
     storage.SetFileName(str(path))

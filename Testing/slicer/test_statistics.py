@@ -6,6 +6,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 import slicer
+from InfantBrainSegSlicer.options import Scans
 from InfantBrainSegSlicer.results import Outcome, ResultNodes, import_outcome
 from InfantBrainSegSlicer.statistics import measure_segments, recompute
 
@@ -19,7 +20,7 @@ def nodes(scene):
     """A fresh result of the phantom: voxels of 2.5 x 2 x 3 = 15 mm3."""
     grid = phantoms.grid((2.5, 2.0, 3.0), phantoms.OBLIQUE)
     t1 = mrml.volume_node(phantoms.draw(grid, phantoms.T1_LEVELS))
-    return import_outcome(Outcome(sitk.GetArrayFromImage(phantoms.draw(grid)), REPORT, {}), ResultNodes(t1))
+    return import_outcome(Outcome(sitk.GetArrayFromImage(phantoms.draw(grid)), REPORT, {}), ResultNodes(Scans(t1)))
 
 
 def counts():
@@ -62,7 +63,7 @@ def test_the_table_has_segment_statistics_names_types_units_and_codes(nodes):
 
 
 def test_after_an_edit_the_table_shows_automatic_against_edited_volume(nodes):
-    t1, segmentation = nodes.t1, nodes.segmentation
+    t1, segmentation = nodes.scans.t1, nodes.segmentation
     csf, gray, white = counts()
     edited = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "WM", t1)
     edited[: edited.shape[0] // 2] = 0
@@ -78,7 +79,7 @@ def test_after_an_edit_the_table_shows_automatic_against_edited_volume(nodes):
 
 
 def test_recomputing_twice_gives_the_same_and_a_new_run_forgets_the_edit(nodes):
-    t1, segmentation = nodes.t1, nodes.segmentation
+    t1, segmentation = nodes.scans.t1, nodes.segmentation
     cut = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "GM", t1) * 0
     slicer.util.updateSegmentBinaryLabelmapFromArray(cut, segmentation, "GM", t1)
     first = column(recompute(segmentation), "Difference cm3")

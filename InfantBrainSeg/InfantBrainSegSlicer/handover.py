@@ -1,0 +1,110 @@
+"""The scans of one brain, handed to the child as files, and who is who in what it says of them."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from .child import ChildError, temporary_folder_problem
+from .nodes import image_from_mask, image_from_volume, parent_to_world, write_exactly
+from .options import Scans
+
+
+@dataclass(frozen=True)
+class Given:
+    """Where the scans lay when the child was given them; their parent transforms may change during the run.
+
+    Attributes
+    ----------
+    grid : sitk.Image
+        The grid of the scan that gets the result, in the world.
+    main_to_world, t2_to_world : (4, 4) arrays
+        Parent transforms of that scan, and of T2.
+    """
+
+    grid: sitk.Image
+    main_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
+    t2_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
+
+
+class Handover:
+    """Copies of the scans in a temporary folder.
+
+    Parameters
+    ----------
+    scans : Scans
+    outputs : dict
+        Nodes that get the result, by a name for the user; None for those to be made.
+
+    Attributes
+    ----------
+    folder : Path
+    given : Given
+
+    Raises
+    ------
+    InfantBrainSegError
+        If the scans can not be handed over.
+    """
+
+    def __init__(self, scans: Scans, outputs: dict[str, Any]):
+        self._scene = scans.main.GetScene()
+        inputs = scans.named()
+        self._watched = {**inputs, **{name: node for name, node in outputs.items() if node is not None}}
+        self._names = {name: node.GetName() for name, node in self._watched.items()}
+        images = {name: image_from_volume(node) for name, node in inputs.items() if node is not scans.mask}
+        grid = _geometry_of(next(iter(images.values())))
+        if scans.mask is not None:
+            images["The brain mask"] = image_from_mask(scans.mask, scans.main)
+        self.given = Given(grid, parent_to_world(scans.main), np.eye(4) if scans.t2 is None else parent_to_world(scans.t2))
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="InfantBrainSeg-"))
+        except OSError as error:
+            raise ChildError(temporary_folder_problem(error)) from error
+        self._paths = {name: self.folder / f"{name.split()[-1].lower()}.nrrd" for name in images}
+        try:
+            for name, image in images.items():
+                write_exactly(image, self._paths[name])
+        except OSError as error:
+            self.clean_up()
+            raise ChildError(temporary_folder_problem(error)) from error
+
+    def arguments(self) -> list[str]:
+        """The command line's words for the files."""
+        return [word for name, path in self._paths.items() for word in (f"--{name.split()[-1].lower()}", str(path))]
+
+    def interruption(self) -> str:
+        """Say which node left the scene, or ""."""
+        for name, node in self._watched.items():
+            if node.GetScene() is not self._scene or not self._scene.IsNodePresent(node):
+                return (
+                    f"{name} '{self._names[name]}' left the scene during the run, so the run was stopped: load it and press Segment again."
+                )
+        return ""
+
+    def in_words(self, message: str) -> str:
+        """Put nodes' names in place of temporary files'."""
+        for name, path in self._paths.items():
+            message = message.replace(str(path), f"{name} '{self._names[name]}'")
+        return message
+
+    def without_names(self, message: str) -> str:
+        """Take nodes' names out again: a node is often named after the patient."""
+        for name in self._names.values():
+            message = message.replace(f" '{name}'", "")
+        return message
+
+    def clean_up(self) -> None:
+        """Remove the temporary folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _geometry_of(image: sitk.Image) -> sitk.Image:
+    """Keep an image's grid without holding a second copy of a scan: one byte a voxel."""
+    grid = sitk.Image(image.GetSize(), sitk.sitkUInt8)
+    grid.CopyInformation(image)
+    return grid

@@ -1,0 +1,62 @@
+"""Where to look after a run: places of the verdict in the scan's own space, and how the slice views are moved there."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+
+OWN_MM = "scan_ras_mm"  # a place before the scan's parent transforms, so that it follows them
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place in doubt.
+
+    Attributes
+    ----------
+    slice_index : int
+        Of the third axis of the scan's grid, from 0.
+    scan_ras_mm : three floats
+        In the scan's own space, before its parent transforms.
+    doubtful_share : float
+        Of the voxels round it.
+    """
+
+    slice_index: int
+    scan_ras_mm: tuple[float, float, float]
+    doubtful_share: float
+
+
+def with_own_places(report: dict[str, Any], to_world: np.ndarray) -> dict[str, Any]:
+    """Add to each place of a report's verdict where it is in the scan's own space.
+
+    Parameters
+    ----------
+    report : dict of the child, whose `ras_mm` is in the world
+    to_world : (4, 4) array
+        The scan's parent transforms when the child was given the scan.
+
+    Returns
+    -------
+    dict, a new one
+    """
+    verdict = report.get("verdict")
+    if not isinstance(verdict, dict):
+        return report
+    from_world = np.linalg.inv(to_world)
+    places = [{**place, OWN_MM: (from_world @ [*place["ras_mm"], 1.0])[:3].round(3).tolist()} for place in verdict.get("places", [])]
+    return {**report, "verdict": {**verdict, "places": places}}
+
+
+def jump_to(node, place: Place) -> None:
+    """Bring a place into the middle of every slice view.
+
+    Parameters
+    ----------
+    node : vtkMRMLTransformableNode under the scan's parent transforms, as the segmentation is
+    place : Place
+    """
+    world_mm = [0.0, 0.0, 0.0]
+    node.TransformPointToWorld(place.scan_ras_mm, world_mm)
+    slicer.vtkMRMLSliceNode.JumpAllSlices(node.GetScene(), *world_mm, slicer.vtkMRMLSliceNode.CenteredJumpSlice)

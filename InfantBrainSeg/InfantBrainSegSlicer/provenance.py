@@ -1,0 +1,121 @@
+"""What made a result and how it was judged, as text in a node beside it: written after a run, read back for the panel."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from InfantBrainSegLib import __version__
+from InfantBrainSegLib.checks import Check
+
+from .places import OWN_MM, Place
+
+PROVENANCE_ROLE = "InfantBrainSeg.Provenance"
+_TOLD = (  # of the report; no paths, no names
+    "versions",
+    "device",
+    "volumes",
+    "cleanup",
+    "extraction",
+    "alignment",
+    "bias_corrected",
+    "checks",
+    "verdict",
+    "warnings",
+    "seconds",
+    "peak_memory_mb",
+)
+_TOLD_WORDS = ("extract", "align", "bias_correction")  # options whose text is one of ours, and so no path
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a result was judged.
+
+    Attributes
+    ----------
+    checks : tuple of Check
+        Of the images, before the networks ran.
+    decision : str
+        "accept", "look", "do not use"; empty where no verdict was kept.
+    reasons : tuple of str
+    places : tuple of Place
+        The most doubtful first.
+    notes : tuple of str
+        What was done to the scans before.
+    """
+
+    checks: tuple[Check, ...] = ()
+    decision: str = ""
+    reasons: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def provenance_text(report: dict[str, Any]) -> str:
+    """Write what made a result as indented JSON, without file paths, node names or anything else of the patient.
+
+    Parameters
+    ----------
+    report : dict of the child
+
+    Returns
+    -------
+    str
+    """
+    weights = {stage: entry.get("sha256") for stage, entry in report.get("weights", {}).items()}
+    chosen = report.get("options", {})
+    options = {
+        name: value for name, value in chosen.items() if "weights" not in name and (name in _TOLD_WORDS or not isinstance(value, str))
+    }
+    told = {name: report[name] for name in _TOLD if name in report}
+    made = {
+        "program": "InfantBrainSeg",
+        "module_version": __version__,
+        "finished_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "weights_sha256": weights,
+        "options": options,
+        **told,
+        "note": "Research use only; not a medical device.",
+    }
+    return json.dumps(made, indent=2)
+
+
+def read_record(segmentation_node) -> Record:
+    """Read how a result was judged.
+
+    Parameters
+    ----------
+    segmentation_node : vtkMRMLSegmentationNode or None
+
+    Returns
+    -------
+    Record, empty for a segmentation that no run made
+    """
+    node = segmentation_node.GetNodeReference(PROVENANCE_ROLE) if segmentation_node is not None else None
+    try:
+        return record_of(json.loads(node.GetText() or "{}")) if node is not None else Record()
+    except (ValueError, KeyError, TypeError, AttributeError):  # the text can be edited, and older ones lack parts
+        return Record()
+
+
+def record_of(told: dict[str, Any]) -> Record:
+    """Take checks and verdict out of a provenance or a report whose places are known in the scan's own space.
+
+    Parameters
+    ----------
+    told : dict
+
+    Returns
+    -------
+    Record
+    """
+    verdict = told.get("verdict", {})
+    places = tuple(
+        Place(int(place["slice_index"]), tuple(map(float, place[OWN_MM])), float(place["doubtful_share"]))
+        for place in verdict.get("places", ())
+    )
+    checks = tuple(Check(**check) for check in told.get("checks", ()))
+    done = [told.get("extraction", {}), told.get("alignment", {})]
+    notes = tuple(str(step["words"]) for step in done if step.get("words") and step.get("moved", True))
+    return Record(checks, verdict.get("decision", ""), tuple(verdict.get("reasons", ())), places, notes)

@@ -1,0 +1,77 @@
+"""The results in the panel: the verdict with its reasons, a button for each place to look at, and the volumes."""
+
+import qt
+
+from . import messages
+from .parameters import InfantBrainSegParameterNode
+from .places import Place, jump_to
+from .provenance import Record, read_record
+from .results_table import fill_results_table
+
+_FRAME = "background: {background}; color: black; border: 1px solid {border}; border-radius: 3px; padding: 5px;"
+STYLES = {
+    "accept": _FRAME.format(background="#e3f4e6", border="#86bf90"),
+    "look": _FRAME.format(background="#fff4d6", border="#e3c36a"),
+    "do not use": _FRAME.format(background="#fdecea", border="#e0a19b"),
+}
+
+
+class ResultsBox:
+    """Shows what is known of the chosen segmentation, all of it from the scene, so that it comes back with a saved one.
+
+    Parameters
+    ----------
+    ui : object
+        Has the widgets of the results section, `show3DButton` and `recomputeButton`.
+
+    Attributes
+    ----------
+    record : Record
+        Of the segmentation that is shown.
+    """
+
+    def __init__(self, ui):
+        self._ui = ui
+        self._segmentation = None
+        self._buttons: list = []
+        self.record = Record()
+
+    def show(self, node: InfantBrainSegParameterNode | None) -> None:
+        """Show the segmentation and the table that a parameter node names."""
+        segmentation = node.outputSegmentation if node else None
+        filled = segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments() > 0
+        if self._ui.show3DButton.segmentationNode() is not segmentation:
+            self._ui.show3DButton.setSegmentationNode(segmentation)
+        self._ui.show3DButton.enabled = filled
+        self._ui.recomputeButton.enabled = filled
+        total = fill_results_table(self._ui.resultsTable, node.tableNode if node else None)
+        self._ui.resultsTable.visible = bool(total)
+        self._ui.resultsLabel.text = total
+        self._show_verdict(segmentation if filled else None)
+        self._ui.resultsCollapsibleButton.visible = bool(total or self.record.decision)
+
+    def _show_verdict(self, segmentation) -> None:
+        record = read_record(segmentation)
+        if record == self.record and segmentation is self._segmentation:
+            return
+        self.record, self._segmentation = record, segmentation
+        known = record.decision in STYLES
+        self._ui.verdictLabel.visible = known
+        self._ui.verdictLabel.text = messages.verdict_html(record) if known else ""
+        self._ui.verdictLabel.styleSheet = STYLES.get(record.decision, "")
+        for button in self._buttons:
+            button.hide()
+            button.deleteLater()
+        self._buttons = [self._make_button(place) for place in record.places]
+        self._ui.placesFrame.visible = bool(self._buttons)
+
+    def _make_button(self, place: Place):
+        button = qt.QPushButton(messages.PLACE.format(index=place.slice_index))
+        button.toolTip = messages.PLACE_TIP.format(share=f"{place.doubtful_share:.0%}")
+        button.connect("clicked(bool)", lambda: self._jump(place))
+        self._ui.placesFrame.layout().addWidget(button)
+        return button
+
+    def _jump(self, place: Place) -> None:
+        if self._segmentation is not None and self._segmentation.GetScene() is not None:
+            jump_to(self._segmentation, place)

@@ -55,7 +55,7 @@ def test_several_runs_are_paired_by_the_same_entities_and_the_rest_gets_a_reason
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (["sub-01/anat/sub-01_T1w.nii.gz"], "No T2w image"),
+        (["sub-01/anat/sub-01_T1w.nii.gz"], "No T2w image in sub-01/anat; wanted sub-01_T2w.nii.gz: add it, or segment T1w alone"),
         (["sub-01/anat/sub-01_T2w.nii.gz"], "No T1w image"),
         (["sub-01/anat/sub-02_T1w.nii.gz", "sub-01/anat/._sub-01_T1w.nii.gz"], "No T1w image"),
         (["sub-01/func/sub-01_bold.nii.gz"], "no folder anat"),
@@ -68,6 +68,39 @@ def test_what_can_not_be_paired_without_guessing_is_one_scan_with_a_reason(tmp_p
     (scan,) = find_scans(dataset(tmp_path, *files))
     assert said in scan.reason
     assert scan.name == "sub-01"
+
+
+def test_a_scan_without_partner_is_taken_when_asked_for(tmp_path):
+    dataset(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_space-T1w_desc-brain_mask.nii.gz")
+    dataset(tmp_path, "sub-02/ses-1/anat/sub-02_ses-1_T2w.nii.gz", "sub-02/ses-1/anat/sub-02_ses-1_space-T1w_desc-brain_mask.nii.gz")
+    dataset(tmp_path, *pair("sub-03/anat/sub-03_run-1"), "sub-03/anat/sub-03_run-2_T1w.nii.gz")
+    dataset(tmp_path, *pair("sub-04/anat/sub-04")[1:], *[f"sub-04/anat/sub-04_run-{n}_T1w.nii.gz" for n in (1, 2)])
+    assert [bool(scan.reason) for scan in find_scans(tmp_path)] == [True, True, False, True, True]
+    first, second, third, fourth, fifth = find_scans(tmp_path, single_scan=True)
+    assert (first.t1.name, first.t2, first.mask.name) == ("sub-01_T1w.nii.gz", None, "sub-01_space-T1w_desc-brain_mask.nii.gz")
+    assert (second.t1, second.t2.name, second.stem, second.mask) == (None, "sub-02_ses-1_T2w.nii.gz", "sub-02_ses-1_space-T2w", None)
+    assert (third.t2.name, fourth.t1.name, fourth.t2) == ("sub-03_run-1_T2w.nii.gz", "sub-03_run-2_T1w.nii.gz", None)
+    assert "list the pair in a CSV" in fifth.reason  # two T1 and a T2: that is no lone scan
+
+
+def test_a_row_with_one_scan_is_taken_when_asked_for(tmp_path):
+    path = table(tmp_path, "subject,t1,t2\n1,a.nii,\n2,,b.nii\n3,,\n")
+    assert [scan.reason.split("; ")[0] for scan in find_scans(path)] == [
+        "Line 2 has no t2: fill it in, or segment T1 alone with --single-scan, which is less accurate.",
+        "Line 3 has no t1: fill it in, or segment T2 alone with --single-scan, which is less accurate.",
+        "Line 4 has neither t1 nor t2: fill them in.",
+    ]
+    first, second, third = find_scans(path, single_scan=True)
+    assert [scan.reason == "" for scan in (first, second, third)] == [True, True, False]
+    assert [list(scan.inputs) for scan in (first, second)] == [["t1"], ["t2"]]
+    assert [scan.stem for scan in (first, second)] == ["sub-1_space-T1w", "sub-2_space-T2w"]
+    (alone,) = find_scans(table(tmp_path, "subject,t2\n1,b.nii\n"), single_scan=True)
+    assert list(alone.inputs) == ["t2"]
+
+
+def test_a_row_may_name_series_of_dicom_folders(tmp_path):
+    (scan,) = find_scans(table(tmp_path, "subject,t1,t2,t1_series,T2_series\n1,exam,exam,1.2.3,1.2.4\n"))
+    assert [(given.path, given.series) for given in scan.inputs.values()] == [(tmp_path / "exam", "1.2.3"), (tmp_path / "exam", "1.2.4")]
 
 
 def test_a_brain_mask_lies_in_anat_or_in_a_derivative(tmp_path):
@@ -87,6 +120,7 @@ def test_two_masks_for_one_scan_are_not_guessed_between(tmp_path):
     masks = [f"derivatives/{tool}/sub-01/anat/sub-01_desc-brain_mask.nii.gz" for tool in ("bet", "hd-bet")]
     (scan,) = find_scans(dataset(tmp_path, *pair("sub-01/anat/sub-01"), *masks))
     assert "2 brain masks fit" in scan.reason
+    assert f"({', '.join(masks)})" in scan.reason  # as seen from the dataset
 
 
 def test_a_mask_of_no_run_is_not_taken_for_each_of_several_runs(tmp_path):

@@ -18,7 +18,6 @@ CHECKS = [
     {"name": "field of view", "status": "pass", "measured": "1 %", "limit": "under 10 %", "remedy": ""},
     {"name": "spacing", "status": "warn", "measured": "2.5 mm", "limit": "2 mm", "remedy": "use a finer scan"},
 ]
-MOVE = (0.1, -0.2, 0.05), (4.0, 6.0, -8.0)  # Euler angles and translation of mode "moved", from T1 to T2
 
 
 def command(mode):
@@ -39,6 +38,13 @@ def hang():
     print(f"pids {os.getpid()} {grandchild.pid}", file=sys.stderr, flush=True)
     tell("stage 1", 0.3)
     time.sleep(600)
+
+
+def t1_to_t2():
+    """Give where mode "moved" says that T2 was found: from a point of T1 to its point in T2, as the library writes it."""
+    import SimpleITK as sitk
+
+    return sitk.Euler3DTransform((3.0, -2.0, 5.0), 0.1, -0.2, 0.05, (4.0, 6.0, -8.0))
 
 
 def judgement(main):
@@ -132,8 +138,7 @@ def main():
         if mode == "moved":
             import SimpleITK as sitk
 
-            transform = sitk.Euler3DTransform((3.0, -2.0, 5.0), *MOVE)
-            sitk.WriteTransform(transform, str(Path(arguments.output_dir) / "t2_to_t1.tfm"))
+            sitk.WriteTransform(t1_to_t2(), str(Path(arguments.output_dir) / "t2_to_t1.tfm"))
         if mode == "maskless":
             (Path(arguments.output_dir) / "brain_mask.nii.gz").unlink()
         if mode == "shifted":

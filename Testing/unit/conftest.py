@@ -1,10 +1,16 @@
+import shutil
+
 import phantoms
 import pytest
 import SimpleITK as sitk
 import torch
+from stand_ins import StandIn
 
+from InfantBrainSegLib.batch import BatchOptions
 from InfantBrainSegLib.context import ContextConfig
+from InfantBrainSegLib.images import write_image
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.segment import SegmentOptions
 from InfantBrainSegLib.weights import save_weights
 
 
@@ -34,3 +40,34 @@ def scan_files(tmp_path_factory, phantom_scans):
         sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
         paths.append(folder / f"{name}.nii.gz")
     return paths
+
+
+@pytest.fixture
+def stand_in():
+    return StandIn()
+
+
+@pytest.fixture
+def options(weights_dir):
+    return BatchOptions(SegmentOptions("cpu", weights_dir, extract="off"))
+
+
+@pytest.fixture(scope="session")
+def small_scans(tmp_path_factory):
+    """Files of a T1 and a T2 with few voxels."""
+    folder = tmp_path_factory.mktemp("small")
+    grid = phantoms.grid((2.8, 2.5, 2.9), phantoms.PERMUTED)
+    for name, levels in (("T1w", phantoms.T1_LEVELS), ("T2w", phantoms.T2_LEVELS)):
+        write_image(phantoms.draw(grid, levels), folder / f"{name}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def bids(tmp_path, small_scans):
+    """A dataset of three scans: sub-01, and two sessions of sub-02."""
+    root = tmp_path / "bids"
+    for place, name in (("sub-01", "sub-01"), ("sub-02/ses-1", "sub-02_ses-1"), ("sub-02/ses-2", "sub-02_ses-2")):
+        (root / place / "anat").mkdir(parents=True)
+        for suffix in ("T1w", "T2w"):
+            shutil.copyfile(small_scans / f"{suffix}.nii.gz", root / place / "anat" / f"{name}_{suffix}.nii.gz")
+    return root

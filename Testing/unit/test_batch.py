@@ -30,37 +30,6 @@ RESULTS = [
 ]
 
 
-@pytest.fixture
-def stand_in():
-    return StandIn()
-
-
-@pytest.fixture
-def options(weights_dir):
-    return BatchOptions(SegmentOptions("cpu", weights_dir, extract="off"))
-
-
-@pytest.fixture(scope="session")
-def small_scans(tmp_path_factory):
-    """Files of a T1 and a T2 with few voxels."""
-    folder = tmp_path_factory.mktemp("small")
-    grid = phantoms.grid((2.8, 2.5, 2.9), phantoms.PERMUTED)
-    for name, levels in (("T1w", phantoms.T1_LEVELS), ("T2w", phantoms.T2_LEVELS)):
-        write_image(phantoms.draw(grid, levels), folder / f"{name}.nii.gz")
-    return folder
-
-
-@pytest.fixture
-def bids(tmp_path, small_scans):
-    """A dataset of three scans: sub-01, and two sessions of sub-02."""
-    root = tmp_path / "bids"
-    for place, name in (("sub-01", "sub-01"), ("sub-02/ses-1", "sub-02_ses-1"), ("sub-02/ses-2", "sub-02_ses-2")):
-        (root / place / "anat").mkdir(parents=True)
-        for suffix in ("T1w", "T2w"):
-            shutil.copyfile(small_scans / f"{suffix}.nii.gz", root / place / "anat" / f"{name}_{suffix}.nii.gz")
-    return root
-
-
 def labels_of(output_dir):
     return output_dir / "sub-01/anat/sub-01_space-T1w_dseg.nii.gz"
 

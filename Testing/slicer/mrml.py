@@ -105,3 +105,19 @@ def world_points_mm(volume):
     i, j, k = np.meshgrid(*[np.arange(n) for n in size], indexing="ij")
     index = np.stack([i, j, k], -1).transpose(2, 1, 0, 3)  # (K, J, I, 3)
     return index @ (corner[1:] - corner[0]) + corner[0]
+
+
+def slice_views(scene):
+    """Add the three slice views of the application, which a scene by itself has not."""
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+    nodes = []
+    for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal")):
+        nodes.append(scene.AddNewNodeByClass("vtkMRMLSliceNode", name))
+        nodes[-1].SetLayoutName(name)
+        assert nodes[-1].SetOrientation(orientation)
+    return nodes
+
+
+def middle_of(view):
+    """Where the middle of a slice view lies, RAS in the world."""
+    return np.array([view.GetSliceToRAS().GetElement(row, 3) for row in range(3)])

@@ -5,6 +5,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import mrml
+import slicer
+
 
 def poll_to_end(run, seconds=30):
     deadline = time.monotonic() + seconds
@@ -33,3 +36,9 @@ def echoed_words(run):
 
 def temporary_folders():
     return [path for path in Path(tempfile.gettempdir()).iterdir() if path.is_dir()]
+
+
+def middle_voxel_mm(scan):
+    """Where the voxel that the stand-in has doubts about lies in the world."""
+    k, j, i = (size // 2 for size in slicer.util.arrayFromVolume(scan).shape)
+    return mrml.world_points_mm(scan)[k, j, i]

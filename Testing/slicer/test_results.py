@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import mrml
 import numpy as np
@@ -178,7 +179,9 @@ def test_provenance_holds_the_weights_checksum_and_no_path_or_name(t1, outcome):
 @pytest.mark.parametrize("broken", ["place_beside", "fill_automatic", "provenance_text"])
 def test_an_import_that_fails_leaves_the_scene_and_the_chosen_nodes_as_they_were(scene, t1, outcome, monkeypatch, broken):
     labelmap = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
-    nodes = import_outcome(outcome, ResultNodes(Scans(t1), labelmap=labelmap))
+    t2 = mrml.volume_node(phantoms.draw(phantoms.grid(*GRID), phantoms.T2_LEVELS), "T2")
+    first = replace(outcome, mask=(outcome.labels > 0).astype(np.uint8), t2_to_t1=np.diag([1.0, -1.0, -1.0, 1.0]))
+    nodes = import_outcome(first, ResultNodes(Scans(t1, t2), labelmap=labelmap))
     ids = [scene.GetNthNode(index).GetID() for index in range(mrml.node_count(scene))]
     volumes, text = slicer.util.arrayFromTableColumn(nodes.table, "Volume mm3").copy(), nodes.provenance.GetText()
 
@@ -186,14 +189,17 @@ def test_an_import_that_fails_leaves_the_scene_and_the_chosen_nodes_as_they_were
         raise RuntimeError("broken")
 
     monkeypatch.setattr(results, broken, fail)
-    swapped = Outcome(np.array([0, 3, 1, 2], np.uint8)[outcome.labels], REPORT, {"CSF": outcome.labels.astype(np.float32)})
+    labels = np.array([0, 3, 1, 2], np.uint8)[outcome.labels]
+    swapped = Outcome(labels, REPORT, {"CSF": labels.astype(np.float32)}, (labels == 1).astype(np.uint8), np.eye(4))
     with pytest.raises(RuntimeError, match="broken"):
         import_outcome(swapped, nodes)
     with pytest.raises(RuntimeError, match="broken"):
-        import_outcome(swapped, ResultNodes(Scans(t1)))
+        import_outcome(swapped, ResultNodes(Scans(t1, t2)))
     assert [scene.GetNthNode(index).GetID() for index in range(mrml.node_count(scene))] == ids
     assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, "WM", t1) > 0, outcome.labels == 3)
     assert np.array_equal(slicer.util.arrayFromVolume(labelmap), outcome.labels)
+    assert np.array_equal(slicer.util.arrayFromVolume(nodes.mask), outcome.labels > 0)
+    assert np.array_equal(slicer.util.arrayFromTransformMatrix(nodes.transform), first.t2_to_t1)
     assert np.array_equal(slicer.util.arrayFromTableColumn(nodes.table, "Volume mm3"), volumes)
     assert nodes.provenance.GetText() == text
 

@@ -11,6 +11,7 @@ from InfantBrainSegSlicer.options import Scans
 from InfantBrainSegSlicer.places import jump_to
 from InfantBrainSegSlicer.provenance import PROVENANCE_ROLE, Record, read_record
 from InfantBrainSegSlicer.results import inputs_of
+from run_helpers import middle_voxel_mm
 from stand_in import CHECKS
 
 MOVED = np.eye(4)
@@ -18,27 +19,6 @@ MOVED[:3, :3] = phantoms.OBLIQUE
 MOVED[:3, 3] = (12.0, -7.0, 30.0)
 TURNED = np.eye(4)
 TURNED[:3, :3] = phantoms.rotation(90, 1)
-
-
-def slice_views(scene):
-    """The three slice views of the application, which a scene of its own has not."""
-    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
-    nodes = []
-    for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal")):
-        nodes.append(scene.AddNewNodeByClass("vtkMRMLSliceNode", name))
-        nodes[-1].SetLayoutName(name)
-        assert nodes[-1].SetOrientation(orientation)
-    return nodes
-
-
-def middle_of(view):
-    return np.array([view.GetSliceToRAS().GetElement(row, 3) for row in range(3)])
-
-
-def middle_voxel_mm(scan):
-    """Where the voxel that the stand-in has doubts about lies in the world."""
-    k, j, i = (size // 2 for size in slicer.util.arrayFromVolume(scan).shape)
-    return mrml.world_points_mm(scan)[k, j, i]
 
 
 def test_checks_verdict_and_places_of_a_run_are_told(logic, scans):
@@ -52,7 +32,7 @@ def test_checks_verdict_and_places_of_a_run_are_told(logic, scans):
 
 @pytest.mark.parametrize("at_first", [None, MOVED], ids=["free", "moved"])
 def test_every_slice_view_is_centered_on_the_place_whatever_transform_t1_has_at_the_run_and_later(logic, scene, scans, at_first):
-    views = slice_views(scene)
+    views = mrml.slice_views(scene)
     for scan in scans if at_first is not None else ():
         scan.SetAndObserveTransformNodeID(mrml.linear_transform(at_first).GetID())
     run = logic.process(*scans)
@@ -62,11 +42,11 @@ def test_every_slice_view_is_centered_on_the_place_whatever_transform_t1_has_at_
             node.SetAndObserveTransformNodeID(transform)
         jump_to(run.segmentationNode, run.record.places[0])
         for view in views:
-            assert np.allclose(middle_of(view), middle_voxel_mm(scans[0]), atol=0.01)
+            assert np.allclose(mrml.middle_of(view), middle_voxel_mm(scans[0]), atol=0.01)
 
 
 def test_a_place_follows_a_warp_that_is_put_on_the_result(logic, scene, scans):
-    views = slice_views(scene)
+    views = mrml.slice_views(scene)
     run = logic.process(*scans)
     warp = mrml.bent_transform()
     for node in (scans[0], run.segmentationNode):
@@ -76,7 +56,7 @@ def test_a_place_follows_a_warp_that_is_put_on_the_result(logic, scene, scans):
     warp.GetTransformToParent().TransformPoint(place.scan_ras_mm, wanted)
     jump_to(run.segmentationNode, place)
     assert np.linalg.norm(np.subtract(wanted, place.scan_ras_mm)) > 0.3
-    assert np.allclose(middle_of(views[0]), wanted, atol=0.01)
+    assert np.allclose(mrml.middle_of(views[0]), wanted, atol=0.01)
 
 
 def test_the_judgement_and_the_inputs_come_back_with_a_saved_scene(logic, scene, scans, tmp_path):

@@ -6,7 +6,6 @@ import mrml
 import numpy as np
 import phantoms
 import pytest
-import slicer
 from InfantBrainSegSlicer.options import Scans
 from InfantBrainSegSlicer.places import jump_to
 from InfantBrainSegSlicer.provenance import PROVENANCE_ROLE, Record, read_record

@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=_path,
         metavar="PATH",
         help="BIDS folder, or CSV with the columns subject, t1, t2 and maybe mask, session, age_months, t1_series, t2_series; its t1 and "
-        "t2 may be DICOM folders, and its subjects name the results",
+        "t2 may be DICOM folders; results are called after its subjects, so give no names of patients",
     )
     batch.add_argument("--output-dir", required=True, metavar="DIR", help="gets a BIDS derivative dataset and cohort.csv")
     batch.add_argument("--single-scan", action="store_true", help="also segment a T1 or a T2 that has no partner, less accurately")

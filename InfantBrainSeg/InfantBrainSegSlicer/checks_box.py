@@ -1,11 +1,12 @@
 """The gatekeeper's table in the panel: what was measured, what is wanted, and what to do where a check does not pass."""
 
-import qt
+import html
+
 from slicer.i18n import tr as _
 
 from InfantBrainSegLib.checks import PASS, STOP, WARN, Check
 
-from .messages import checks_title
+from .messages import checks_title, sentence
 
 COLORS = {PASS: "#d8efdc", WARN: "#fff4d6", STOP: "#fdecea"}
 _WORST_FIRST = (STOP, WARN, PASS)
@@ -17,20 +18,12 @@ class ChecksBox:
     Parameters
     ----------
     ui : object
-        Has `checksCollapsibleButton`, `checksTable` and `checksLabel`.
+        Has `checksCollapsibleButton`, `checksText` and `checksLabel`.
     """
 
     def __init__(self, ui):
         self._ui = ui
         self._shown: tuple[Check, ...] = ()
-        table = ui.checksTable
-        titles = [_("Check"), _("Result"), _("Found"), _("Wanted")]
-        table.setColumnCount(len(titles))
-        table.setHorizontalHeaderLabels(titles)
-        for column in range(len(titles)):
-            mode = qt.QHeaderView.Stretch if column >= 2 else qt.QHeaderView.ResizeToContents
-            table.horizontalHeader().setSectionResizeMode(column, mode)
-        table.verticalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
 
     def show(self, checks: tuple[Check, ...], caption: str) -> None:
         """Show checks.
@@ -42,37 +35,23 @@ class ChecksBox:
             Says what was checked, and when.
         """
         self._ui.checksLabel.text = caption
-        if checks == self._shown:
-            return
-        self._shown = checks
-        self._ui.checksCollapsibleButton.text = checks_title(checks)
-        table = self._ui.checksTable
-        table.clearSpans()
-        table.setRowCount(0)
-        for check in sorted(checks, key=lambda check: _WORST_FIRST.index(check.status)):
-            self._add_row(check)
-        table.visible = bool(checks)
-
-    def _add_row(self, check: Check) -> None:
-        table = self._ui.checksTable
-        row = table.rowCount
-        table.setRowCount(row + 1 + bool(check.remedy))
-        words = {PASS: _("Pass"), WARN: _("Warn"), STOP: _("Stop")}
-        for column, text in enumerate((_sentence(check.name), words[check.status], check.measured, check.limit)):
-            table.setItem(row, column, _item(text, COLORS[check.status] if column == 1 else ""))
-        if check.remedy:
-            table.setItem(row + 1, 0, _item(_sentence(check.remedy), COLORS[check.status]))
-            table.setSpan(row + 1, 0, 1, table.columnCount)
+        if checks != self._shown:
+            self._shown = checks
+            self._ui.checksCollapsibleButton.text = checks_title(checks)
+            self._ui.checksText.setHtml(checks_html(checks) if checks else "")
+            self._ui.checksText.visible = bool(checks)
 
 
-def _item(text: str, background: str):
-    item = qt.QTableWidgetItem(text)
-    item.setTextAlignment(qt.Qt.AlignLeft | qt.Qt.AlignVCenter)
-    if background:
-        item.setBackground(qt.QBrush(qt.QColor(background)))
-        item.setForeground(qt.QBrush(qt.QColor("black")))
-    return item
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def checks_html(checks: tuple[Check, ...]) -> str:
+    """Set checks as a table, the worst first, each remedy in a row of its own; what comes from outside is escaped."""
+    words = {PASS: _("Pass"), WARN: _("Warn"), STOP: _("Stop")}
+    columns = ((_("Check"), 24), ("", 10), (_("Found"), 34), (_("Wanted"), 32))  # title and per cent of the width
+    titles = "".join(f'<th align="left" width="{percent}%">{html.escape(title)}</th>' for title, percent in columns)
+    rows = []
+    for check in sorted(checks, key=lambda check: _WORST_FIRST.index(check.status)):
+        color = f'style="background: {COLORS[check.status]}; color: black;"'
+        name, measured, limit, remedy = (html.escape(sentence(text)) for text in (check.name, check.measured, check.limit, check.remedy))
+        rows.append(f"<tr><td>{name}</td><td {color}>{html.escape(words[check.status])}</td><td>{measured}</td><td>{limit}</td></tr>")
+        if remedy:
+            rows.append(f'<tr><td colspan="4" {color}>{remedy}.</td></tr>')
+    return f'<table width="100%" cellspacing="0" cellpadding="3"><tr>{titles}</tr>{"".join(rows)}</table>'

@@ -41,6 +41,11 @@ def warnings_html(warnings: tuple[str, ...], title: str) -> str:
     return f'<b>{html.escape(title)}</b><ul style="margin: 3px 0px 0px -24px;">{items}</ul>'
 
 
+def sentence(text: str) -> str:
+    """Begin with a capital."""
+    return text[:1].upper() + text[1:]
+
+
 def checks_title(checks: tuple[Check, ...]) -> str:
     """Name the section of the checks, with how they went."""
     if not checks:
@@ -60,7 +65,7 @@ def verdict_html(record: Record) -> str:
     }[record.decision]
     remedies = {f"{check.name}: {check.measured}": check.remedy for check in record.checks}
     reasons = tuple(
-        f"{reason[:1].upper()}{reason[1:]}{'. ' + remedy[:1].upper() + remedy[1:] if (remedy := remedies.get(reason)) else ''}."
+        f"{sentence(reason)}. {sentence(remedy)}." if (remedy := remedies.get(reason)) else f"{sentence(reason)}."
         for reason in record.reasons
     )
     return warnings_html(reasons, title) if reasons else f"<b>{html.escape(title)}</b>"

@@ -60,6 +60,7 @@ class ResultsBox:
         self._ui.verdictLabel.text = messages.verdict_html(record) if known else ""
         self._ui.verdictLabel.styleSheet = STYLES.get(record.decision, "")
         for button in self._buttons:
+            self._ui.placesFrame.layout().removeWidget(button)
             button.hide()
             button.deleteLater()
         self._buttons = [self._make_button(place) for place in record.places]
@@ -69,7 +70,8 @@ class ResultsBox:
         button = qt.QPushButton(messages.PLACE.format(index=place.slice_index))
         button.toolTip = messages.PLACE_TIP.format(share=f"{place.doubtful_share:.0%}")
         button.connect("clicked(bool)", lambda: self._jump(place))
-        self._ui.placesFrame.layout().addWidget(button)
+        layout = self._ui.placesFrame.layout()
+        layout.insertWidget(layout.count() - 1, button)  # before the stretch
         return button
 
     def _jump(self, place: Place) -> None:

@@ -65,7 +65,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.warningsLabel,
             self.ui.progressBar,
             self.ui.elapsedLabel,
-            self.ui.checksTable,
+            self.ui.checksText,
             self.ui.verdictLabel,
             self.ui.placesFrame,
             self.ui.resultsCollapsibleButton,

@@ -1,0 +1,98 @@
+"""The first half of cerebrum extraction: where the brain's parts lie, at 2 mm, whatever the header says of the head's pose."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from .head import Head, as_image, images_on, ras_grid
+from .labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
+from .pose import Pose, find_pose
+from .sliding_window import SlidingWindowConfig
+from .weights import LoadedNetwork, load_network
+
+LOCATE_MM = 2.0
+LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=96, overlap=0.25, batch_size=1)  # 19 cm: most of a head at once
+
+
+class Predictor(Protocol):
+    """What runs a network: `runner.Runner.predict_once`."""
+
+    def __call__(
+        self,
+        stage: LoadedNetwork,
+        inputs: np.ndarray,
+        mask: np.ndarray | None,
+        window: SlidingWindowConfig,
+        told: Callable[[float], None],
+    ) -> np.ndarray:
+        """Class probabilities (4, X, Y, Z) of (C, X, Y, Z) inputs."""
+
+
+def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: Callable[[float], None]) -> tuple[sitk.Image, Pose]:
+    """Parts of the brain at 2 mm, an image of uint8, and the head's pose.
+
+    The network knows heads turned by up to 45 degrees. Where what it finds lies as no head does, the header may be wrong: then the other
+    ways in which axes can be exchanged are tried, and the one that looks most like a head is taken.
+    """
+    grid = ras_grid(reference.corners_mm(), LOCATE_MM, 0.0)
+    network, inputs = load_network("locate"), images_on(heads, grid)  # (2, X, Y, Z)
+
+    def attempt(order: _Order, told: Callable[[float], None]) -> tuple[float, sitk.Image, Pose]:
+        probabilities = predictor(network, order.there(inputs), None, LOCATE_WINDOW, told)
+        parts = _whole_parts(probabilities.argmax(0).astype(np.uint8))  # (X', Y', Z')
+        upright = find_pose(as_image(parts, ras_grid(np.zeros((3, 1)), LOCATE_MM, 0.0)))  # where it lies does not matter, but how
+        brain = parts > 0
+        sure = float(probabilities.max(0)[brain].mean()) if brain.any() else 0.0
+        image = as_image(order.back(parts[None])[0], grid)
+        return (sure if upright.plausible else sure - 1), image, find_pose(image)
+
+    score, parts, pose = attempt(_Order((0, 1, 2), (1, 1, 1)), told)
+    if score >= 0:
+        return parts, pose
+    orders = [order for order in _orders() if order != _Order((0, 1, 2), (1, 1, 1))]
+    tried = [attempt(order, lambda share, n=n: told((n + share) / len(orders))) for n, order in enumerate(orders)]  # type: ignore[misc]
+    best = max([(score, parts, pose), *tried], key=lambda one: one[0])
+    return best[1], best[2]
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One of the 24 ways in which a head can lie along the axes."""
+
+    axes: tuple[int, ...]
+    signs: tuple[int, ...]
+
+    def there(self, values: np.ndarray) -> np.ndarray:
+        """(C, X, Y, Z) with its axes exchanged and mirrored."""
+        moved = values.transpose(0, *(1 + axis for axis in self.axes))
+        return moved[(slice(None), *(slice(None, None, sign) for sign in self.signs))]
+
+    def back(self, values: np.ndarray) -> np.ndarray:
+        """What `there` came from."""
+        unmirrored = values[(slice(None), *(slice(None, None, sign) for sign in self.signs))]
+        return unmirrored.transpose(0, *(1 + int(axis) for axis in np.argsort(self.axes)))
+
+
+def _orders() -> list[_Order]:
+    """All that turn a head and do not mirror it."""
+    ways = itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3))
+    return [_Order(axes, signs) for axes, signs in ways if np.linalg.det(np.eye(3)[list(axes)] * np.array(signs)[:, None]) > 0]
+
+
+def _whole_parts(parts: np.ndarray) -> np.ndarray:
+    """Keep the largest piece of the cerebrum and of what lies below it."""
+    cerebrum = largest_piece((parts == LEFT_CEREBRUM) | (parts == RIGHT_CEREBRUM))
+    return np.where(cerebrum | largest_piece(parts == INFRATENTORIAL), parts, 0).astype(np.uint8)
+
+
+def largest_piece(mask: np.ndarray) -> np.ndarray:
+    """Keep the largest connected piece of a 3D bool array."""
+    pieces, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    return pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()

@@ -1,0 +1,48 @@
+"""What a user chooses of a segmentation."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .bias import AUTO
+from .postprocess import CleanupConfig
+from .sliding_window import SlidingWindowConfig
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How to segment.
+
+    Attributes
+    ----------
+    device : str
+        "auto", "cpu", "cuda", "cuda:N" or "mps".
+    weights_dir : str, path or None
+        A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; None for the bundled ones.
+    use_context : bool
+        Both stages; False stops after the first, without spatial context.
+    flip : bool
+        Average each stage's probabilities with those of the left-right mirrored brain: twice the time.
+    window : SlidingWindowConfig
+    cleanup : CleanupConfig
+    age_months : float or None
+        From birth at term; the brain's volume is then checked against that age.
+    align : str
+        "off" takes the headers' word; "auto" moves T2 onto T1 where it does not lie there. Off by default: too few pairs were
+        measured to move scans unasked.
+    bias_correction : str
+        "auto" corrects raw scans with a mask, "on" all, "off" none.
+    extract : str
+        "auto" takes the cerebrum out of whole heads, and cerebellum and brainstem out of stripped ones, unless there is a mask;
+        "off" takes the scans as they are.
+    """
+
+    device: str = "auto"
+    weights_dir: str | Path | None = None
+    use_context: bool = True
+    flip: bool = False
+    window: SlidingWindowConfig = field(default_factory=SlidingWindowConfig)
+    cleanup: CleanupConfig = field(default_factory=CleanupConfig)
+    age_months: float | None = None
+    align: str = "off"
+    bias_correction: str = AUTO
+    extract: str = "auto"

@@ -1,0 +1,139 @@
+"""Measure raw input: the extracted cerebrum, and what the tissues lose against the same head prepared ideally.
+
+    python Testing/benchmarks/measure_raw.py --heads RAW_HEADS --newborns ../shared/data/images/neonate
+
+RAW_HEADS is what make_raw_heads.py wrote; ideal means the true mask and, where the head was turned, the same pose correction. Of the newborns
+(stripped, with cerebellum and brainstem) the tissues are compared with those inside the manual mask. The figures go to
+Testing/benchmarks/results/raw.json and into MODEL_CARD.md.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from measure_accuracy import NAMES, newborn_case
+
+from InfantBrainSegLib.align import move_grid
+from InfantBrainSegLib.device import resolve_device
+from InfantBrainSegLib.extract import extract
+from InfantBrainSegLib.images import read_image, write_text
+from InfantBrainSegLib.metrics import dice, evaluate_labels, surface_distances
+from InfantBrainSegLib.runner import Runner
+from InfantBrainSegLib.segment import SegmentOptions, segment
+from InfantBrainSegLib.weights import load_network
+
+RESULTS = Path(__file__).parent / "results" / "raw.json"
+CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
+BEGIN, END = "<!-- raw: begin -->", "<!-- raw: end -->"
+STAGES = ("fcn1", "fcn2", "locate", "refine")
+
+
+def silent(share: float) -> None:
+    """Say nothing."""
+
+
+def runner() -> Runner:
+    options = SegmentOptions()
+    return Runner(resolve_device("auto"), "auto", options.window, False)
+
+
+def measure_head(folder: Path) -> dict:
+    t1, t2, mask, label = (read_image(folder / f"{name}.nii.gz") for name in ("T1", "T2", "mask", "label"))
+    started = time.perf_counter()
+    extraction = extract(t1, t2, runner().predict_once, silent)
+    seconds = time.perf_counter() - started
+    truth = sitk.GetArrayFromImage(mask) > 0
+    found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
+    distances = surface_distances(found, truth, (1.0, 1.0, 1.0))
+    surface = np.concatenate([distances.forward_mm, distances.backward_mm])
+    scores = {
+        "mask_dice": dice(found, truth),
+        "surface95_mm": float(np.percentile(surface, 95)),
+        "turned_degrees": extraction.report["turned_degrees"],
+        "extract_seconds": round(seconds, 1),
+    }
+    for name, given in (("T1 alone", (t1, None)), ("T2 alone", (None, t2))):
+        alone = extract(*given, runner().predict_once, silent)
+        scores[f"mask_dice, {name}"] = 0.0 if alone.mask is None else dice(sitk.GetArrayFromImage(alone.mask) > 0, truth)
+    reference = sitk.GetArrayFromImage(label)
+    upright = [image if extraction.turn is None else move_grid(image, extraction.turn) for image in (t1, t2, mask)]
+    for kind, given in (("raw", (t1, t2, None)), ("ideal", upright)):
+        labels = sitk.GetArrayFromImage(segment(*given).labels)
+        scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, (1.0, 1.0, 1.0)).items()}
+    return scores
+
+
+def measure_newborn(folder: Path) -> dict:
+    t1, t2, mask, reference, inside = newborn_case(folder)
+    spacing = t1.GetSpacing()[::-1]
+    extraction = extract(t1, t2, runner().predict_once, silent)
+    truth = sitk.GetArrayFromImage(mask) > 0
+    found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
+    scores: dict = {"mask_dice": dice(found, truth), "words": extraction.report["words"]}
+    for kind, given in (("raw", None), ("ideal", mask)):
+        labels = sitk.GetArrayFromImage(segment(t1, t2, given).labels)
+        scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, spacing, inside).items()}
+    return scores
+
+
+def losses(subjects: dict) -> str:
+    cells = []
+    for name in NAMES:
+        raw, ideal = ([scores[kind][name] for scores in subjects.values()] for kind in ("raw", "ideal"))
+        cells.append(f"{np.mean(raw):.3f} ({np.mean(np.subtract(raw, ideal)):+.3f})")
+    return " | ".join(cells)
+
+
+def write_card(results: dict) -> None:
+    lines = [
+        "| | subjects | mask DOC (worst) | 95 % of the surface within, mm (worst) | CSF DOC (against ideal) | GM | WM |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for kind, title in (
+        ("raw", "heads turned by up to 45 degrees"),
+        ("turned", "heads along other axes than the header's"),
+        ("newborn", "real newborns"),
+    ):
+        subjects = {name: scores for name, scores in results["subjects"].items() if name.startswith(kind)}
+        if not subjects:
+            continue
+        doc = [scores["mask_dice"] for scores in subjects.values()]
+        surface = [scores["surface95_mm"] for scores in subjects.values() if "surface95_mm" in scores]
+        within = f"{np.mean(surface):.1f} ({np.max(surface):.1f})" if surface else ""
+        lines.append(f"| {title} | {len(subjects)} | {np.mean(doc):.3f} ({np.min(doc):.3f}) | {within} | {losses(subjects)} |")
+    heads = [scores for scores in results["subjects"].values() if "extract_seconds" in scores]
+    alone = [f"{name} {np.mean([scores[f'mask_dice, {name}'] for scores in heads]):.3f}" for name in ("T1 alone", "T2 alone")]
+    lines += [
+        "",
+        f"Mask DOC of the synthetic heads with {', '.join(alone)}. Extraction took {np.mean([s['extract_seconds'] for s in heads]):.0f} s a head.",
+        "",
+    ]
+    head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
+    write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"{END}{rest.partition(END)[2]}", CARD)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--heads", type=Path, required=True)
+    parser.add_argument("--newborns", type=Path, required=True)
+    arguments = parser.parse_args()
+    weights = {stage: load_network(stage).sha256 for stage in STAGES}
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    if results.get("weights") != weights:
+        results = {"weights": weights, "subjects": {}}
+    jobs = [(path.name, path, measure_head) for path in sorted(arguments.heads.iterdir()) if path.is_dir()]
+    jobs += [(f"newborn {path.name}", path, measure_newborn) for path in sorted(arguments.newborns.iterdir()) if path.is_dir()]
+    for name, path, measure in jobs:
+        if name not in results["subjects"]:
+            results["subjects"][name] = measure(path)
+            write_text(json.dumps(results, indent=1) + "\n", RESULTS)
+            print(name, json.dumps(results["subjects"][name]), flush=True)
+    write_card(results)
+
+
+if __name__ == "__main__":
+    main()

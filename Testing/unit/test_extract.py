@@ -1,0 +1,139 @@
+import head_phantom
+import numpy as np
+import phantoms
+import pytest
+import SimpleITK as sitk
+from head_phantom import SCALP, KnowingNetwork
+
+from InfantBrainSegLib import extract as extract_module
+from InfantBrainSegLib import locate as locate_module
+from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.extract import extract
+from InfantBrainSegLib.images import same_grid
+from InfantBrainSegLib.locate import _Order, _orders
+from InfantBrainSegLib.metrics import dice
+from InfantBrainSegLib.weights import LoadedNetwork
+
+
+@pytest.fixture(autouse=True)
+def no_weights_needed(monkeypatch):
+    def named(stage):
+        return LoadedNetwork(None, stage, f"sha of {stage}", None, {})
+
+    monkeypatch.setattr(locate_module, "load_network", named)
+    monkeypatch.setattr(extract_module, "load_network", named)
+
+
+def silent(share):
+    pass
+
+
+def found(mask):
+    return sitk.GetArrayFromImage(mask) > 0
+
+
+def cerebrum_on(grid, turn=None):
+    return np.isin(head_phantom.parts_on(grid, turn), (1, 2))
+
+
+@pytest.mark.parametrize("direction", [phantoms.LPS, phantoms.OBLIQUE @ phantoms.PERMUTED])
+def test_the_cerebrum_of_a_whole_head_lies_on_t1s_exact_grid(direction):
+    grid = phantoms.grid((1.5, 2.0, 1.8), direction, span_mm=140.0)
+    t1, t2 = head_phantom.scans(grid)
+    result = extract(t1, t2, KnowingNetwork(t1), silent)
+    assert same_grid(result.mask, t1)
+    assert dice(found(result.mask), cerebrum_on(grid)) > 0.97
+    assert not result.report["stripped"]
+
+
+def test_t2_may_lie_on_a_grid_of_its_own():
+    t1, _ = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=140.0))
+    _, t2 = head_phantom.scans(phantoms.grid((2.5, 1.5, 2.0), phantoms.PERMUTED, span_mm=130.0, shift_mm=(3.0, -2.0, 4.0)))
+    seen = {}
+    network = KnowingNetwork(t1)
+
+    def watch(stage, inputs, *rest):
+        seen[stage.stage] = inputs
+        return network(stage, inputs, *rest)
+
+    extract(t1, t2, watch, silent)
+    both = (seen["refine"][0] > 0.3) & (seen["refine"][1] > 0.3)
+    assert both.sum() > 0.97 * (seen["refine"][0] > 0.3).sum()
+
+
+def test_a_stripped_brain_loses_its_cerebellum_and_nothing_else():
+    grid = phantoms.grid((2.0, 2.0, 2.0), span_mm=120.0)
+    t1, t2 = head_phantom.scans(grid, kept=(1, 2, 3), noise=0)
+    result = extract(t1, t2, KnowingNetwork(t1), silent)
+    cerebrum = cerebrum_on(grid)
+    assert result.report["stripped"]
+    assert dice(found(result.mask), cerebrum) > 0.98
+    assert "cerebellum and brainstem were taken out" in result.report["words"]
+
+
+def test_a_stripped_cerebrum_is_left_as_it_is():
+    t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=100.0), kept=(1, 2), noise=0)
+    result = extract(t1, t2, KnowingNetwork(t1), silent)
+    assert result.mask is None
+    assert (result.t1, result.t2) == (t1, t2)
+
+
+@pytest.mark.parametrize("degrees", [-35, 40])
+def test_a_turned_head_is_set_upright_and_its_mask_fits_its_own_voxels(degrees):
+    turn = phantoms.rotation(degrees, 1)
+    grid = phantoms.grid((2.0, 2.0, 2.0), span_mm=150.0)
+    t1, t2 = head_phantom.scans(grid, turn)
+    result = extract(t1, t2, KnowingNetwork(t1), silent)
+    assert result.turn is not None
+    assert result.report["turned_degrees"] == pytest.approx(abs(degrees), abs=8)
+    assert same_grid(result.mask, result.t1)
+    assert dice(found(result.mask), cerebrum_on(grid, turn)) > 0.97  # the same voxels as in T1 as given
+    assert dice(found(result.mask), cerebrum_on(result.t1)) < 1  # its header now tells another place
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(result.t1), sitk.GetArrayFromImage(t1))
+
+
+def test_a_header_that_hides_how_the_head_lies_is_found_out():
+    """A sagittal acquisition whose header says identity: the network knows upright heads alone."""
+    grid = phantoms.grid((2.0, 2.0, 2.0), phantoms.PERMUTED, span_mm=150.0)
+    t1, t2 = head_phantom.scans(grid)
+    for scan in (t1, t2):
+        scan.SetDirection(phantoms.LPS.ravel().tolist())
+    network = KnowingNetwork(t1, upright_only=True)
+    result = extract(t1, t2, network, silent)
+    assert network.calls.count("locate") == 24
+    assert result.report["turned_degrees"] > 60
+    assert dice(found(result.mask), cerebrum_on(grid)) > 0.97
+
+
+def test_one_scan_alone_is_enough():
+    t1, _ = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=140.0))
+    result = extract(t1, None, KnowingNetwork(t1), silent)
+    assert result.t2 is None
+    assert dice(found(result.mask), cerebrum_on(t1)) > 0.97
+
+
+def test_a_raw_scan_without_a_brain_is_refused():
+    t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=140.0), kept=(SCALP,))
+    with pytest.raises(InputError, match="of brain were found"):
+        extract(t1, t2, KnowingNetwork(t1), silent)
+
+
+def test_a_stripped_scan_in_which_nothing_is_recognised_is_taken_as_it_is():
+    t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=140.0), kept=(SCALP,), noise=0)
+    result = extract(t1, t2, KnowingNetwork(t1), silent)
+    assert result.mask is None
+    assert "taken as they are" in result.report["words"]
+
+
+def test_without_any_scan_there_is_nothing_to_extract():
+    with pytest.raises(InputError, match="Neither T1 nor T2"):
+        extract(None, None, None, silent)
+
+
+def test_each_of_the_24_orders_is_undone_exactly():
+    values = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    orders = _orders()
+    assert len(set(orders)) == 24
+    assert _Order((0, 1, 2), (1, 1, 1)) in orders
+    for order in orders:
+        np.testing.assert_array_equal(order.back(order.there(values)), values)

@@ -15,26 +15,26 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from . import quality
+from .climb import Level, at_spacing, climb, find_head, information, points_mm, settle
 from .errors import InputError
 from .images import check_image
-from .resample import crop, on_grid_of, resample_linearly, widen
+from .resample import on_grid_of, resample_linearly
 
 AUTO, OFF = "auto", "off"
 CHOICES = (AUTO, OFF)
 KEEP_MM = 0.75  # mean displacement below which a pair counts as aligned; five aligned pairs measured up to 0.50
 MAX_ANGLE_DEGREES, MAX_TRANSLATION_MM = 30.0, 45.0  # half as much again as the 20 degrees and 30 mm that are tested
-MIN_OVERLAP = 0.8  # Dice of two stripped brains after alignment
+MIN_OVERLAP = 0.8  # Dice of two stripped brains after alignment; whole heads are cut off where the field of view ends
 MIN_INFORMATION = 0.45  # nats in the brain and its rim; four pairs of one brain have 0.80 to 1.00, of two brains 0.13 to 0.37, at 2 mm
 MIN_GAIN = 0.002  # nats by which a move must beat the header's place
-_COARSE_MM, _FINE_MM = 4.0, 1.5
+_COARSE_MM, _BRAIN_MM, _HEAD_MM = 4.0, 1.5, 2.0  # steps of the coarse search, and of the fine one in a brain or in a whole head
 _MARGIN_MM = 15.0  # of background round the head: its outline tells the coarse search where the head is
 _REACH_MM = 48.0  # background added round a stripped T2, so that no start loses sight of it
-_RIM_MM = 4.0  # of background that the fine search sees round the brain
+_RIM_MM = 4.0  # of background that the fine search sees round the brain, or the head
 _START_DEGREES = (-15.0, 0.0, 15.0)  # round each axis: 27 starts a place; each reaches some 10 degrees
 _FINALISTS = 3
-_SAMPLED, _SEED = 0.15, 1  # share of the fine voxels that the metric looks at
-_CLIMBS, _CLIMB_GAIN = 6, 1e-4  # at most, and in nats
-_BINS = 32
+_REMEDY = "check that both are of one patient, register them by hand, or switch the alignment off (--align off)"
+_SAMPLED = 0.2  # share of the fine voxels that a climb looks at
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,6 @@ class Alignment:
     t2: sitk.Image | None
     transform: sitk.Euler3DTransform | None
     report: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Level:
-    """The pair at one resolution; the metric looks inside `mask`, or everywhere."""
-
-    t1: sitk.Image
-    t2: sitk.Image
-    mask: sitk.Image | None
-    share: float
 
 
 def align_pair(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None, choice: str) -> Alignment:
@@ -137,42 +127,40 @@ class _Search:
 
     def __init__(self, t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None):
         self._t1, self._t2 = t1, t2
-        (heads, self._stripped) = zip(*(_head(scan) for scan in (t1, t2)), strict=True)
+        (heads, self._stripped) = zip(*(find_head(scan) for scan in (t1, t2)), strict=True)
         self._heads: tuple[sitk.Image, ...] = heads
-        self._points_mm = _points_mm(heads[0])  # (N, 3)
+        self._points_mm = points_mm(heads[0])  # (N, 3)
         self._center_mm = self._points_mm.mean(axis=0) if self._points_mm.size else np.zeros(3)
-        if mask is not None:
-            self._brain: sitk.Image | None = sitk.Cast(mask > 0, sitk.sitkUInt8)
-        else:
-            self._brain = heads[0] if self._stripped[0] else None
+        self._looked_at = heads[0] if mask is None else sitk.Cast(mask > 0, sitk.sitkUInt8)
+        self._fine_mm = _HEAD_MM if mask is None and not self._stripped[0] else _BRAIN_MM
 
     def run(self) -> Alignment:
-        if not self._points_mm.size or not _points_mm(self._heads[1]).size or not self._meet():
+        if not self._points_mm.size or not points_mm(self._heads[1]).size or not self._meet():
             return Alignment(self._t2, None, {"moved": False, "words": "T2 was not aligned: it does not overlap T1."})
-        coarse, fine = self._level(_COARSE_MM), self._level(_FINE_MM)
+        coarse, fine = self._level(_COARSE_MM), self._level(self._fine_mm)
         still = self._euler(np.zeros(3), np.zeros(3))
-        before = _information(fine, still)
-        near = _optimise(fine, _optimise(coarse, still, 1.0), 0.5)
-        starts = sorted(self._starts(), key=lambda start: -_information(coarse, start))
-        near_coarse = _information(coarse, near)
-        if self._moved_mm(near) < KEEP_MM and _information(coarse, starts[0]) <= near_coarse:
+        before = information(fine, still)
+        near = climb(fine, climb(coarse, still, 1.0), 0.5)
+        starts = sorted(self._starts(), key=lambda start: -information(coarse, start))
+        near_coarse = information(coarse, near)
+        if self._moved_mm(near) < KEEP_MM and information(coarse, starts[0]) <= near_coarse:
             return self._kept(before, near)
-        finalists = [near, *(_optimise(coarse, start, 2.0) for start in starts[:_FINALISTS])]
-        leader = max(finalists, key=lambda transform: _information(coarse, transform))
-        best = max(near, _settle(fine, leader), key=lambda transform: _information(fine, transform))
-        if self._moved_mm(best) < KEEP_MM or _information(fine, best) < before + MIN_GAIN:
+        finalists = [near, *(climb(coarse, start, 2.0) for start in starts[:_FINALISTS])]
+        leader = max(finalists, key=lambda transform: information(coarse, transform))
+        best = max(near, settle(fine, leader), key=lambda transform: information(fine, transform))
+        if self._moved_mm(best) < KEEP_MM or information(fine, best) < before + MIN_GAIN:
             return self._kept(before, best)
-        return self._accepted(before, _information(fine, best), best)
+        return self._accepted(before, information(fine, best), best)
 
     def _meet(self) -> bool:
         """Whether T1's and T2's heads come near enough to each other to be sought."""
-        ends = [(points.min(axis=0), points.max(axis=0)) for points in (self._points_mm, _points_mm(self._heads[1]))]
+        ends = [(points.min(axis=0), points.max(axis=0)) for points in (self._points_mm, points_mm(self._heads[1]))]
         (low, high), (other_low, other_high) = ends
         return bool((low - MAX_TRANSLATION_MM < other_high).all() and (other_low - MAX_TRANSLATION_MM < high).all())
 
     def _starts(self) -> list[sitk.Euler3DTransform]:
         """Turns of T2 at the header's place and with the middles of both heads together."""
-        middle = _points_mm(self._heads[1]).mean(axis=0) - self._center_mm
+        middle = points_mm(self._heads[1]).mean(axis=0) - self._center_mm
         places = [np.zeros(3)] + ([middle] if np.linalg.norm(middle) <= MAX_TRANSLATION_MM else [])
         turns = [np.deg2rad(turn) for turn in itertools.product(_START_DEGREES, repeat=3)]
         return [self._euler(turn, place) for place in places for turn in turns if turn.any() or place.any()]
@@ -180,14 +168,14 @@ class _Search:
     def _euler(self, angles: np.ndarray, translation_mm: np.ndarray) -> sitk.Euler3DTransform:
         return sitk.Euler3DTransform(self._center_mm.tolist(), *angles.tolist(), translation_mm.tolist())
 
-    def _level(self, spacing_mm: float) -> _Level:
-        fixed = _at(self._t1, self._heads[0], spacing_mm, _MARGIN_MM)
-        moving = _at(self._t2, self._heads[1], spacing_mm, _REACH_MM if self._stripped[1] else 0.0)
-        if self._brain is None or spacing_mm == _COARSE_MM:
-            return _Level(fixed, moving, None, 1.0 if spacing_mm == _COARSE_MM else _SAMPLED / 2)
-        inside = resample_linearly(sitk.Cast(self._brain, sitk.sitkFloat32), fixed) >= 0.5
+    def _level(self, spacing_mm: float) -> Level:
+        fixed = at_spacing(self._t1, self._heads[0], spacing_mm, _MARGIN_MM)
+        moving = at_spacing(self._t2, self._heads[1], spacing_mm, _REACH_MM if self._stripped[1] else 0.0)
+        if spacing_mm == _COARSE_MM:
+            return Level(fixed, moving, None, 1.0)
+        inside = resample_linearly(sitk.Cast(self._looked_at, sitk.sitkFloat32), fixed) >= 0.5
         inside = ndimage.binary_dilation(inside, iterations=round(_RIM_MM / spacing_mm))
-        return _Level(fixed, moving, on_grid_of(fixed, inside.astype(np.uint8)), _SAMPLED)
+        return Level(fixed, moving, on_grid_of(fixed, inside.astype(np.uint8)), _SAMPLED)
 
     def _moved_mm(self, transform: sitk.Euler3DTransform) -> float:
         """Mean displacement over T1's head."""
@@ -195,16 +183,15 @@ class _Search:
         away = (self._points_mm - self._center_mm) @ (turn - np.eye(3)).T + shift  # (N, 3)
         return float(np.linalg.norm(away, axis=1).mean())
 
-    def _overlap(self, transform: sitk.Transform) -> float | None:
-        if not all(self._stripped):
-            return None
+    def _overlap(self, transform: sitk.Transform) -> float:
         moved = sitk.Resample(self._heads[1], self._heads[0], transform, sitk.sitkNearestNeighbor, 0)
         one, other = (sitk.GetArrayViewFromImage(head) > 0 for head in (self._heads[0], moved))
         return quality.brain_overlap(one, other)
 
     def _kept(self, before: float, near: sitk.Euler3DTransform) -> Alignment:
         found_mm = self._moved_mm(near)
-        words = f"T2 was left where its header has it: the best place lies {found_mm:.1f} mm away."
+        reason = f"the best place lies {found_mm:.1f} mm away" if found_mm < KEEP_MM else "no other place fits better"
+        words = f"T2 was left where its header has it: {reason}."
         report = {"moved": False, "words": words, "mean_displacement_mm": round(found_mm, 3), "information_before": round(before, 4)}
         return Alignment(self._t2, None, report)
 
@@ -214,7 +201,8 @@ class _Search:
         shift_mm = float(np.linalg.norm(best.GetTranslation()))
         still = self._euler(np.zeros(3), np.zeros(3))
         overlap_before, overlap = self._overlap(still), self._overlap(best)
-        _check_move(angle, shift_mm, overlap, after)
+        _check_distance(angle, shift_mm, overlap)
+        _check_fit(overlap, MIN_OVERLAP if all(self._stripped) else 0.0, after)
         offset_mm = best.TransformPoint((0.0, 0.0, 0.0))
         report = {
             "moved": True,
@@ -224,8 +212,8 @@ class _Search:
             "mean_displacement_mm": round(self._moved_mm(best), 3),
             "information_before": round(before, 4),
             "information_after": round(after, 4),
-            "overlap_before": None if overlap_before is None else round(overlap_before, 4),
-            "overlap_after": None if overlap is None else round(overlap, 4),
+            "overlap_before": round(overlap_before, 4),
+            "overlap_after": round(overlap, 4),
             "t1_to_t2_points_lps_mm": np.column_stack([turn, offset_mm]).tolist(),
         }
         return Alignment(move_grid(self._t2, best), best, report)
@@ -242,104 +230,18 @@ def _one_thread() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
-def _check_move(angle: float, shift_mm: float, overlap: float | None, information: float) -> None:
-    shared = "" if overlap is None else f", where the brains overlap by {100 * overlap:.0f} %"
-    remedy = "check that both are of one patient, register them by hand, or switch the alignment off (--align off)"
+def _check_distance(angle: float, shift_mm: float, overlap: float) -> None:
     if angle > MAX_ANGLE_DEGREES or shift_mm > MAX_TRANSLATION_MM:
         raise InputError(
-            f"T2 lies best on T1 turned by {angle:.0f} degrees and moved by {shift_mm:.0f} mm{shared}; "
-            f"wanted up to {MAX_ANGLE_DEGREES:.0f} degrees and {MAX_TRANSLATION_MM:.0f} mm: {remedy}."
+            f"T2 lies best on T1 turned by {angle:.0f} degrees and moved by {shift_mm:.0f} mm, overlapping by {100 * overlap:.0f} %; "
+            f"wanted up to {MAX_ANGLE_DEGREES:.0f} degrees and {MAX_TRANSLATION_MM:.0f} mm: {_REMEDY}."
         )
-    if (overlap is not None and overlap < MIN_OVERLAP) or information < MIN_INFORMATION:
+
+
+def _check_fit(overlap: float, min_overlap: float, found: float) -> None:
+    if overlap < min_overlap or found < MIN_INFORMATION:
+        wanted = f"{MIN_INFORMATION:g} nats" + (f" and an overlap of {100 * min_overlap:.0f} %" if min_overlap else "")
         raise InputError(
-            f"T2 can not be aligned with T1: at the best place{shared} it tells {information:.2f} nats of T1; "
-            f"wanted {MIN_INFORMATION:g} nats and an overlap of {100 * MIN_OVERLAP:.0f} % or more: {remedy}."
+            f"T2 can not be aligned with T1: at the best place they overlap by {100 * overlap:.0f} % and T2 tells {found:.2f} nats of T1; "
+            f"wanted {wanted} or more: {_REMEDY}."
         )
-
-
-def _head(scan: sitk.Image) -> tuple[sitk.Image, bool]:
-    """Give where a scan has signal (uint8, its grid), and whether it is stripped."""
-    array = sitk.GetArrayViewFromImage(scan)
-    background = quality.background_value(array)
-    if background is not None:
-        return on_grid_of(scan, quality.foreground(array, background).astype(np.uint8)), True
-    return sitk.OtsuThreshold(sitk.Cast(scan, sitk.sitkFloat32), 0, 1, 128), False
-
-
-def _points_mm(head: sitk.Image) -> np.ndarray:
-    """Give the LPS positions of at most some 20,000 of a mask's voxels, (N, 3)."""
-    index = np.argwhere(sitk.GetArrayViewFromImage(head) > 0)[:, ::-1]  # (N, 3): i, j, k
-    index = index[:: 1 + len(index) // 20000]
-    return (index * head.GetSpacing()) @ np.reshape(head.GetDirection(), (3, 3)).T + head.GetOrigin()
-
-
-def _at(scan: sitk.Image, head: sitk.Image, spacing_mm: float, margin_mm: float) -> sitk.Image:
-    """Give the head's box and a margin of background at another spacing, smoothed to it, without its extreme values."""
-    box = quality.bounding_box(sitk.GetArrayViewFromImage(head) > 0)
-    if box is None:
-        raise InputError("A scan holds no signal; wanted a head: check the file.")
-    box = widen(box, 2, scan)
-    part = crop(scan, box)
-    values = sitk.GetArrayViewFromImage(part)
-    air = values[sitk.GetArrayViewFromImage(crop(head, box)) == 0]
-    outside = float(np.median(air)) if air.size else float(values.min())
-    low, high = np.percentile(values, (0.5, 99.5))
-    clipped = sitk.Clamp(sitk.Cast(part, sitk.sitkFloat32), sitk.sitkFloat32, float(min(low, outside)), float(high))
-    smooth = sitk.SmoothingRecursiveGaussian(clipped, spacing_mm / 2)
-    size = [int(np.ceil((n * s + 2 * margin_mm) / spacing_mm)) for n, s in zip(part.GetSize(), part.GetSpacing(), strict=True)]
-    grid = sitk.Image(size, sitk.sitkFloat32)
-    direction = np.reshape(part.GetDirection(), (3, 3))
-    grid.SetSpacing([spacing_mm] * 3)
-    grid.SetDirection(part.GetDirection())
-    grid.SetOrigin((np.array(part.GetOrigin()) - direction @ np.full(3, margin_mm)).tolist())
-    return sitk.Resample(smooth, grid, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
-
-
-def _method(level: _Level) -> sitk.ImageRegistrationMethod:
-    method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
-    method.SetMetricAsMattesMutualInformation(_BINS)
-    method.MetricUseFixedImageGradientFilterOff()  # central differences where the metric looks: filtering the image took most of the time
-    method.MetricUseMovingImageGradientFilterOff()
-    if level.share < 1:
-        method.SetMetricSamplingStrategy(method.RANDOM)
-        method.SetMetricSamplingPercentage(level.share, _SEED)
-    if level.mask is not None:
-        method.SetMetricFixedMask(level.mask)
-    method.SetInterpolator(sitk.sitkLinear)
-    return method
-
-
-def _information(level: _Level, transform: sitk.Euler3DTransform) -> float:
-    """Give the mutual information of a pair at one place, nats; 0 where the two hardly meet."""
-    method = _method(level)
-    method.SetInitialTransform(sitk.Euler3DTransform(transform), True)
-    try:
-        return -method.MetricEvaluate(level.t1, level.t2)
-    except RuntimeError:  # ITK: too few samples map into the image
-        return 0.0
-
-
-def _settle(level: _Level, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
-    """Climb again and again until it gains nothing more: a single climb zigzags on a narrow ridge and stops early."""
-    best = start
-    for _ in range(_CLIMBS):
-        found = _optimise(level, best, 0.5)
-        if _information(level, found) < _information(level, best) + _CLIMB_GAIN:
-            return found
-        best = found
-    return best
-
-
-def _optimise(level: _Level, start: sitk.Euler3DTransform, step_mm: float) -> sitk.Euler3DTransform:
-    """Climb from a start to the nearest best place; the start itself where nothing better is found."""
-    found = sitk.Euler3DTransform(start)
-    method = _method(level)
-    method.SetOptimizerAsRegularStepGradientDescent(step_mm, step_mm / 50, 60, 0.6)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetInitialTransform(found, True)
-    try:
-        method.Execute(level.t1, level.t2)
-    except RuntimeError:
-        return start
-    return found if _information(level, found) > _information(level, start) else start

@@ -210,14 +210,12 @@ def _options_of(arguments: argparse.Namespace) -> "SegmentOptions":
 
 
 def _check_only(arguments: argparse.Namespace) -> int:
-    from .align import align_pair
     from .checks import STOP, to_table
-    from .gatekeeper import check_images
     from .inputs import read_input
+    from .intake import check_scans
 
     images = {role: read_input(given)[0] for role, given in _inputs_of(arguments).items()}
-    t1, t2, mask = (images.get(role) for role in ("t1", "t2", "mask"))
-    checks = check_images(t1, align_pair(t1, t2, mask, arguments.align).t2, mask, arguments.age_months)
+    checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), _options_of(arguments))
     print(to_table(checks))
     return EXIT_USER_ERROR if any(check.status == STOP for check in checks) else EXIT_OK
 

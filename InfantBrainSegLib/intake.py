@@ -6,11 +6,14 @@ import SimpleITK as sitk
 
 from .align import Alignment, align_pair
 from .bias import correct_pair, wants_correction
-from .checks import Check
+from .checks import PASS, WARN, Check, make_check
+from .device import resolve_device
 from .extract import OFF, Extraction, extract, left_as_given
 from .gatekeeper import Scans, inspect
 from .options import SegmentOptions
+from .pose import TURN_DEGREES
 from .prepare import Prepared, ScanPair, pair_scans, prepare
+from .progress import Progress, silent
 from .report import Steps
 from .runner import Runner
 from .weights import BUNDLED_DIR
@@ -69,7 +72,7 @@ def take_in(
     with steps("extract") as inside:
         if mask is not None:
             extraction = left_as_given(t1, alignment.t2, mask, "A mask was given: nothing was extracted.")
-        elif options.extract == OFF or not (BUNDLED_DIR / 'refine.pt').is_file():  # INTERIM
+        elif options.extract == OFF or not (BUNDLED_DIR / "refine.pt").is_file():  # INTERIM
             extraction = left_as_given(t1, alignment.t2, None, "The extraction was switched off.")
         else:
             extraction = extract(t1, alignment.t2, runner.predict_once, lambda share: inside("extract", share))
@@ -77,7 +80,49 @@ def take_in(
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
         prepared = prepare(correct_pair(pair) if corrected else pair)
-        checks = inspect(Scans(extraction.t1, extraction.t2, pair, prepared), options.age_months)
+        seen = inspect(Scans(extraction.t1, extraction.t2, pair, prepared), options.age_months)
+        checks = (*_extraction_checks(extraction), *seen)
     reference = t1 if t1 is not None else t2
     assert reference is not None
     return Intake(reference, alignment, extraction, pair, prepared, corrected, checks)
+
+
+def check_scans(
+    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], options: SegmentOptions, progress: Progress = silent
+) -> tuple[Check, ...]:
+    """Check the scans of one brain as `segment` does before its tissue networks run, the cerebrum taken out first.
+
+    Parameters
+    ----------
+    scans : T1, T2 and mask, 3D sitk.Image or None
+    options : SegmentOptions
+    progress : Progress
+
+    Returns
+    -------
+    tuple of Check
+
+    Raises
+    ------
+    InfantBrainSegError
+        If the scans can not be used at all.
+    """
+    runner = Runner(resolve_device(options.device), options.device, options.window, False)
+    return take_in(scans, options, runner, Steps(progress)).checks
+
+
+def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
+    """What the extraction found, as rows of the table; none where it did not look."""
+    if "turned" not in extraction.report:
+        return ()
+    degrees = extraction.report["turned_degrees"]
+    limit = f"up to {TURN_DEGREES:.0f} degrees"
+    remedy = "if the head was not turned in the scanner, repair the header's orientation"
+    pose = make_check(
+        "pose",
+        PASS if degrees is not None and not extraction.report["turned"] else WARN,
+        "can not be told" if degrees is None else f"turned by {degrees:.0f} degrees{', set upright' if extraction.turn else ''}",
+        limit,
+        remedy,
+    )
+    return Check("cerebrum", PASS, extraction.report["found"], "a whole cerebrum"), pose

@@ -1,4 +1,4 @@
-"""The first half of cerebrum extraction: where the brain's parts lie, at 2 mm, whatever the header says of the head's pose."""
+"""The first half of cerebrum extraction: where the brain's parts lie, at 3 mm, whatever the header says of the head's pose."""
 
 import itertools
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from .pose import Pose, find_pose
 from .sliding_window import SlidingWindowConfig
 from .weights import LoadedNetwork, load_network
 
-LOCATE_MM = 2.0
-LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=96, overlap=0.25, batch_size=1)  # 19 cm: most of a head at once
+LOCATE_MM = 3.0
+LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=80, overlap=0.25, batch_size=1)  # 24 cm: a whole head at once
 
 
 class Predictor(Protocol):
@@ -34,7 +34,7 @@ class Predictor(Protocol):
 
 
 def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: Callable[[float], None]) -> tuple[sitk.Image, Pose]:
-    """Parts of the brain at 2 mm, an image of uint8, and the head's pose.
+    """Parts of the brain at 3 mm, an image of uint8, and the head's pose.
 
     The network knows heads turned by up to 45 degrees. Where what it finds lies as no head does, the header may be wrong: then the other
     ways in which axes can be exchanged are tried, and the one that looks most like a head is taken.

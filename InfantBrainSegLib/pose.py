@@ -10,6 +10,7 @@ from .resample import voxel_mm3
 
 TURN_DEGREES = 20.0  # heads that lie straight differ by up to 15 degrees in pitch; the tissue networks learned heads turned up to 15
 DOWN_RAS = (0.0, -0.37, -0.93)  # from the middle of the cerebrum to that of cerebellum and brainstem: mean of 13 adult maps
+MAX_TURN_DEGREES = 60.0  # more than a head turns in a coil: the header is wrong, or the parts are
 MIN_APART_MM = 25.0  # middles of the hemispheres; maps shrunk to a newborn's size have 34
 MIN_BELOW_ML = 8.0  # of cerebellum and brainstem: less does not tell where down is
 MAX_UNEVEN = 2.0  # one hemisphere against the other
@@ -32,6 +33,11 @@ class Pose:
     turn: sitk.Euler3DTransform | None
     degrees: float | None
     words: str
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the head lies as a head does in a scanner whose header is right."""
+        return self.degrees is not None and self.degrees <= MAX_TURN_DEGREES
 
 
 def find_pose(parts: sitk.Image) -> Pose:
@@ -56,7 +62,10 @@ def find_pose(parts: sitk.Image) -> Pose:
         return Pose(None, None, "The head's pose can not be told: left and right were not found apart.")
     middle = (left + right) / 2
     down = _middle_ras(array == INFRATENTORIAL, parts) - middle if volumes_ml[INFRATENTORIAL] >= MIN_BELOW_ML else None
-    turn = _to_upright(right - left, down)  # (3, 3), RAS
+    lateral = right - left
+    if down is None and lateral[0] < 0:
+        lateral = -lateral  # the two halves of a brain without its lower part are easily taken for each other
+    turn = _to_upright(lateral, down)  # (3, 3), RAS
     degrees = float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
     if degrees < TURN_DEGREES:
         return Pose(None, degrees, f"The head lies straight, within {max(degrees, 1):.0f} degrees.")

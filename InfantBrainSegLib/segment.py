@@ -1,69 +1,30 @@
 """The whole way, from T1 and T2 to tissue labels on T1's grid."""
 
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 
-from .align import OFF, Alignment, align_pair
-from .bias import AUTO, correct_pair, wants_correction
+from .align import Alignment
 from .checks import new_warnings
 from .context import ContextConfig, distance_maps
-from .device import autocast_dtype, resolve_device, run_with_memory_ladder
-from .gatekeeper import Scans, inspect
+from .device import resolve_device
 from .images import describe_geometry
+from .intake import take_in
 from .labels import BACKGROUND, Tissue
-from .postprocess import CleanupConfig, clean
-from .prepare import Prepared, pair_scans, prepare, restore, restore_probability
+from .options import SegmentOptions
+from .postprocess import clean
+from .prepare import Prepared, restore, restore_probability
 from .progress import Progress, silent
 from .report import Steps, peak_memory_mb, versions
-from .sliding_window import SlidingWindowConfig, predict
+from .runner import Runner
 from .verdict import FRACTION_LOOK, Outcome, judge
 from .volumes import TissueVolume, measure
-from .weights import LoadedNetwork, load_network
+from .weights import STAGES, load_network
 
-
-@dataclass(frozen=True)
-class SegmentOptions:
-    """How to segment.
-
-    Attributes
-    ----------
-    device : str
-        "auto", "cpu", "cuda", "cuda:N" or "mps".
-    weights_dir : str, path or None
-        A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; None for the bundled ones.
-    use_context : bool
-        Both stages; False stops after the first, without spatial context.
-    flip : bool
-        Average each stage's probabilities with those of the left-right mirrored brain: twice the time.
-    window : SlidingWindowConfig
-    cleanup : CleanupConfig
-    age_months : float or None
-        From birth at term; the brain's volume is then checked against that age.
-    align : str
-        "off" takes the headers' word; "auto" moves T2 onto T1 where it does not lie there. Off by default: too few pairs were
-        measured to move scans unasked.
-    bias_correction : str
-        "auto" corrects raw scans with a mask, "on" all, "off" none.
-    extract : str
-        "auto" takes the cerebrum out of whole heads, and cerebellum and brainstem out of stripped ones, unless there is a mask;
-        "off" takes the scans as they are.
-    """
-
-    device: str = "auto"
-    weights_dir: str | Path | None = None
-    use_context: bool = True
-    flip: bool = False
-    window: SlidingWindowConfig = field(default_factory=SlidingWindowConfig)
-    cleanup: CleanupConfig = field(default_factory=CleanupConfig)
-    age_months: float | None = None
-    align: str = OFF
-    bias_correction: str = AUTO
-    extract: str = "auto"
+__all__ = ["SegmentOptions", "Segmentation", "segment"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +56,7 @@ class Segmentation:
     @property
     def mask(self) -> sitk.Image:
         """What was segmented: uint8, 1 in the cerebrum, on T1's grid."""
-        return self._prepared.grid.t1_mask
+        return _on_grid(self._prepared.grid.t1_mask, self.labels)
 
     def probability(self, tissue: Tissue) -> sitk.Image:
         """Give one tissue's probability before clean-up, float32 on T1's grid."""
@@ -133,34 +94,33 @@ def segment(
     """
     options = options or SegmentOptions()
     steps = Steps(progress)
-    with steps("prepare"):
-        runner = _Runner(options, resolve_device(options.device))
-        stages = [load_network(stage, options.weights_dir) for stage in ("fcn1", "fcn2")[: 1 + options.use_context]]
-        alignment = align_pair(t1, t2, mask, options.align)
-        pair = pair_scans(t1, alignment.t2, mask)
-        corrected = wants_correction(options.bias_correction, t1, t2, mask)
-        prepared = prepare(correct_pair(pair) if corrected else pair)
-        checks = inspect(Scans(t1, alignment.t2, pair, prepared), options.age_months)
+    with steps("load"):
+        runner = Runner(resolve_device(options.device), options.device, options.window, options.flip)
+        stages = [load_network(stage, options.weights_dir) for stage in STAGES[: 1 + options.use_context]]
+    ready = take_in((t1, t2, mask), options, runner, steps)
+    prepared = ready.prepared
     first = None
     with steps("stage 1") as inside:
-        probabilities = runner.predict(stages[0], prepared.images, prepared.mask, inside)  # (4, X, Y, Z)
+        probabilities = runner.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
     if options.use_context:
         with steps("context"):
             first = _most_likely(probabilities, prepared.mask)
             maps = distance_maps(first, stages[1].context or ContextConfig())  # (3, X, Y, Z)
             inputs = np.concatenate([prepared.images, maps])  # (5, X, Y, Z)
         with steps("stage 2") as inside:
-            probabilities = runner.predict(stages[1], inputs, prepared.mask, inside)
+            probabilities = runner.predict(stages[1], inputs, prepared.mask, partial(inside, "stage 2"))
     with steps("clean up"):
         labels = _most_likely(probabilities, prepared.mask)
         cleaned = clean(labels, probabilities, prepared.mask, (1.0, 1.0, 1.0), options.cleanup)
     with steps("restore"):
         probabilities = probabilities.astype(np.float16)  # half the memory from here on
-        result = restore(cleaned.labels, probabilities, prepared, pair.mask)
+        result = restore(cleaned.labels, probabilities, prepared, ready.reference)
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
-        volumes = measure(result, restore_probability(confidence, prepared, pair.mask))
+        volumes = measure(result, restore_probability(confidence, prepared, ready.reference))
         islands = sum(cleaned.islands_removed.values())
-        verdict = judge(Outcome(first, labels, confidence, prepared.mask, prepared.grid, volumes, islands), checks)
+        verdict = judge(Outcome(first, labels, confidence, prepared.mask, prepared.grid, volumes, islands), ready.checks)
+        if ready.extraction.turn is not None:
+            verdict = verdict.turned_back(ready.extraction.turn)
     report = {
         "versions": versions(),
         "weights": {stage.stage: {"sha256": stage.sha256, "training": stage.training} for stage in stages},
@@ -173,66 +133,30 @@ def segment(
             "age_months": options.age_months,
             "align": options.align,
             "bias_correction": options.bias_correction,
+            "extract": options.extract,
         },
-        "alignment": alignment.report,
-        "bias_corrected": corrected,
+        "alignment": ready.alignment.report,
+        "extraction": ready.extraction.report,
+        "bias_corrected": ready.bias_corrected,
         "geometry": _geometry({"t1": t1, "t2": t2, "mask": mask, "segmentation": result}, prepared),
         "volumes": [asdict(volume) for volume in volumes],
         "cleanup": {name: value for name, value in vars(cleaned).items() if name != "labels"},
-        "checks": [asdict(check) for check in checks],
+        "checks": [asdict(check) for check in ready.checks],
         "verdict": verdict.as_dict(),
-        "warnings": [*pair.warnings, *new_warnings(checks), *runner.ladder, *_collapse_warnings(volumes)],
+        "warnings": [*ready.pair.warnings, *new_warnings(ready.checks), *runner.ladder, *_collapse_warnings(volumes)],
         "memory_ladder": runner.ladder,
         "seconds": steps.seconds,
         "peak_memory_mb": peak_memory_mb(),
     }
-    return Segmentation(result, t1, pair.t2, volumes, report, probabilities, prepared, alignment)
+    given_t2 = None if ready.pair.t2 is None else _on_grid(ready.pair.t2, ready.reference)
+    return Segmentation(result, t1, given_t2, volumes, report, probabilities, prepared, ready.alignment)
 
 
-class _Runner:
-    """Runs the networks; where memory ran out once, the next stage starts with what then worked."""
-
-    def __init__(self, options: SegmentOptions, device: torch.device):
-        self._options = options
-        self._device = device
-        self._batch_size = options.window.batch_size
-        self.ladder: list[str] = []
-
-    def predict(self, stage: LoadedNetwork, inputs: np.ndarray, mask: np.ndarray, progress: Progress) -> np.ndarray:
-        """(C, X, Y, Z) images to (4, X, Y, Z) probabilities."""
-        name = "stage 1" if stage.stage == "fcn1" else "stage 2"
-
-        def attempt(device: torch.device, batch_size: int) -> np.ndarray:
-            self._device, self._batch_size = device, batch_size
-            window = replace(self._options.window, batch_size=batch_size)
-            passes = 1 + self._options.flip
-            straight = predict(stage.network, inputs, mask, window, device, lambda share: progress(name, share / passes))
-            if not self._options.flip:
-                return straight
-            mirrored = predict(
-                stage.network, inputs[:, ::-1], mask[::-1], window, device, lambda share: progress(name, (1 + share) / passes)
-            )
-            return (straight + mirrored[:, ::-1]) / 2
-
-        probabilities = run_with_memory_ladder(attempt, self._device, self._batch_size, self.ladder)
-        stage.network.to("cpu")
-        return probabilities
-
-    def describe(self) -> dict[str, Any]:
-        """What computed, for the report."""
-        device = self._device
-        dtype = autocast_dtype(device) if self._options.window.amp else None
-        described = {
-            "asked": self._options.device,
-            "used": str(device),
-            "precision": str(dtype or torch.float32).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "batch_size": self._batch_size,
-        }
-        if device.type == "cuda":
-            described["name"] = torch.cuda.get_device_name(device)
-            described["peak_memory_mb"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-        return described
+def _on_grid(image: sitk.Image, like: sitk.Image) -> sitk.Image:
+    """Give an image, whose head may have been set upright, the geometry of the scan that it came from."""
+    image = sitk.Image(image)
+    image.CopyInformation(like)
+    return image
 
 
 def _most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ The limits leave room round six real subjects: the stages agree by 0.90 or more,
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 
 from .checks import PASS, STOP, Check
@@ -103,6 +104,20 @@ class Verdict:
     def as_dict(self) -> dict[str, Any]:
         """Give plain values for a report."""
         return {**asdict(self), "reasons": list(self.reasons), "places": [asdict(place) for place in self.places]}
+
+    def turned_back(self, turn: sitk.Euler3DTransform) -> "Verdict":
+        """Give the same verdict with its places in the head as given.
+
+        Parameters
+        ----------
+        turn : sitk.Euler3DTransform
+            From a point of the upright head to its point in the head as given (LPS, mm).
+        """
+        places = []
+        for place in self.places:
+            x, y, z = turn.TransformPoint((-place.ras_mm[0], -place.ras_mm[1], place.ras_mm[2]))
+            places.append(replace(place, ras_mm=(-x, -y, z)))
+        return replace(self, places=tuple(places))
 
 
 def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:

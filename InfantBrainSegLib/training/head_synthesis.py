@@ -49,7 +49,7 @@ class HeadConfig:
     Attributes
     ----------
     voxel_mm : float
-        2 for the network that finds the brain, 1 for the one that refines its border.
+        3 for the network that finds the brain, 1 for the one that refines its border.
     oversampling : int
         Places looked up along each edge of a voxel.
     scale : tuple of float
@@ -73,23 +73,23 @@ class HeadConfig:
     artefacts : ArtefactConfig
     """
 
-    voxel_mm: float = 2.0
+    voxel_mm: float = 3.0
     oversampling: int = 1
     scale: tuple[float, float] = (0.62, 1.0)
-    rotation_degrees: float = 45.0
-    turned_share: float = 0.35
+    rotation_degrees: float = 30.0
+    turned_share: float = 0.0
     warp_mm: float = 8.0
     warp_scale_mm: tuple[float, float] = (30.0, 70.0)
     stripped_share: float = 0.25
     cut_share: float = 0.4
     object_share: float = 0.3
     random_share: float = 0.2
-    coarse_error_mm: float = 2.5
+    coarse_error_mm: float = 3.5
     artefacts: ArtefactConfig = field(default_factory=lambda: ArtefactConfig(bias=0.3, noise=(0.01, 0.12), texture=0.06))
 
 
 FIND = HeadConfig()
-REFINE = HeadConfig(voxel_mm=1.0, oversampling=2, rotation_degrees=20.0, turned_share=0.0)
+REFINE = HeadConfig(voxel_mm=1.0, oversampling=2, rotation_degrees=20.0)
 
 
 @dataclass(frozen=True)
@@ -234,10 +234,11 @@ class HeadSimulator:
         return outside
 
     def _coarse(self, target_map: np.ndarray, middle, generator, rng) -> torch.Tensor:
-        """The parts as the first network might give them at 2 mm, brought to this grid."""
-        half = F.avg_pool3d(middle[None], 2)[0]
-        warp = smooth_noise((3, *half.shape[1:]), rng.uniform(3, 8), generator) * rng.uniform(0, self.config.coarse_error_mm) / 1.5
-        coarse = context_of(self._look_up(target_map, half + warp))[None]  # (1, 3, X/2, Y/2, Z/2)
+        """The parts as the first network might give them at its resolution, brought to this grid."""
+        size = [round(n * self.config.voxel_mm / FIND.voxel_mm) for n in middle.shape[1:]]
+        places = F.interpolate(middle[None], size=size, mode="trilinear", align_corners=False)[0]
+        warp = smooth_noise((3, *size), rng.uniform(2, 6), generator) * rng.uniform(0, self.config.coarse_error_mm) / 1.5
+        coarse = context_of(self._look_up(target_map, places + warp))[None]  # (1, 3, X/3, Y/3, Z/3)
         return F.interpolate(coarse, size=middle.shape[1:], mode="trilinear", align_corners=False)[0]
 
 

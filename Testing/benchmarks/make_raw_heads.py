@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/make_raw_heads.py PACK OUT [--subjects 20]
 
-PACK is what training made of the whole-head maps (`training.heads.build_head_pack`). Each folder gets T1, T2, mask (cerebrum with its CSF) and label. Of the folders `turned_NN` the header hides that the head lies along
-other axes. Folders that are there already are kept.
+PACK is what training made of the whole-head maps (`training.heads.build_head_pack`). Each folder gets T1, T2, mask (cerebrum with its
+CSF) and label. Of the folders `turned_NN` the header hides that the head lies along other axes. Folders that are there already are kept.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/measure_raw.py --heads RAW_HEADS --newborns ../shared/data/images/neonate
 
-RAW_HEADS is what make_raw_heads.py wrote; ideal means the true mask and, where the head was turned, the same pose correction. Of the newborns
-(stripped, with cerebellum and brainstem) the tissues are compared with those inside the manual mask. The figures go to
+RAW_HEADS is what make_raw_heads.py wrote; ideal means the true mask and, where the head was turned, the same pose correction. Of the
+newborns (stripped, with cerebellum and brainstem) the tissues are compared with those inside the manual mask. The figures go to
 Testing/benchmarks/results/raw.json and into MODEL_CARD.md.
 """
 
@@ -49,7 +49,7 @@ def measure_head(folder: Path) -> dict:
     truth = sitk.GetArrayFromImage(mask) > 0
     found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
     distances = surface_distances(found, truth, (1.0, 1.0, 1.0))
-    surface = np.concatenate([distances.forward_mm, distances.backward_mm])
+    surface = np.concatenate([distances.to_reference_mm, distances.to_prediction_mm])
     scores = {
         "mask_dice": dice(found, truth),
         "surface95_mm": float(np.percentile(surface, 95)),

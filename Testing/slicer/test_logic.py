@@ -201,7 +201,7 @@ def test_the_library_itself_with_its_own_weights_segments_a_block_of_the_sample(
     volumes = slicer.util.arrayFromTableColumn(run.tableNode, "Volume cm3")
     assert all(volume > 3 for volume in volumes)
     assert 100 < sum(volumes) < 141
-    assert list(dict.fromkeys(steps)) == ["read", "prepare", "stage 1", "clean up", "restore", "write", "done"]
+    assert list(dict.fromkeys(steps)) == ["read", "load", "align", "extract", "prepare", "stage 1", "clean up", "restore", "write", "done"]
     told = json.loads(run.provenanceNode.GetText())
     manifest = json.loads((ROOT / "InfantBrainSegLib" / "weights" / "manifest.json").read_text(encoding="utf-8"))
     assert told["weights_sha256"] == {"fcn1": manifest["fcn1.pt"]["sha256"]}

@@ -5,7 +5,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 
-from InfantBrainSegLib import segment as segment_module
+from InfantBrainSegLib import runner as runner_module
 from InfantBrainSegLib.errors import DeviceError, InputError, WeightsError
 from InfantBrainSegLib.images import index_to_physical
 from InfantBrainSegLib.labels import CSF, GM, WM
@@ -26,7 +26,7 @@ def thresholds(network, inputs, mask, config, device, progress=None):
 
 @pytest.fixture
 def perfect_network(monkeypatch):
-    monkeypatch.setattr(segment_module, "predict", thresholds)
+    monkeypatch.setattr(runner_module, "predict", thresholds)
 
 
 @pytest.mark.parametrize("direction", [phantoms.LPS, phantoms.RAS, phantoms.PERMUTED])
@@ -56,7 +56,7 @@ def test_the_second_stage_sees_distance_maps_of_the_first_stages_labels(weights_
         seen.append(inputs)
         return thresholds(network, inputs, mask, config, device)
 
-    monkeypatch.setattr(segment_module, "predict", spy)
+    monkeypatch.setattr(runner_module, "predict", spy)
     grid = phantoms.grid()
     segment(phantoms.draw(grid, phantoms.T1_LEVELS), phantoms.draw(grid, phantoms.T2_LEVELS), options=SegmentOptions("cpu", weights_dir))
     assert [len(inputs) for inputs in seen] == [2, 5]
@@ -69,7 +69,7 @@ def test_without_context_one_network_is_loaded_and_run(weights_dir, phantom_scan
     options = SegmentOptions("cpu", weights_dir, use_context=False, window=SlidingWindowConfig(overlap=0))
     report = segment(*phantom_scans, options=options).report
     assert list(report["weights"]) == ["fcn1"]
-    assert list(report["seconds"]) == ["prepare", "stage 1", "clean up", "restore"]
+    assert list(report["seconds"]) == ["load", "align", "extract", "prepare", "stage 1", "clean up", "restore"]
 
 
 def test_the_report_is_plain_json_and_names_what_was_used(weights_dir, phantom_scans):
@@ -103,7 +103,7 @@ def test_memory_that_runs_out_is_noted_and_the_next_stage_starts_smaller(weights
             raise MemoryError
         return thresholds(network, inputs, mask, config, device)
 
-    monkeypatch.setattr(segment_module, "predict", short_of_memory)
+    monkeypatch.setattr(runner_module, "predict", short_of_memory)
     report = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(batch_size=4))).report
     assert tried == [4, 2, 1, 1]
     assert len(report["memory_ladder"]) == 2
@@ -116,7 +116,7 @@ def test_a_result_of_one_tissue_is_warned_of(weights_dir, phantom_scans, monkeyp
         probabilities[GM.value] = 1
         return probabilities
 
-    monkeypatch.setattr(segment_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", all_gray)
     warnings = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir)).report["warnings"]
     assert [warning.split(";")[0] for warning in warnings] == ["Only 0.0 % of the result is CSF", "Only 0.0 % of the result is WM"]
 
@@ -131,7 +131,17 @@ def test_progress_only_rises_and_names_each_step_in_order(weights_dir, phantom_s
     segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir), progress=lambda step, fraction: told.append((step, fraction)))
     fractions = [fraction for _, fraction in told]
     assert fractions == sorted(fractions)
-    assert list(dict.fromkeys(step for step, _ in told)) == ["prepare", "stage 1", "context", "stage 2", "clean up", "restore"]
+    assert list(dict.fromkeys(step for step, _ in told)) == [
+        "load",
+        "align",
+        "extract",
+        "prepare",
+        "stage 1",
+        "context",
+        "stage 2",
+        "clean up",
+        "restore",
+    ]
 
 
 def test_an_unknown_device_and_missing_weights_are_told_before_any_work(tmp_path, weights_dir, phantom_scans):
@@ -152,7 +162,7 @@ def test_flip_averages_each_stage_with_its_mirrored_run_put_back(weights_dir, ph
         probabilities[WM.value] = 1 - probabilities[GM.value]
         return probabilities
 
-    monkeypatch.setattr(segment_module, "predict", leans_right)
+    monkeypatch.setattr(runner_module, "predict", leans_right)
     result = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, use_context=False, flip=True))
     assert np.array_equal(seen[1], seen[0][:, ::-1])
     assert result.volumes[1].mean_confidence == pytest.approx(0.7, abs=1e-3)
@@ -171,7 +181,7 @@ def test_one_scan_alone_gives_labels_on_its_own_grid_and_a_warning(weights_dir, 
         probabilities[GM.value] = 1
         return probabilities
 
-    monkeypatch.setattr(segment_module, "predict", spy)
+    monkeypatch.setattr(runner_module, "predict", spy)
     grid = phantoms.grid((0.9, 1.0, 1.4), phantoms.OBLIQUE)
     scan = phantoms.draw(grid, phantoms.T1_LEVELS)
     result = segment(*((scan, None) if name == "T1" else (None, scan)), options=SegmentOptions("cpu", weights_dir))

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from scans_for_checks import good_pair
 
-from InfantBrainSegLib import segment as segment_module
+from InfantBrainSegLib import runner as runner_module
 from InfantBrainSegLib.__main__ import main
 from InfantBrainSegLib.checks import PASS, STOP, WARN, Check
 from InfantBrainSegLib.grid import plan_grid, to_image
@@ -112,7 +112,7 @@ def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weig
         probabilities[2] = 0.7
         return probabilities
 
-    monkeypatch.setattr(segment_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", all_gray)
     files = ["--t1", scan_files[0], "--t2", scan_files[1], "--output-dir", tmp_path, "--weights", weights_dir, "--device", "cpu"]
     assert main(["segment", *map(str, files), "--age-months", "24"]) == 0
     out, err = capsys.readouterr()
@@ -125,7 +125,7 @@ def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weig
 
 def test_a_stop_does_not_keep_labels_from_being_made_but_forbids_their_use(weights_dir, monkeypatch):
     t1, _ = good_pair()
-    monkeypatch.setattr(segment_module, "predict", lambda network, inputs, mask, *rest: np.full((4, *mask.shape), 0.25, np.float32))
+    monkeypatch.setattr(runner_module, "predict", lambda network, inputs, mask, *rest: np.full((4, *mask.shape), 0.25, np.float32))
     result = segment(t1, t1, options=SegmentOptions("cpu", weights_dir, use_context=False))
     assert result.report["verdict"]["decision"] == DO_NOT_USE
     assert "contrasts" in result.report["verdict"]["reasons"][0]

@@ -31,7 +31,7 @@ CHOICES = (AUTO, OFF)
 REFINE_MM = 1.0
 REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64, overlap=0.25)
 STRIPPED_SHARE = 0.75  # of the signal is brain: the image was stripped; whole heads have less than 0.6
-MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.02  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
+MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.04  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
 MIN_CEREBRUM_ML = 100.0  # a preterm brain of 25 weeks
 _MARGIN_MM = 12.0  # round what the first network found
 

@@ -16,7 +16,6 @@ from .prepare import Prepared, ScanPair, pair_scans, prepare
 from .progress import Progress, silent
 from .report import Steps
 from .runner import Runner
-from .weights import BUNDLED_DIR
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def take_in(
     with steps("extract") as inside:
         if mask is not None:
             extraction = left_as_given(t1, alignment.t2, mask, "A mask was given: nothing was extracted.")
-        elif options.extract == OFF or not (BUNDLED_DIR / "refine.pt").is_file():  # INTERIM
+        elif options.extract == OFF:
             extraction = left_as_given(t1, alignment.t2, None, "The extraction was switched off.")
         else:
             extraction = extract(t1, alignment.t2, runner.predict_once, lambda share: inside("extract", share))

@@ -12,7 +12,7 @@ TURN_DEGREES = 20.0  # heads that lie straight differ by up to 15 degrees in pit
 DOWN_RAS = (0.0, -0.37, -0.93)  # from the middle of the cerebrum to that of cerebellum and brainstem: mean of 13 adult maps
 MAX_TURN_DEGREES = 60.0  # more than a head turns in a coil: the header is wrong, or the parts are
 MIN_APART_MM = 25.0  # middles of the hemispheres; maps shrunk to a newborn's size have 34
-MIN_BELOW_ML = 8.0  # of cerebellum and brainstem: less does not tell where down is
+MIN_BELOW_SHARE = 0.04  # of the cerebrum: real newborns have 0.08, adults 0.16; less may be an error and does not tell where down is
 MAX_UNEVEN = 2.0  # one hemisphere against the other
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -61,7 +61,8 @@ def find_pose(parts: sitk.Image) -> Pose:
     if np.linalg.norm(right - left) < MIN_APART_MM:
         return Pose(None, None, "The head's pose can not be told: left and right were not found apart.")
     middle = (left + right) / 2
-    down = _middle_ras(array == INFRATENTORIAL, parts) - middle if volumes_ml[INFRATENTORIAL] >= MIN_BELOW_ML else None
+    below_known = volumes_ml[INFRATENTORIAL] >= MIN_BELOW_SHARE * (left_ml + right_ml)
+    down = _middle_ras(array == INFRATENTORIAL, parts) - middle if below_known else None
     lateral = right - left
     if down is None and lateral[0] < 0:
         lateral = -lateral  # the two halves of a brain without its lower part are easily taken for each other

@@ -107,9 +107,8 @@ def write_card(results: dict) -> None:
         lines.append(f"| {title} | {len(subjects)} | {np.mean(doc):.3f} ({np.min(doc):.3f}) | {within} | {losses(subjects)} |")
     heads = [scores for scores in results["subjects"].values() if "extract_seconds" in scores]
     alone = [f"{name} {np.mean([scores[f'mask_dice, {name}'] for scores in heads]):.3f}" for name in ("T1 alone", "T2 alone")]
-    lines += [
-        "",
-        f"Mask DOC of the synthetic heads with {', '.join(alone)}. Extraction took {np.mean([s['extract_seconds'] for s in heads]):.0f} s a head.",
+    seconds = np.mean([scores["extract_seconds"] for scores in heads])
+    lines += ["", f"Mask DOC of the synthetic heads with {', '.join(alone)}. Extraction took {seconds:.0f} s a head.", ""]
         "",
     ]
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)

@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from InfantBrainSegLib.labels import TISSUES
 from InfantBrainSegLib.metrics import dice
-from InfantBrainSegLib.network import BUNDLED_FCN1, BUNDLED_FCN2
+from InfantBrainSegLib.network import BUNDLED_FCN1, BUNDLED_FCN2, BUNDLED_LOCATE, BUNDLED_REFINE
 from InfantBrainSegLib.segment import segment
 from InfantBrainSegLib.training import recipes_folder
 from InfantBrainSegLib.weights import BUNDLED_DIR, load_network
@@ -31,7 +31,9 @@ def test_the_bundled_weights_segment_the_demo_subject_in_a_flipped_and_permuted_
     assert np.count_nonzero(predicted[stripped_off]) < 0.01 * np.count_nonzero(predicted)  # holes of the stripping are filled, no more
 
 
-@pytest.mark.parametrize(("stage", "config"), [("fcn1", BUNDLED_FCN1), ("fcn2", BUNDLED_FCN2)])
+@pytest.mark.parametrize(
+    ("stage", "config"), [("fcn1", BUNDLED_FCN1), ("fcn2", BUNDLED_FCN2), ("locate", BUNDLED_LOCATE), ("refine", BUNDLED_REFINE)]
+)
 def test_the_bundled_files_hold_the_bundled_preset_and_say_how_they_were_trained(stage, config):
     loaded = load_network(stage)
     assert loaded.network.config == config
@@ -43,3 +45,7 @@ def test_the_bundled_files_hold_the_bundled_preset_and_say_how_they_were_trained
 
 def test_the_bundled_weights_stay_under_40_mb():
     assert sum(path.stat().st_size for path in BUNDLED_DIR.glob("*.pt")) < 40e6
+
+
+def test_the_weights_of_extraction_add_less_than_10_mb():
+    assert sum((BUNDLED_DIR / f"{stage}.pt").stat().st_size for stage in ("locate", "refine")) < 10e6

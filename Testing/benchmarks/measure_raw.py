@@ -28,6 +28,7 @@ from InfantBrainSegLib.weights import load_network
 
 RESULTS = Path(__file__).parent / "results" / "raw.json"
 CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
+ALONE = ("raw_01", "raw_02", "raw_03", "raw_04", "raw_05", "raw_06")  # heads that are also tried with one scan
 BEGIN, END = "<!-- raw: begin -->", "<!-- raw: end -->"
 STAGES = ("fcn1", "fcn2", "locate", "refine")
 
@@ -56,13 +57,13 @@ def measure_head(folder: Path) -> dict:
         "turned_degrees": extraction.report["turned_degrees"],
         "extract_seconds": round(seconds, 1),
     }
-    for name, given in (("T1 alone", (t1, None)), ("T2 alone", (None, t2))):
+    for name, given in (("T1 alone", (t1, None)), ("T2 alone", (None, t2))) if folder.name in ALONE else ():
         alone = extract(*given, runner().predict_once, silent)
         scores[f"mask_dice, {name}"] = 0.0 if alone.mask is None else dice(sitk.GetArrayFromImage(alone.mask) > 0, truth)
     reference = sitk.GetArrayFromImage(label)
-    upright = [image if extraction.turn is None else move_grid(image, extraction.turn) for image in (t1, t2, mask)]
-    for kind, given in (("raw", (t1, t2, None)), ("ideal", upright)):
-        labels = sitk.GetArrayFromImage(segment(*given).labels)
+    ideal = mask if extraction.turn is None else move_grid(mask, extraction.turn)
+    for kind, given in (("raw", extraction.mask), ("ideal", ideal)):  # the tissues of what was extracted, as `segment` goes on with it
+        labels = sitk.GetArrayFromImage(segment(extraction.t1, extraction.t2, given).labels)
         scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, (1.0, 1.0, 1.0)).items()}
     return scores
 
@@ -74,7 +75,7 @@ def measure_newborn(folder: Path) -> dict:
     truth = sitk.GetArrayFromImage(mask) > 0
     found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
     scores: dict = {"mask_dice": dice(found, truth), "words": extraction.report["words"]}
-    for kind, given in (("raw", None), ("ideal", mask)):
+    for kind, given in (("raw", extraction.mask), ("ideal", mask)):
         labels = sitk.GetArrayFromImage(segment(t1, t2, given).labels)
         scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, spacing, inside).items()}
     return scores
@@ -106,11 +107,13 @@ def write_card(results: dict) -> None:
         within = f"{np.mean(surface):.1f} ({np.max(surface):.1f})" if surface else ""
         lines.append(f"| {title} | {len(subjects)} | {np.mean(doc):.3f} ({np.min(doc):.3f}) | {within} | {losses(subjects)} |")
     heads = [scores for scores in results["subjects"].values() if "extract_seconds" in scores]
-    alone = [f"{name} {np.mean([scores[f'mask_dice, {name}'] for scores in heads]):.3f}" for name in ("T1 alone", "T2 alone")]
     seconds = np.mean([scores["extract_seconds"] for scores in heads])
-    lines += ["", f"Mask DOC of the synthetic heads with {', '.join(alone)}. Extraction took {seconds:.0f} s a head.", ""]
-        "",
+    alone = [
+        f"{name} {np.mean([scores[key] for scores in heads if key in scores]):.3f}"
+        for name in ("T1 alone", "T2 alone")
+        if any((key := f"mask_dice, {name}") in scores for scores in heads)
     ]
+    lines += ["", f"Mask DOC of six heads with {', '.join(alone)}. Extraction took {seconds:.0f} s a head.", ""]
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"{END}{rest.partition(END)[2]}", CARD)
 
@@ -124,8 +127,9 @@ def main() -> None:
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     if results.get("weights") != weights:
         results = {"weights": weights, "subjects": {}}
-    jobs = [(path.name, path, measure_head) for path in sorted(arguments.heads.iterdir()) if path.is_dir()]
-    jobs += [(f"newborn {path.name}", path, measure_newborn) for path in sorted(arguments.newborns.iterdir()) if path.is_dir()]
+    folders = sorted((path for path in arguments.heads.iterdir() if path.is_dir()), key=lambda path: (path.name[-2:], path.name))
+    jobs = [(f"newborn {path.name}", path, measure_newborn) for path in sorted(arguments.newborns.iterdir()) if path.is_dir()]
+    jobs += [(path.name, path, measure_head) for path in folders]
     for name, path, measure in jobs:
         if name not in results["subjects"]:
             results["subjects"][name] = measure(path)

@@ -118,7 +118,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="auto (default): take out the cerebrum unless there is a mask; off: take all",
     )
     parser.add_argument(
-        "--align", choices=("auto", "off"), default="off", help="auto: move T2 onto T1 where it lies elsewhere; try it and look"
+        "--align", choices=("auto", "off"), default="auto", help="auto (default): move T2 onto T1 where it lies elsewhere; off: never"
     )
     parser.add_argument(
         "--bias-correction", choices=("auto", "on", "off"), default="auto", help="N4; auto (default): for raw scans with a mask"

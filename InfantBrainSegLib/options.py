@@ -27,8 +27,7 @@ class SegmentOptions:
     age_months : float or None
         From birth at term; the brain's volume is then checked against that age.
     align : str
-        "off" takes the headers' word; "auto" moves T2 onto T1 where it does not lie there. Off by default: too few pairs were
-        measured to move scans unasked.
+        "auto" moves T2 onto T1 where it does not lie there, as measured; "off" takes the headers' word.
     bias_correction : str
         "auto" corrects raw scans with a mask, "on" all, "off" none.
     extract : str
@@ -43,6 +42,6 @@ class SegmentOptions:
     window: SlidingWindowConfig = field(default_factory=SlidingWindowConfig)
     cleanup: CleanupConfig = field(default_factory=CleanupConfig)
     age_months: float | None = None
-    align: str = "off"
+    align: str = "auto"
     bias_correction: str = AUTO
     extract: str = "auto"

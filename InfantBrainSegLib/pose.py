@@ -11,7 +11,7 @@ from .resample import voxel_mm3
 TURN_DEGREES = 20.0  # heads that lie straight differ by up to 15 degrees in pitch; the tissue networks learned heads turned up to 15
 DOWN_RAS = (0.0, -0.37, -0.93)  # from the middle of the cerebrum to that of cerebellum and brainstem: mean of 13 adult maps
 MAX_TURN_DEGREES = 60.0  # more than a head turns in a coil: the header is wrong, or the parts are
-MIN_APART_MM = 25.0  # middles of the hemispheres; maps shrunk to a newborn's size have 34
+MIN_APART_MM = 20.0  # middles of the hemispheres; maps shrunk to a newborn's size have 34
 MIN_BELOW_SHARE = 0.04  # of the cerebrum: real newborns have 0.08, adults 0.16; less may be an error and does not tell where down is
 MAX_UNEVEN = 2.0  # one hemisphere against the other
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])

@@ -29,6 +29,7 @@ from InfantBrainSegLib.weights import load_network
 RESULTS = Path(__file__).parent / "results" / "raw.json"
 CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
 ALONE = ("raw_01", "raw_02", "raw_03", "raw_04", "raw_05", "raw_06")  # heads that are also tried with one scan
+UNALIGNED = SegmentOptions(align="off")  # the pairs lie on one grid as they should
 BEGIN, END = "<!-- raw: begin -->", "<!-- raw: end -->"
 STAGES = ("fcn1", "fcn2", "locate", "refine")
 
@@ -63,7 +64,7 @@ def measure_head(folder: Path) -> dict:
     reference = sitk.GetArrayFromImage(label)
     ideal = mask if extraction.turn is None else move_grid(mask, extraction.turn)
     for kind, given in (("raw", extraction.mask), ("ideal", ideal)):  # the tissues of what was extracted, as `segment` goes on with it
-        labels = sitk.GetArrayFromImage(segment(extraction.t1, extraction.t2, given).labels)
+        labels = sitk.GetArrayFromImage(segment(extraction.t1, extraction.t2, given, UNALIGNED).labels)
         scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, (1.0, 1.0, 1.0)).items()}
     return scores
 
@@ -76,7 +77,7 @@ def measure_newborn(folder: Path) -> dict:
     found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
     scores: dict = {"mask_dice": dice(found, truth), "words": extraction.report["words"]}
     for kind, given in (("raw", extraction.mask), ("ideal", mask)):
-        labels = sitk.GetArrayFromImage(segment(t1, t2, given).labels)
+        labels = sitk.GetArrayFromImage(segment(t1, t2, given, UNALIGNED).labels)
         scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, spacing, inside).items()}
     return scores
 

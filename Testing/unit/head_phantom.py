@@ -8,7 +8,7 @@ from InfantBrainSegLib.head import Head
 from InfantBrainSegLib.labels import CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 
 SCALP = 4
-T1_LEVELS = np.array([0, 60, 80, 100, 120], np.float32)  # air, left, right, infratentorial, scalp
+T1_LEVELS = np.array([0, 120, 128, 136, 40], np.float32)  # air, left, right, infratentorial, scalp: at borders little looks like a part
 T2_LEVELS = np.array([0, 300, 300, 300, 300], np.float32)
 
 
@@ -55,7 +55,7 @@ class KnowingNetwork:
         self.calls.append(stage.stage)
         level = inputs[0] * self.mean  # (X, Y, Z)
         parts = np.abs(level[None] - T1_LEVELS[:, None, None, None]).argmin(0)
-        parts[parts == SCALP] = 0
+        parts[(parts == SCALP) | (level < 112)] = 0
         sure = 0.97
         if self.upright_only:
             left, right, below = (np.argwhere(parts == part).mean(axis=0) for part in (1, 2, 3))

@@ -87,7 +87,7 @@ def test_a_turned_head_is_set_upright_and_its_mask_fits_its_own_voxels(degrees):
     assert result.turn is not None
     assert result.report["turned_degrees"] == pytest.approx(abs(degrees), abs=8)
     assert same_grid(result.mask, result.t1)
-    assert dice(found(result.mask), cerebrum_on(grid, turn)) > 0.97  # the same voxels as in T1 as given
+    assert dice(found(result.mask), cerebrum_on(grid, turn)) > 0.96  # the same voxels as in T1 as given
     assert dice(found(result.mask), cerebrum_on(result.t1)) < 1  # its header now tells another place
     np.testing.assert_array_equal(sitk.GetArrayFromImage(result.t1), sitk.GetArrayFromImage(t1))
 

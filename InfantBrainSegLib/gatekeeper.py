@@ -195,7 +195,7 @@ def _overlap(overlap: float) -> Check:
 
 def _alignment(scans: Scans) -> Check:
     shift = measure_shift(scans.prepared.images, scans.prepared.mask)
-    limit, remedy = f"under {SHIFT_WARN_MM:g} mm", "try --align auto, or register T2 to T1 first"
+    limit, remedy = f"under {SHIFT_WARN_MM:g} mm", "let it be aligned (--align auto, the default), or register T2 to T1 first"
     if shift.mirrored_axis:
         return Check("alignment", STOP, f"T2 fits T1 far better mirrored {shift.mirrored_axis}", limit, "repair T2's orientation")
     if shift.information < INFORMATION_STOP:

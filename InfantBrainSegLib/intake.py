@@ -81,8 +81,7 @@ def take_in(
         prepared = prepare(correct_pair(pair) if corrected else pair)
         seen = inspect(Scans(extraction.t1, extraction.t2, pair, prepared), options.age_months)
         checks = (*_extraction_checks(extraction), *seen)
-    reference = t1 if t1 is not None else t2
-    assert reference is not None
+    reference = next(scan for scan in (t1, t2) if scan is not None)
     return Intake(reference, alignment, extraction, pair, prepared, corrected, checks)
 
 

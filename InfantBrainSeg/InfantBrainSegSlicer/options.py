@@ -76,7 +76,7 @@ class SegmentParameters:
     saveMask: bool = False
     ageMonths: float | None = None
     extract: str = AUTO
-    align: str = OFF
+    align: str = AUTO
     biasCorrection: str = AUTO
 
     def check(self) -> None:

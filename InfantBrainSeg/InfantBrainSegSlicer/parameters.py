@@ -43,7 +43,7 @@ class InfantBrainSegParameterNode:
     saveMask: bool = False
     ageMonths: str = ""
     extractCerebrum: bool = True
-    alignT2: bool = False
+    alignT2: bool = True
     biasCorrection: str = AUTO
     device: str = "auto"
     weightsPath: str = ""

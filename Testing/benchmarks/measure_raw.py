@@ -75,9 +75,9 @@ def measure_newborn(folder: Path) -> dict:
     extraction = extract(t1, t2, runner().predict_once, silent)
     truth = sitk.GetArrayFromImage(mask) > 0
     found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
-    scores: dict = {"mask_dice": dice(found, truth), "words": extraction.report["words"]}
-    for kind, given in (("raw", extraction.mask), ("ideal", mask)):
-        labels = sitk.GetArrayFromImage(segment(t1, t2, given, UNALIGNED).labels)
+    scores: dict = {"mask_dice": dice(found, truth), "turned_degrees": extraction.report["turned_degrees"]}
+    for kind, given in (("raw", (extraction.t1, extraction.t2, extraction.mask)), ("ideal", (t1, t2, mask))):
+        labels = sitk.GetArrayFromImage(segment(*given, UNALIGNED).labels)
         scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, spacing, inside).items()}
     return scores
 

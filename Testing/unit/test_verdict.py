@@ -113,8 +113,8 @@ def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weig
         return probabilities
 
     monkeypatch.setattr(runner_module, "predict", all_gray)
-    files = ["--t1", scan_files[0], "--t2", scan_files[1], "--output-dir", tmp_path, "--weights", weights_dir, "--device", "cpu"]
-    assert main(["segment", *map(str, files), "--age-months", "24"]) == 0
+    files = ["--t1", scan_files[0], "--t2", scan_files[1], "--output-dir", tmp_path, "--weights", weights_dir, "--extract", "off"]
+    assert main(["segment", *map(str, files), "--device", "cpu", "--age-months", "24"]) == 0
     out, err = capsys.readouterr()
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"]["words"] in out.splitlines()
@@ -126,18 +126,18 @@ def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weig
 def test_a_stop_does_not_keep_labels_from_being_made_but_forbids_their_use(weights_dir, monkeypatch):
     t1, _ = good_pair()
     monkeypatch.setattr(runner_module, "predict", lambda network, inputs, mask, *rest: np.full((4, *mask.shape), 0.25, np.float32))
-    result = segment(t1, t1, options=SegmentOptions("cpu", weights_dir, use_context=False))
+    result = segment(t1, t1, options=SegmentOptions("cpu", weights_dir, use_context=False, extract="off"))
     assert result.report["verdict"]["decision"] == DO_NOT_USE
     assert "contrasts" in result.report["verdict"]["reasons"][0]
 
 
 def test_check_only_prints_the_table_writes_nothing_and_needs_no_output_folder(scan_files, tmp_path, capsys):
     t1, t2 = map(str, scan_files)
-    assert main(["segment", "--t1", t1, "--t2", t2, "--check-only"]) == 0
+    assert main(["segment", "--t1", t1, "--t2", t2, "--check-only", "--extract", "off"]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[1].split("  ")[0] == "field of view"
     assert err == ""
-    assert main(["segment", "--t1", t2, "--t2", t1, "--check-only"]) == 2
+    assert main(["segment", "--t1", t2, "--t2", t1, "--check-only", "--extract", "off"]) == 2
     assert "swapped" in capsys.readouterr().out
 
 

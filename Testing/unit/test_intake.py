@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from scans_for_checks import brain, good_pair
+
+from InfantBrainSegLib import intake
+from InfantBrainSegLib.align import move_grid
+from InfantBrainSegLib.checks import PASS, WARN
+from InfantBrainSegLib.extract import Extraction
+from InfantBrainSegLib.images import same_grid
+from InfantBrainSegLib.intake import check_scans, take_in
+from InfantBrainSegLib.options import SegmentOptions
+from InfantBrainSegLib.pose import find_pose
+from InfantBrainSegLib.report import Steps
+from InfantBrainSegLib.resample import on_grid_of
+
+T1, T2 = good_pair()
+MASK = on_grid_of(T1, brain(T1).astype(np.uint8))
+UNALIGNED = SegmentOptions("cpu", align="off")
+
+
+def found(t1, t2, turned_degrees, turn=None):
+    report = {"words": "", "found": "260 ml of cerebrum.", "turned_degrees": turned_degrees, "turned": turn is not None}
+    return Extraction(t1, t2, MASK, turn, report)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "status", "words"),
+    [(8.0, PASS, "turned by 8 degrees"), (None, WARN, "can not be told"), (21.0, PASS, "turned by 21 degrees")],
+)
+def test_the_pose_is_a_row_of_the_table(monkeypatch, degrees, status, words):
+    monkeypatch.setattr(intake, "extract", lambda t1, t2, *rest: found(t1, t2, degrees))
+    cerebrum, pose = check_scans((T1, T2, None), UNALIGNED)[:2]
+    assert (cerebrum.name, cerebrum.status, cerebrum.measured) == ("cerebrum", PASS, "260 ml of cerebrum.")
+    assert (pose.name, pose.status, pose.measured) == ("pose", status, words)
+
+
+def test_a_head_that_was_set_upright_is_warned_of_and_keeps_its_voxels(monkeypatch):
+    parts = np.zeros(brain(T1).shape, np.uint8)
+    parts[brain(T1)] = 1
+    parts[:, :, : parts.shape[2] // 2][parts[:, :, : parts.shape[2] // 2] == 1] = 2  # by its index, whichever way that is
+    turn = find_pose(on_grid_of(T1, np.ascontiguousarray(np.swapaxes(parts, 1, 2)))).turn
+    assert turn is not None
+
+    def turning(t1, t2, *rest):
+        moved = [move_grid(image, turn) for image in (t1, t2)]
+        return Extraction(*moved, move_grid(MASK, turn), turn, found(t1, t2, 88.0, turn).report)
+
+    monkeypatch.setattr(intake, "extract", turning)
+    steps = Steps(lambda step, fraction: None)
+    ready = take_in((T1, T2, None), UNALIGNED, intake.Runner(intake.resolve_device("cpu"), "cpu", UNALIGNED.window, False), steps)
+    assert ready.checks[1].status == WARN
+    assert "set upright" in ready.checks[1].measured
+    assert ready.reference is T1
+    assert not same_grid(ready.pair.mask, T1)
+    assert ready.pair.mask.GetSize() == T1.GetSize()
+    assert list(steps.seconds) == ["align", "extract", "prepare"]
+
+
+@pytest.mark.parametrize(("mask", "choice", "words"), [(MASK, "auto", "A mask was given"), (None, "off", "switched off")])
+def test_with_a_mask_or_when_switched_off_nothing_is_extracted(monkeypatch, mask, choice, words):
+    monkeypatch.setattr(intake, "extract", lambda *rest: pytest.fail("it looked for the cerebrum"))
+    options = SegmentOptions("cpu", align="off", extract=choice)
+    ready = take_in(
+        (T1, T2, mask), options, intake.Runner(intake.resolve_device("cpu"), "cpu", options.window, False), Steps(lambda *rest: None)
+    )
+    assert words in ready.extraction.report["words"]
+    assert "pose" not in [check.name for check in ready.checks]

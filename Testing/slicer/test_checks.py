@@ -212,7 +212,7 @@ def test_scans_that_lie_apart_are_an_error_that_names_both(logic):
     t1, t2 = noisy_pair()
     t2.SetAndObserveTransformNodeID(mrml.linear_transform(np.array([[1, 0, 0, 500], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])).GetID())
     with pytest.raises(InputError, match=r"overlap.*T1 is 'A', T2 is 'B'"):
-        logic.lookQuickly(t1, t2)
+        logic.lookQuickly(t1, t2, SegmentParameters(align="off"))
 
 
 def test_a_transform_that_scales_t1_is_warned_of_and_a_rigid_one_is_not(logic):

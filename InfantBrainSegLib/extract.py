@@ -33,7 +33,7 @@ REFINE_MM = 1.0
 MAX_PASSES = 3
 SETTLED_DICE = 0.97  # of two passes at 3 mm
 REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64, overlap=0.25)
-STRIPPED_SHARE = 0.75  # of the signal is brain: the image was stripped; whole heads have less than 0.6
+STRIPPED_SHARE = 0.6  # of the signal is brain: the image was stripped; whole heads have up to 0.5
 MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.04  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
 MIN_CEREBRUM_ML = 100.0  # a preterm brain of 25 weeks
 _MARGIN_MM = 12.0  # round what the first network found
@@ -110,14 +110,17 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
             f"Only {located_ml:.0f} ml of brain were found in the scans; wanted a head with {MIN_CEREBRUM_ML:.0f} ml or more: look at the "
             "scans, give a brain mask (--mask), or say that they are to be taken as they are (--extract off)."
         )
+    share = located_ml / max(reference.signal_ml(), 1e-6)
+    stripped = reference.stripped and share >= STRIPPED_SHARE
+    if stripped and not pose.plausible:
+        words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
+        return Extraction(t1, t2, None, None, {"words": words, "found": words, "turned_degrees": None, "turned": False})
     if pose.turn is not None:
         parts = move_grid(parts, pose.turn)
         heads = {name: head.turned(pose.turn) for name, head in heads.items()}
         reference = next(iter(heads.values()))
     probabilities, grid = _refine(heads, parts, predictor, lambda share: told(0.4 + 0.6 * share))
-    share = located_ml / max(reference.signal_ml(), 1e-6)
     found = _Found(reference, probabilities, grid)
-    stripped = reference.stripped and share >= STRIPPED_SHARE
     mask, words = found.without_cerebellum() if stripped else found.cerebrum()
     turned_t1, turned_t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
     report = {

@@ -78,6 +78,16 @@ def test_a_stripped_cerebrum_is_left_as_it_is():
     assert (result.t1, result.t2) == (t1, t2)
 
 
+def test_a_stripped_brain_that_lies_as_none_does_is_left_and_its_pose_not_told():
+    turn = phantoms.rotation(90, 0)
+    t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=130.0), turn, kept=(1, 2, 3), noise=0)
+    network = KnowingNetwork(t1)
+    result = extract(t1, t2, network, silent)
+    assert network.calls == ["locate"]
+    assert (result.mask, result.turn, result.report["turned_degrees"]) == (None, None, None)
+    assert "can not be told" in result.report["words"]
+
+
 @pytest.mark.parametrize("degrees", [-35, 40])
 def test_a_turned_head_is_set_upright_and_its_mask_fits_its_own_voxels(degrees):
     turn = phantoms.rotation(degrees, 1)

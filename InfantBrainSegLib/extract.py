@@ -21,7 +21,7 @@ from .grid import to_xyz
 from .head import Head, as_image, images_on, ras_grid
 from .images import check_image, index_to_physical
 from .labels import CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
-from .locate import Predictor, largest_piece, locate
+from .locate import Predictor, is_stripped, largest_piece, locate, volume_ml
 from .metrics import dice
 from .resample import on_grid_of, resample_linearly, voxel_mm3
 from .sliding_window import SlidingWindowConfig
@@ -33,7 +33,6 @@ REFINE_MM = 1.0
 MAX_PASSES = 3
 SETTLED_DICE = 0.97  # of two passes at 3 mm
 REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64, overlap=0.25)
-STRIPPED_SHARE = 0.6  # of the signal is brain: the image was stripped; whole heads have up to 0.5
 MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.04  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
 MIN_CEREBRUM_ML = 100.0  # a preterm brain of 25 weeks
 _MARGIN_MM = 12.0  # round what the first network found
@@ -102,7 +101,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.")
     reference = next(iter(heads.values()))
     parts, pose = locate(heads, reference, predictor, lambda share: told(0.4 * share))
-    located_ml = _volume_ml(parts)
+    located_ml = volume_ml(parts)
     if located_ml < MIN_CEREBRUM_ML:
         if reference.stripped:
             return left_as_given(t1, t2, None, "No whole brain was recognised in the stripped scans: they are taken as they are.")
@@ -111,7 +110,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
             "scans, give a brain mask (--mask), or say that they are to be taken as they are (--extract off)."
         )
     share = located_ml / max(reference.signal_ml(), 1e-6)
-    stripped = reference.stripped and share >= STRIPPED_SHARE
+    stripped = is_stripped(reference, parts)
     if stripped and not pose.plausible:
         words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
         return Extraction(t1, t2, None, None, {"words": words, "found": words, "turned_degrees": None, "turned": False})
@@ -154,10 +153,6 @@ def context_of(parts: torch.Tensor) -> torch.Tensor:
     """
     maps = F.one_hot(parts, CLASS_COUNT).permute(3, 0, 1, 2)[1:].float()  # (3, X, Y, Z)
     return F.avg_pool3d(maps[None], 3, 1, 1, count_include_pad=False)[0]
-
-
-def _volume_ml(parts: sitk.Image) -> float:
-    return float(np.count_nonzero(sitk.GetArrayViewFromImage(parts))) * voxel_mm3(parts) / 1000
 
 
 def _refine(

@@ -12,10 +12,12 @@ from scipy import ndimage
 from .head import Head, as_image, images_on, ras_grid
 from .labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from .pose import Pose, find_pose
+from .resample import voxel_mm3
 from .sliding_window import SlidingWindowConfig
 from .weights import LoadedNetwork, load_network
 
 LOCATE_MM = 3.0
+STRIPPED_SHARE = 0.6  # of the signal is brain: the image was stripped; whole heads have up to 0.5
 SURE = 0.83  # mean probability in the brain; heads that lie as their header says have 0.84 and more, others 0.78 to 0.82
 SURER = 0.03  # by which another order of the axes must beat the header's
 LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=80, overlap=0.25, batch_size=1)  # 24 cm: a whole head at once
@@ -54,12 +56,22 @@ def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: 
         return (sure if upright.plausible else sure - 1), image, find_pose(image)
 
     score, parts, pose = attempt(_Order((0, 1, 2), (1, 1, 1)), told)
-    if score >= SURE or reference.stripped:  # a brain without its cerebellum may look like one that lies otherwise
+    if score >= SURE or is_stripped(reference, parts):  # a brain without its cerebellum may look like one that lies otherwise
         return parts, pose
     orders = [order for order in _orders() if order != _Order((0, 1, 2), (1, 1, 1))]
     tried = [attempt(order, lambda share, n=n: told((n + share) / len(orders))) for n, order in enumerate(orders)]  # type: ignore[misc]
     best = max(tried, key=lambda one: one[0])
     return best[1:] if best[0] >= score + SURER else (parts, pose)
+
+
+def is_stripped(head: Head, parts: sitk.Image) -> bool:
+    """Tell a skull-stripped scan: its background is exact and most of its signal is brain."""
+    return head.stripped and volume_ml(parts) >= STRIPPED_SHARE * head.signal_ml()
+
+
+def volume_ml(parts: sitk.Image) -> float:
+    """Volume of all parts."""
+    return float(np.count_nonzero(sitk.GetArrayViewFromImage(parts))) * voxel_mm3(parts) / 1000
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import math
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -62,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
     )
+    segment.add_argument("--json", metavar="FILE", help="with --check-only: also write the table as JSON")
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
     _add_run_options(segment)
@@ -211,12 +213,17 @@ def _options_of(arguments: argparse.Namespace) -> "SegmentOptions":
 
 def _check_only(arguments: argparse.Namespace) -> int:
     from .checks import STOP, to_table
+    from .images import write_text
     from .inputs import read_input
     from .intake import check_scans
 
-    images = {role: read_input(given)[0] for role, given in _inputs_of(arguments).items()}
-    checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), _options_of(arguments))
-    print(to_table(checks))
+    with _running(arguments.progress) as progress:
+        images = {role: read_input(given)[0] for role, given in _inputs_of(arguments).items()}
+        checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), _options_of(arguments), progress)
+    if arguments.json is not None:
+        write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n", Path(arguments.json))
+    if not isinstance(progress, JsonLines):
+        print(to_table(checks))
     return EXIT_USER_ERROR if any(check.status == STOP for check in checks) else EXIT_OK
 
 
@@ -225,6 +232,8 @@ def _segment(arguments: argparse.Namespace) -> int:
         return _check_only(arguments)
     if arguments.output_dir is None:
         arguments.parser.error("the following arguments are required: --output-dir")
+    if arguments.json is not None:
+        arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
     from .inputs import read_input
     from .outputs import OutputOptions, staged_folder, write_report, write_results
     from .report import Steps, with_ends

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from . import quality
 from .climb import Level, at_spacing, climb, find_head, information, points_mm, settle
-from .errors import InputError
+from .errors import AlignmentError
 from .images import check_image
 from .resample import on_grid_of, resample_linearly
 
@@ -71,7 +71,7 @@ def align_pair(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
 
     Raises
     ------
-    InputError
+    AlignmentError
         If T2 does not lie on T1 and can not be brought there.
     """
     if choice == OFF or t1 is None or t2 is None:
@@ -95,7 +95,7 @@ def align(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -> Ali
 
     Raises
     ------
-    InputError
+    AlignmentError
         If T2 does not lie on T1 and can not be brought there.
     """
     with _one_thread():
@@ -232,16 +232,18 @@ def _one_thread() -> Iterator[None]:
 
 def _check_distance(angle: float, shift_mm: float, overlap: float) -> None:
     if angle > MAX_ANGLE_DEGREES or shift_mm > MAX_TRANSLATION_MM:
-        raise InputError(
-            f"T2 lies best on T1 turned by {angle:.0f} degrees and moved by {shift_mm:.0f} mm, overlapping by {100 * overlap:.0f} %; "
-            f"wanted up to {MAX_ANGLE_DEGREES:.0f} degrees and {MAX_TRANSLATION_MM:.0f} mm: {_REMEDY}."
+        raise AlignmentError(
+            f"T2 lies best on T1 turned by {angle:.0f} degrees and moved by {shift_mm:.0f} mm, overlapping by {100 * overlap:.0f} %",
+            f"up to {MAX_ANGLE_DEGREES:.0f} degrees and {MAX_TRANSLATION_MM:.0f} mm",
+            _REMEDY,
         )
 
 
 def _check_fit(overlap: float, min_overlap: float, found: float) -> None:
     if overlap < min_overlap or found < MIN_INFORMATION:
         wanted = f"{MIN_INFORMATION:g} nats" + (f" and an overlap of {100 * min_overlap:.0f} %" if min_overlap else "")
-        raise InputError(
-            f"T2 can not be aligned with T1: at the best place they overlap by {100 * overlap:.0f} % and T2 tells {found:.2f} nats of T1; "
-            f"wanted {wanted} or more: {_REMEDY}."
+        raise AlignmentError(
+            f"T2 can not be aligned with T1: at the best place they overlap by {100 * overlap:.0f} % and T2 tells {found:.2f} nats of T1",
+            f"{wanted} or more",
+            _REMEDY,
         )

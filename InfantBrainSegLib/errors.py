@@ -13,6 +13,20 @@ class InputError(InfantBrainSegError):
     """An image, a mask, a folder or an option that can not be used as given."""
 
 
+class AlignmentError(InputError):
+    """A T2 that can not be brought onto T1.
+
+    Parameters
+    ----------
+    found, wanted, remedy : str
+        Parts of the sentence, without its stops.
+    """
+
+    def __init__(self, found: str, wanted: str, remedy: str):
+        super().__init__(f"{found}; wanted {wanted}: {remedy}.")
+        self.found, self.wanted, self.remedy = found, wanted, remedy
+
+
 class DeviceError(InfantBrainSegError):
     """A compute device that does not exist here, or has no memory left."""
 

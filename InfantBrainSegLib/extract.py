@@ -96,9 +96,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
     InputError
         If no scan is given, one is empty, or no cerebrum is found.
     """
-    heads = {name: Head(check_image(scan, name)) for name, scan in (("T1", t1), ("T2", t2)) if scan is not None}
-    if not heads:
-        raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.")
+    heads = _heads(t1, t2)
     reference = next(iter(heads.values()))
     parts, pose = locate(heads, reference, predictor, lambda share: told(0.4 * share))
     located_ml = volume_ml(parts)
@@ -132,6 +130,53 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         "weights": found_by(),
     }
     return Extraction(turned_t1, turned_t2, mask, pose.turn, report)
+
+
+def set_upright(
+    t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image, predictor: Predictor, told: Callable[[float], None]
+) -> Extraction:
+    """Keep the mask that was given, and only tell how the head lies.
+
+    Parameters
+    ----------
+    t1, t2, predictor, told
+        As for `extract`.
+    mask : 3D sitk.Image
+        Above 0 in what is to be segmented, on any grid.
+
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    InputError
+        If no scan is given, or one is empty.
+    """
+    heads = _heads(t1, t2)
+    reference = next(iter(heads.values()))
+    parts, pose = locate(heads, reference, predictor, told)
+    words = "A mask was given: nothing was extracted."
+    doubtful = pose.degrees is None or (is_stripped(reference, parts) and not pose.plausible)
+    if doubtful or volume_ml(parts) < MIN_CEREBRUM_ML:
+        return left_as_given(t1, t2, mask, words)
+    report = {
+        "words": f"{words} {pose.words}",
+        "turned_degrees": round(pose.degrees or 0.0, 1),
+        "turned": pose.turn is not None,
+        "weights": {"locate": load_network("locate").sha256},
+    }
+    if pose.turn is None:
+        return Extraction(t1, t2, mask, None, report)
+    turned_t1, turned_t2 = (heads[name].turned(pose.turn).scan if name in heads else None for name in ("T1", "T2"))
+    return Extraction(turned_t1, turned_t2, move_grid(mask, pose.turn), pose.turn, report)
+
+
+def _heads(t1: sitk.Image | None, t2: sitk.Image | None) -> dict[str, Head]:
+    heads = {name: Head(check_image(scan, name)) for name, scan in (("T1", t1), ("T2", t2)) if scan is not None}
+    if not heads:
+        raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.")
+    return heads
 
 
 def found_by() -> dict[str, str]:

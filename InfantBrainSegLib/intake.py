@@ -1,20 +1,23 @@
 """From the scans as given to what the tissue networks see: align, extract the cerebrum, correct the bias, prepare, check."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import SimpleITK as sitk
 
+from . import align
 from .align import Alignment, align_pair
 from .bias import correct_pair, wants_correction
-from .checks import PASS, WARN, Check, make_check
+from .checks import PASS, STOP, WARN, Check, make_check
 from .device import resolve_device
-from .extract import OFF, Extraction, extract, left_as_given
+from .errors import AlignmentError
+from .extract import OFF, Extraction, extract, left_as_given, set_upright
 from .gatekeeper import Scans, inspect
 from .options import SegmentOptions
 from .pose import TURN_DEGREES
 from .prepare import Prepared, ScanPair, pair_scans, prepare
 from .progress import Progress, silent
-from .report import Steps
+from .report import STEP_ENDS, Steps
 from .runner import Runner
 
 
@@ -69,12 +72,7 @@ def take_in(
     with steps("align"):
         alignment = align_pair(t1, t2, mask, options.align)
     with steps("extract") as inside:
-        if mask is not None:
-            extraction = left_as_given(t1, alignment.t2, mask, "A mask was given: nothing was extracted.")
-        elif options.extract == OFF:
-            extraction = left_as_given(t1, alignment.t2, None, "The extraction was switched off.")
-        else:
-            extraction = extract(t1, alignment.t2, runner.predict_once, lambda share: inside("extract", share))
+        extraction = _extract((t1, alignment.t2, mask), options.extract, runner, lambda share: inside("extract", share))
     with steps("prepare"):
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
@@ -83,6 +81,17 @@ def take_in(
         checks = (*_extraction_checks(extraction), *seen)
     reference = next(scan for scan in (t1, t2) if scan is not None)
     return Intake(reference, alignment, extraction, pair, prepared, corrected, checks)
+
+
+def _extract(
+    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], choice: str, runner: Runner, told: Callable[[float], None]
+) -> Extraction:
+    t1, t2, mask = scans
+    if choice == OFF:
+        return left_as_given(t1, t2, mask, "The extraction was switched off.")
+    if mask is not None:
+        return set_upright(t1, t2, mask, runner.predict_once, told)
+    return extract(t1, t2, runner.predict_once, told)
 
 
 def check_scans(
@@ -106,7 +115,15 @@ def check_scans(
         If the scans can not be used at all.
     """
     runner = Runner(resolve_device(options.device), options.device, options.window, False)
-    return take_in(scans, options, runner, Steps(progress)).checks
+    steps = Steps(lambda step, share: progress(step, min(share / STEP_ENDS["prepare"], 1.0)))
+    try:
+        checks = take_in(scans, options, runner, steps).checks
+    except AlignmentError as error:
+        checks = take_in(scans, replace(options, align=align.OFF), runner, steps).checks
+        refused = Check("alignment", STOP, error.found, error.wanted, error.remedy)
+        checks = tuple(refused if check.name == "alignment" else check for check in checks)
+    progress("done", 1.0)
+    return checks
 
 
 def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
@@ -123,4 +140,6 @@ def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
         limit,
         remedy,
     )
+    if "found" not in extraction.report:
+        return (pose,)
     return Check("cerebrum", PASS, extraction.report["found"], "a whole cerebrum"), pose

@@ -232,9 +232,8 @@ class SceneLogic:
         """Tell whether PyTorch is there, without importing it."""
         return importlib.util.find_spec("torch") is not None
 
-    def _child(self, arguments: list[str], folder: Path | None = None, script: str = "") -> Child:
-        how = ["-c", script] if script else ["-m", InfantBrainSegLib.__name__]
-        command = self.command or [*python_command(), *how]
+    def _child(self, arguments: list[str], folder: Path | None = None) -> Child:
+        command = self.command or [*python_command(), "-m", InfantBrainSegLib.__name__]
         log_path = new_log_file()
         try:
             return Child([*command, *arguments], log_path, child_environment(_LIBRARY_ROOT), folder or log_path.parent)
@@ -245,7 +244,7 @@ class SceneLogic:
     def _run(self, make_task: Callable[[], Task], progress: ProgressCallback | None, wait: bool) -> Run:
         task = make_task()
         try:
-            run = Run(self._child(task.arguments(), task.folder, task.script), task, progress)
+            run = Run(self._child(task.arguments(), task.folder), task, progress)
         except BaseException:
             task.clean_up()
             raise

@@ -12,7 +12,6 @@ from .provenance import Record
 def step_in_words(step: str) -> str:
     """Say what a step of the library does, in the user's words; a step without words of its own shows as it is."""
     words = {
-        "check": _("Checking the images"),
         "read": _("Setting up: reading the scans"),
         "load": _("Setting up: loading the networks"),
         "align": _("Setting up: aligning the scans"),

@@ -40,9 +40,9 @@ class Task(Protocol):
     """What a run is for: the logic makes one and the run asks it."""
 
     folder: Path | None  # where the child runs
-    accepted_codes: tuple[int, ...]  # the child's exit codes that count as done
-    script: str  # Python code that takes the arguments in place of the library's command line; empty for that
-    first_step: str  # what is done before the child tells of any step
+
+    def succeeded(self, code: int) -> bool:
+        """Whether the child, which ended with this exit code, did its work."""
 
     def interruption(self) -> str:
         """Say why the run has lost its purpose, as a node that left the scene; "" while it has not."""
@@ -81,7 +81,7 @@ class Run:
     def __init__(self, child: Child, task: Task, progress: ProgressCallback | None = None):
         self.state = RUNNING
         self.message = ""
-        self.step = task.first_step
+        self.step = ""
         self.progress = 0.0
         self.warnings: tuple[str, ...] = ()
         self.record = Record()
@@ -143,7 +143,7 @@ class Run:
                 self._callback(self.step, self.progress)
 
     def _conclude(self, code: int) -> None:
-        if code not in self._task.accepted_codes:
+        if not self._task.succeeded(code):
             self._end(FAILED, self._task.in_words(describe_end(self._child, code)))
             return
         self._importing = True  # a node's observer may poll

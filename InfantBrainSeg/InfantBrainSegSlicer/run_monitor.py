@@ -33,7 +33,6 @@ class RunMonitor:
     def follow(self, run: Run) -> None:
         """Start to poll a run that has just begun."""
         self.run = run
-        self._ui.progressBar.maximum = 0 if run.step else PARTS  # one that tells no progress just moves
         self._show()
         self._ui.progressBar.visible = True
         self._ui.elapsedLabel.visible = True

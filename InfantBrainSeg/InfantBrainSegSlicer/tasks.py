@@ -17,26 +17,10 @@ EXIT_OK = 0
 EXIT_SOME_FAILED = 3  # of a batch: the rest is done, and the table says why
 CHECKS_FILE = "checks.json"
 NO_MASK = "The segmentation process wrote no cerebrum mask, so none was kept: look into the log."
-# The command line's own check, which also leaves its table as JSON in the folder where it runs; "stop" is no failure of the check.
-CHECK_SCRIPT = f"""
-import dataclasses, json, pathlib, sys
-from InfantBrainSegLib import __main__, checks
-file, to_table = pathlib.Path({CHECKS_FILE!r}), checks.to_table
-def keep_and_tell(found):
-    file.write_text(json.dumps([dataclasses.asdict(check) for check in found]), encoding="utf-8")
-    return to_table(found)
-checks.to_table = keep_and_tell
-code = __main__.main(sys.argv[1:])
-sys.exit(0 if file.exists() else code)
-"""
 
 
 class _ScanTask:
     """What the tasks on the scans of one brain share: the files, and the nodes' names."""
-
-    accepted_codes: tuple[int, ...] = (EXIT_OK,)
-    script = ""
-    first_step = ""
 
     def __init__(self, handover: Handover, parameters: SegmentParameters):
         self._handover = handover
@@ -46,6 +30,10 @@ class _ScanTask:
     def arguments(self) -> list[str]:
         """The command line of this task."""
         return ["segment", *self._handover.arguments(), *self._parameters.age_options(), *self._parameters.options()]
+
+    def succeeded(self, code: int) -> bool:
+        """Whether the child did its work."""
+        return code == EXIT_OK
 
     def interruption(self) -> str:
         """Say which node left the scene, or ""."""
@@ -117,20 +105,22 @@ class CheckTask(_ScanTask):
         If the scans can not be handed to the child.
     """
 
-    script = CHECK_SCRIPT
-    first_step = "check"
-
     def __init__(self, scans: Scans, parameters: SegmentParameters):
         super().__init__(Handover(scans, {}), parameters)
+        self._table = self.folder / CHECKS_FILE
 
     def arguments(self) -> list[str]:
         """The command line of this task."""
-        return [*super().arguments(), "--check-only"]
+        return [*super().arguments(), "--check-only", "--json", str(self._table)]
+
+    def succeeded(self, code: int) -> bool:
+        """Whether there is a table; a "stop" in it is no failure of the check."""
+        return self._table.is_file()
 
     def finish(self) -> TaskResult:
         """Read the table."""
         try:
-            told = json.loads((self.folder / CHECKS_FILE).read_text(encoding="utf-8"))
+            told = json.loads(self._table.read_text(encoding="utf-8"))
             return TaskResult(record=record_of({"checks": told}))
         except (OSError, ValueError, TypeError) as error:
             raise InfantBrainSegError(f"The checks left no readable table ({error}): look into the log, and try again.") from error
@@ -151,7 +141,6 @@ class BatchTask:
     """
 
     accepted_codes = (EXIT_OK, EXIT_SOME_FAILED)
-    script = ""
     first_step = ""
 
     def __init__(self, source: str | Path, output_dir: str | Path, parameters: SegmentParameters):
@@ -172,6 +161,10 @@ class BatchTask:
     def arguments(self) -> list[str]:
         """The command line of this task."""
         return ["batch", "--input", str(self._source), "--output-dir", str(self._output_dir), *self._parameters.options()]
+
+    def succeeded(self, code: int) -> bool:
+        """Whether all subjects were tried; `cohort.csv` says of each how it went."""
+        return code in (EXIT_OK, EXIT_SOME_FAILED)
 
     def interruption(self) -> str:
         """Nothing in the scene matters to a batch."""

@@ -70,6 +70,8 @@ class HeadConfig:
         Share of images where each class has a level of its own, brain included.
     coarse_error_mm : float
         Largest displacement of the first network's result, as the second one learns to repair it.
+    coarse_lost_share : float
+        Share of patches where that result lacks pieces.
     artefacts : ArtefactConfig
     """
 
@@ -84,7 +86,8 @@ class HeadConfig:
     cut_share: float = 0.4
     object_share: float = 0.3
     random_share: float = 0.2
-    coarse_error_mm: float = 3.5
+    coarse_error_mm: float = 9.0
+    coarse_lost_share: float = 0.3
     artefacts: ArtefactConfig = field(default_factory=lambda: ArtefactConfig(bias=0.3, noise=(0.01, 0.12), texture=0.06))
 
 
@@ -237,8 +240,11 @@ class HeadSimulator:
         """The parts as the first network might give them at its resolution, brought to this grid."""
         size = [round(n * self.config.voxel_mm / FIND.voxel_mm) for n in middle.shape[1:]]
         places = F.interpolate(middle[None], size=size, mode="trilinear", align_corners=False)[0]
-        warp = smooth_noise((3, *size), rng.uniform(2, 6), generator) * rng.uniform(0, self.config.coarse_error_mm) / 1.5
-        coarse = context_of(self._look_up(target_map, places + warp))[None]  # (1, 3, X/3, Y/3, Z/3)
+        warp = smooth_noise((3, *size), rng.uniform(2, 8), generator) * rng.uniform(0, self.config.coarse_error_mm) / 1.5
+        found = self._look_up(target_map, places + warp)  # (X/3, Y/3, Z/3)
+        if rng.random() < self.config.coarse_lost_share:
+            found[smooth_noise((1, *size), rng.uniform(2, 6), generator)[0] > rng.uniform(0.5, 2.0)] = 0
+        coarse = context_of(found)[None]  # (1, 3, X/3, Y/3, Z/3)
         return F.interpolate(coarse, size=middle.shape[1:], mode="trilinear", align_corners=False)[0]
 
 

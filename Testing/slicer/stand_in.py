@@ -105,14 +105,13 @@ def main():
     mode = sys.argv[1]
     parser = argparse.ArgumentParser()
     parser.add_argument("command")
-    for name in ("t1", "t2", "output-dir", "mask", "device", "weights", "progress", "input", "extract", "align", "bias-correction"):
+    for name in ("t1", "t2", "output-dir", "mask", "device", "weights", "progress", "input", "extract", "align", "bias-correction", "json"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--age-months", type=float)
     for name in ("--no-context", "--flip", "--save-probabilities", "--check-only"):
         parser.add_argument(name, action="store_true")
     arguments = parser.parse_args(sys.argv[2:])
-    if not arguments.check_only:
-        tell("read", 0.0)
+    tell("read", 0.0)
     if mode == "hang":
         hang()
     elif mode == "abort":
@@ -132,7 +131,8 @@ def main():
         print(json.dumps(sys.argv[2:]), file=sys.stderr)
         return int(arguments.device) if arguments.device.isdigit() else 0
     elif arguments.check_only:
-        Path("checks.json").write_text(json.dumps(CHECKS))
+        Path(arguments.json).write_text(json.dumps(CHECKS))
+        return 2
     else:
         segment(arguments)
         if mode == "moved":

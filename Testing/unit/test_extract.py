@@ -8,10 +8,11 @@ from head_phantom import SCALP, KnowingNetwork
 from InfantBrainSegLib import extract as extract_module
 from InfantBrainSegLib import locate as locate_module
 from InfantBrainSegLib.errors import InputError
-from InfantBrainSegLib.extract import extract
+from InfantBrainSegLib.extract import extract, set_upright
 from InfantBrainSegLib.images import same_grid
 from InfantBrainSegLib.locate import _Order, _orders
 from InfantBrainSegLib.metrics import dice
+from InfantBrainSegLib.resample import on_grid_of
 from InfantBrainSegLib.weights import LoadedNetwork
 
 
@@ -113,6 +114,36 @@ def test_a_header_that_hides_how_the_head_lies_is_found_out():
     assert network.calls.count("locate") == 24
     assert result.report["turned_degrees"] > 60
     assert dice(found(result.mask), cerebrum_on(grid)) > 0.97
+
+
+def test_with_a_mask_a_turned_head_is_set_upright_with_the_mask_on_it():
+    turn = phantoms.rotation(40, 1)
+    t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=150.0), turn)
+    mask = on_grid_of(t1, cerebrum_on(t1, turn).astype(np.uint8))
+    network = KnowingNetwork(t1)
+    result = set_upright(t1, t2, mask, network, silent)
+    assert network.calls == ["locate"]
+    assert result.report["turned_degrees"] == pytest.approx(40, abs=8)
+    assert same_grid(result.mask, result.t1)
+    assert same_grid(result.t2, result.t1)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(result.mask), sitk.GetArrayFromImage(mask))
+    assert not same_grid(result.t1, t1)
+
+
+@pytest.mark.parametrize("kept", [(1, 2), (1, 2, 3), (1, 2, 3, SCALP)])
+def test_with_a_mask_a_straight_head_is_left_as_it_is(kept):
+    t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=150.0), kept=kept, noise=2.0 if SCALP in kept else 0)
+    mask = on_grid_of(t1, cerebrum_on(t1).astype(np.uint8))
+    result = set_upright(t1, t2, mask, KnowingNetwork(t1), silent)
+    assert (result.t1, result.t2, result.mask, result.turn) == (t1, t2, mask, None)
+    assert "A mask was given" in result.report["words"]
+
+
+def test_with_a_mask_and_no_brain_in_sight_the_scans_are_taken_as_they_are():
+    t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=140.0), kept=(SCALP,))
+    result = set_upright(t1, t2, t1, KnowingNetwork(t1), silent)
+    assert "turned_degrees" not in result.report
+    assert result.turn is None
 
 
 def test_one_scan_alone_is_enough():

@@ -3,8 +3,9 @@ import pytest
 from scans_for_checks import brain, good_pair
 
 from InfantBrainSegLib import intake
-from InfantBrainSegLib.align import move_grid
-from InfantBrainSegLib.checks import PASS, WARN
+from InfantBrainSegLib.align import Alignment, move_grid
+from InfantBrainSegLib.checks import PASS, STOP, WARN
+from InfantBrainSegLib.errors import AlignmentError
 from InfantBrainSegLib.extract import Extraction
 from InfantBrainSegLib.images import same_grid
 from InfantBrainSegLib.intake import check_scans, take_in
@@ -56,12 +57,45 @@ def test_a_head_that_was_set_upright_is_warned_of_and_keeps_its_voxels(monkeypat
     assert list(steps.seconds) == ["align", "extract", "prepare"]
 
 
-@pytest.mark.parametrize(("mask", "choice", "words"), [(MASK, "auto", "A mask was given"), (None, "off", "switched off")])
-def test_with_a_mask_or_when_switched_off_nothing_is_extracted(monkeypatch, mask, choice, words):
-    monkeypatch.setattr(intake, "extract", lambda *rest: pytest.fail("it looked for the cerebrum"))
-    options = SegmentOptions("cpu", align="off", extract=choice)
+@pytest.mark.parametrize("mask", [MASK, None])
+def test_when_switched_off_nobody_looks_for_the_cerebrum_or_the_pose(monkeypatch, mask):
+    for name in ("extract", "set_upright"):
+        monkeypatch.setattr(intake, name, lambda *rest: pytest.fail("it looked for the cerebrum"))
+    options = SegmentOptions("cpu", align="off", extract="off")
     ready = take_in(
         (T1, T2, mask), options, intake.Runner(intake.resolve_device("cpu"), "cpu", options.window, False), Steps(lambda *rest: None)
     )
-    assert words in ready.extraction.report["words"]
+    assert "switched off" in ready.extraction.report["words"]
     assert "pose" not in [check.name for check in ready.checks]
+
+
+@pytest.mark.parametrize(("degrees", "names"), [(12.0, ["pose", "field of view"]), (None, ["field of view", "spacing"])])
+def test_with_a_mask_the_pose_alone_is_looked_at(monkeypatch, degrees, names):
+    def upright(t1, t2, mask, *rest):
+        report = {"words": ""} if degrees is None else {"words": "", "turned_degrees": degrees, "turned": False}
+        return Extraction(t1, t2, mask, None, report)
+
+    monkeypatch.setattr(intake, "set_upright", upright)
+    assert [check.name for check in check_scans((T1, T2, MASK), UNALIGNED)[:2]] == names
+
+
+def test_a_t2_that_can_not_be_aligned_is_a_row_of_the_table_that_says_stop(monkeypatch):
+    tried = []
+
+    def refusing(t1, t2, mask, choice):
+        tried.append(choice)
+        if choice == "off":
+            return Alignment(t2, None, {})
+        raise AlignmentError("T2 lies far away", "T2 on T1", "register them")
+
+    monkeypatch.setattr(intake, "align_pair", refusing)
+    told = []
+    checks = check_scans((T1, T2, MASK), SegmentOptions("cpu", extract="auto"), lambda step, share: told.append(share))
+    assert tried == ["auto", "off"]
+    (row,) = [check for check in checks if check.name == "alignment"]
+    assert (row.status, row.measured, row.limit, row.remedy) == (STOP, "T2 lies far away", "T2 on T1", "register them")
+    assert max(told) == 1.0
+
+
+def test_an_alignment_error_reads_as_one_sentence():
+    assert str(AlignmentError("a", "b", "c")) == "a; wanted b: c."

@@ -141,6 +141,23 @@ def test_check_only_prints_the_table_writes_nothing_and_needs_no_output_folder(s
     assert "swapped" in capsys.readouterr().out
 
 
+def test_check_only_writes_its_table_as_json_too_and_tells_its_progress(scan_files, tmp_path, capsys):
+    t1, t2 = map(str, scan_files)
+    table = tmp_path / "table.json"
+    assert main(["segment", "--t1", t1, "--t2", t2, "--check-only", "--extract", "off", "--json", str(table), "--progress", "lines"]) == 0
+    rows = json.loads(table.read_text(encoding="utf-8"))
+    assert set(rows[0]) == {"name", "status", "measured", "limit", "remedy"}
+    assert rows[0]["name"] == "field of view"
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told[-1] == {"step": "done", "progress": 1.0}
+
+
+def test_a_run_takes_no_json_file(scan_files, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["segment", "--t1", str(scan_files[0]), "--output-dir", str(tmp_path / "out"), "--json", str(tmp_path / "t.json")])
+    assert "report.json" in capsys.readouterr().err
+
+
 def test_without_an_output_folder_or_check_only_segment_says_what_is_missing(scan_files, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["segment", "--t1", str(scan_files[0])])

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from .head import Head, as_image, images_on, ras_grid
-from .labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
+from .labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from .pose import Pose, find_pose
 from .resample import voxel_mm3
 from .sliding_window import SlidingWindowConfig
@@ -44,24 +44,16 @@ def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: 
     wrong: then the other ways in which axes can be exchanged are tried, and the one that looks most like a head is taken.
     """
     grid = ras_grid(reference.corners_mm(), LOCATE_MM, 0.0)
-    network, inputs = load_network("locate"), images_on(heads, grid)  # (2, X, Y, Z)
-
-    def attempt(order: _Order, told: Callable[[float], None]) -> tuple[float, sitk.Image, Pose]:
-        probabilities = predictor(network, order.there(inputs), None, LOCATE_WINDOW, told)
-        parts = _whole_parts(probabilities.argmax(0).astype(np.uint8))  # (X', Y', Z')
-        upright = find_pose(as_image(parts, ras_grid(np.zeros((3, 1)), LOCATE_MM, 0.0)))  # where it lies does not matter, but how
-        brain = parts > 0
-        sure = float(probabilities.max(0)[brain].mean()) if brain.any() else 0.0
-        image = as_image(order.back(parts[None])[0], grid)
-        return (sure if upright.plausible else sure - 1), image, find_pose(image)
-
-    score, parts, pose = attempt(_Order((0, 1, 2), (1, 1, 1)), told)
-    if score >= SURE or is_stripped(reference, parts):  # a brain without its cerebellum may look like one that lies otherwise
-        return parts, pose
-    orders = [order for order in _orders() if order != _Order((0, 1, 2), (1, 1, 1))]
-    tried = [attempt(order, lambda share, n=n: told((n + share) / len(orders))) for n, order in enumerate(orders)]  # type: ignore[misc]
-    best = max(tried, key=lambda one: one[0])
-    return best[1:] if best[0] >= score + SURER else (parts, pose)
+    search = _Search(grid, images_on(heads, grid), predictor)
+    best = search.attempt(_HEADERS, lambda share: told(share / 2))
+    if best.score < SURE and not is_stripped(reference, best.parts):  # a brain without its cerebellum may look like one that lies otherwise
+        orders = [order for order in _orders() if order != _HEADERS]
+        tried = [search.attempt(order, lambda share, n=n: told((1 + (n + share) / len(orders)) / 2)) for n, order in enumerate(orders)]  # type: ignore[misc]
+        other = max(tried, key=lambda one: one.score)
+        best = other if other.score >= best.score + SURER else best
+    parts = search.with_mirror(best)
+    told(1.0)
+    return parts, find_pose(parts)
 
 
 def is_stripped(head: Head, parts: sitk.Image) -> bool:
@@ -72,6 +64,43 @@ def is_stripped(head: Head, parts: sitk.Image) -> bool:
 def volume_ml(parts: sitk.Image) -> float:
     """Volume of all parts."""
     return float(np.count_nonzero(sitk.GetArrayViewFromImage(parts))) * voxel_mm3(parts) / 1000
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What the network found with the axes in one order."""
+
+    order: "_Order"
+    probabilities: np.ndarray  # (4, X', Y', Z')
+    parts: sitk.Image
+    score: float
+
+
+class _Search:
+    """The network on one head, with the axes in any order."""
+
+    def __init__(self, grid: sitk.Image, inputs: np.ndarray, predictor: Predictor):
+        self._grid, self._inputs, self._predictor = grid, inputs, predictor  # inputs (2, X, Y, Z)
+        self._network = load_network("locate")
+
+    def attempt(self, order: "_Order", told: Callable[[float], None]) -> _Attempt:
+        """How sure the network is; less by 1 where what it finds lies as no head does."""
+        probabilities = self._predictor(self._network, order.there(self._inputs), None, LOCATE_WINDOW, told)
+        parts = _whole_parts(probabilities)  # (X', Y', Z')
+        upright = find_pose(as_image(parts, ras_grid(np.zeros((3, 1)), LOCATE_MM, 0.0)))  # where it lies does not matter, but how
+        brain = parts > 0
+        sure = float(probabilities.max(0)[brain].mean()) if brain.any() else 0.0
+        return _Attempt(order, probabilities, self._image(order, parts), sure if upright.plausible else sure - 1)
+
+    def with_mirror(self, attempt: _Attempt) -> sitk.Image:
+        """Parts by the mean of an attempt and of what the network finds in the mirrored head."""
+        mirrored = attempt.order.there(self._inputs)[:, ::-1]
+        probabilities = self._predictor(self._network, mirrored, None, LOCATE_WINDOW, lambda share: None)[:, ::-1]
+        probabilities = probabilities[[BACKGROUND, RIGHT_CEREBRUM, LEFT_CEREBRUM, INFRATENTORIAL]]
+        return self._image(attempt.order, _whole_parts((attempt.probabilities + probabilities) / 2))
+
+    def _image(self, order: "_Order", parts: np.ndarray) -> sitk.Image:
+        return as_image(order.back(parts[None])[0], self._grid)
 
 
 @dataclass(frozen=True)
@@ -92,14 +121,18 @@ class _Order:
         return unmirrored.transpose(0, *(1 + int(axis) for axis in np.argsort(self.axes)))
 
 
+_HEADERS = _Order((0, 1, 2), (1, 1, 1))
+
+
 def _orders() -> list[_Order]:
     """All that turn a head and do not mirror it."""
     ways = itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3))
     return [_Order(axes, signs) for axes, signs in ways if np.linalg.det(np.eye(3)[list(axes)] * np.array(signs)[:, None]) > 0]
 
 
-def _whole_parts(parts: np.ndarray) -> np.ndarray:
-    """Keep the largest piece of the cerebrum and of what lies below it."""
+def _whole_parts(probabilities: np.ndarray) -> np.ndarray:
+    """Most likely parts (X, Y, Z) of (4, X, Y, Z): the largest piece of the cerebrum and of what lies below it."""
+    parts = probabilities.argmax(0).astype(np.uint8)
     cerebrum = largest_piece((parts == LEFT_CEREBRUM) | (parts == RIGHT_CEREBRUM))
     return np.where(cerebrum | largest_piece(parts == INFRATENTORIAL), parts, 0).astype(np.uint8)
 

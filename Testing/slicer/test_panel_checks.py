@@ -42,7 +42,7 @@ def test_the_button_runs_all_checks_and_shows_them_until_the_scans_change(panel,
     panel.ready(scans)
     before = mrml.node_count()
     panel.ui.checkButton.click()
-    assert (panel.ui.statusLabel.text, panel.ui.segmentButton.text) == ("Checking the images", "Cancel")
+    assert (panel.ui.statusLabel.text, panel.ui.segmentButton.text) == ("Setting up", "Cancel")
     panel.wait_for(lambda: panel.run is None)
     assert told(panel) == ["Spacing", "Warn", "2.5 mm", "2 mm", "Use a finer scan.", "Field of view", "Pass", "1 %", "Under 10 %"]
     assert panel.ui.checksLabel.text == "All checks of the chosen scans."

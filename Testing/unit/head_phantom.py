@@ -44,18 +44,25 @@ def scans(grid, turn=None, kept=(1, 2, 3, SCALP), noise=2.0):
 
 
 class KnowingNetwork:
-    """A predictor that tells each voxel's part by its level on T1 (on T2 alone: nothing), and is sure of upright heads alone."""
+    """A predictor that tells each voxel's part by its level on T1 (on T2 alone: nothing).
+
+    It may be sure of upright heads alone. Left and right it exchanges in the mirror of what it has seen, as one does who goes by shape.
+    """
 
     def __init__(self, t1, upright_only=False):
         self.mean = Head(t1).mean
         self.upright_only = upright_only
         self.calls = []
+        self.seen = []
 
     def __call__(self, stage, inputs, mask, window, told):
         self.calls.append(stage.stage)
         level = inputs[0] * self.mean  # (X, Y, Z)
         parts = np.abs(level[None] - T1_LEVELS[:, None, None, None]).argmin(0)
         parts[(parts == SCALP) | (level < 112)] = 0
+        if any(np.array_equal(inputs[:, ::-1], one) for one in self.seen):
+            parts = np.array([0, 2, 1, 3, 0])[parts]
+        self.seen.append(inputs)
         sure = 0.97
         if self.upright_only:
             left, right, below = (np.argwhere(parts == part).mean(axis=0) for part in (1, 2, 3))

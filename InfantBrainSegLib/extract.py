@@ -98,7 +98,8 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
     """
     heads = _heads(t1, t2)
     reference = next(iter(heads.values()))
-    parts, pose = locate(heads, reference, predictor, lambda share: told(0.4 * share))
+    located = locate(heads, reference, predictor, lambda share: told(0.4 * share))
+    parts, pose = located.parts, located.pose
     located_ml = volume_ml(parts)
     if located_ml < MIN_CEREBRUM_ML:
         if reference.stripped:
@@ -107,11 +108,11 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
             f"Only {located_ml:.0f} ml of brain were found in the scans; wanted a head with {MIN_CEREBRUM_ML:.0f} ml or more: look at the "
             "scans, give a brain mask (--mask), or say that they are to be taken as they are (--extract off)."
         )
-    share = located_ml / max(reference.signal_ml(), 1e-6)
     stripped = is_stripped(reference, parts)
     if stripped and not pose.plausible:
         words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
-        return Extraction(t1, t2, None, None, {"words": words, "found": words, "turned_degrees": None, "turned": False})
+        report = {"words": words, "found": words, "sure": round(located.sure, 3), "turned_degrees": None, "turned": False}
+        return Extraction(t1, t2, None, None, report)
     if pose.turn is not None:
         parts = move_grid(parts, pose.turn)
         heads = {name: head.turned(pose.turn) for name, head in heads.items()}
@@ -124,7 +125,8 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         "words": f"{words} {pose.words}",
         "found": words,
         "stripped": stripped,
-        "brain_share_of_signal": round(min(share, 1.0), 3),
+        "sure": round(located.sure, 3),
+        "brain_share_of_signal": round(min(located_ml / max(reference.signal_ml(), 1e-6), 1.0), 3),
         "turned_degrees": None if pose.degrees is None else round(pose.degrees, 1),
         "turned": pose.turn is not None,
         "weights": found_by(),
@@ -155,7 +157,8 @@ def set_upright(
     """
     heads = _heads(t1, t2)
     reference = next(iter(heads.values()))
-    parts, pose = locate(heads, reference, predictor, told)
+    located = locate(heads, reference, predictor, told)
+    parts, pose = located.parts, located.pose
     words = "A mask was given: nothing was extracted."
     doubtful = pose.degrees is None or (is_stripped(reference, parts) and not pose.plausible)
     if doubtful or volume_ml(parts) < MIN_CEREBRUM_ML:

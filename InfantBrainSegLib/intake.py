@@ -20,6 +20,8 @@ from .progress import Progress, silent
 from .report import STEP_ENDS, Steps
 from .runner import Runner
 
+SURE_OF_BRAIN = 0.88
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -142,4 +144,12 @@ def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
     )
     if "found" not in extraction.report:
         return (pose,)
-    return Check("cerebrum", PASS, extraction.report["found"], "a whole cerebrum"), pose
+    sure = extraction.report["sure"]
+    cerebrum = make_check(
+        "cerebrum",
+        PASS if extraction.mask is None or sure >= SURE_OF_BRAIN else WARN,
+        f"{extraction.report['found'].rstrip('.')}; mean probability {sure:.2f}",
+        f"{SURE_OF_BRAIN:g} or more",
+        "look at the mask in all planes; correct it and give it with --mask, or as the brain mask in Slicer",
+    )
+    return cerebrum, pose

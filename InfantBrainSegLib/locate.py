@@ -37,8 +37,26 @@ class Predictor(Protocol):
         """Class probabilities (4, X, Y, Z) of (C, X, Y, Z) inputs."""
 
 
-def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: Callable[[float], None]) -> tuple[sitk.Image, Pose]:
-    """Parts of the brain at 3 mm, an image of uint8, and the head's pose.
+@dataclass(frozen=True)
+class Located:
+    """Where the brain lies.
+
+    Attributes
+    ----------
+    parts : sitk.Image of uint8
+        At 3 mm: left cerebrum, right cerebrum, infratentorial; 0 elsewhere.
+    pose : Pose
+    sure : float
+        Mean probability of the parts.
+    """
+
+    parts: sitk.Image
+    pose: Pose
+    sure: float
+
+
+def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: Callable[[float], None]) -> Located:
+    """Find the parts of the brain, and how it lies.
 
     The network knows heads turned by up to some 45 degrees. Where it is unsure, or what it finds lies as no head does, the header may be
     wrong: then the other ways in which axes can be exchanged are tried, and the one that looks most like a head is taken.
@@ -51,9 +69,9 @@ def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: 
         tried = [search.attempt(order, lambda share, n=n: told((1 + (n + share) / len(orders)) / 2)) for n, order in enumerate(orders)]  # type: ignore[misc]
         other = max(tried, key=lambda one: one.score)
         best = other if other.score >= best.score + SURER else best
-    parts = search.with_mirror(best)
+    parts, sure = search.with_mirror(best)
     told(1.0)
-    return parts, find_pose(parts)
+    return Located(parts, find_pose(parts), sure)
 
 
 def is_stripped(head: Head, parts: sitk.Image) -> bool:
@@ -88,16 +106,16 @@ class _Search:
         probabilities = self._predictor(self._network, order.there(self._inputs), None, LOCATE_WINDOW, told)
         parts = _whole_parts(probabilities)  # (X', Y', Z')
         upright = find_pose(as_image(parts, ras_grid(np.zeros((3, 1)), LOCATE_MM, 0.0)))  # where it lies does not matter, but how
-        brain = parts > 0
-        sure = float(probabilities.max(0)[brain].mean()) if brain.any() else 0.0
+        sure = _mean_within(parts, probabilities)
         return _Attempt(order, probabilities, self._image(order, parts), sure if upright.plausible else sure - 1)
 
-    def with_mirror(self, attempt: _Attempt) -> sitk.Image:
-        """Parts by the mean of an attempt and of what the network finds in the mirrored head."""
+    def with_mirror(self, attempt: _Attempt) -> tuple[sitk.Image, float]:
+        """Parts by the mean of an attempt and of what the network finds in the mirrored head, and their mean probability."""
         mirrored = attempt.order.there(self._inputs)[:, ::-1]
-        probabilities = self._predictor(self._network, mirrored, None, LOCATE_WINDOW, lambda share: None)[:, ::-1]
-        probabilities = probabilities[[BACKGROUND, RIGHT_CEREBRUM, LEFT_CEREBRUM, INFRATENTORIAL]]
-        return self._image(attempt.order, _whole_parts((attempt.probabilities + probabilities) / 2))
+        other = self._predictor(self._network, mirrored, None, LOCATE_WINDOW, lambda share: None)[:, ::-1]
+        probabilities = (attempt.probabilities + other[[BACKGROUND, RIGHT_CEREBRUM, LEFT_CEREBRUM, INFRATENTORIAL]]) / 2
+        parts = _whole_parts(probabilities)
+        return self._image(attempt.order, parts), _mean_within(parts, probabilities)
 
     def _image(self, order: "_Order", parts: np.ndarray) -> sitk.Image:
         return as_image(order.back(parts[None])[0], self._grid)
@@ -135,6 +153,12 @@ def _whole_parts(probabilities: np.ndarray) -> np.ndarray:
     parts = probabilities.argmax(0).astype(np.uint8)
     cerebrum = largest_piece((parts == LEFT_CEREBRUM) | (parts == RIGHT_CEREBRUM))
     return np.where(cerebrum | largest_piece(parts == INFRATENTORIAL), parts, 0).astype(np.uint8)
+
+
+def _mean_within(parts: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean of the highest probability in all parts."""
+    brain = parts > 0
+    return float(probabilities.max(0)[brain].mean()) if brain.any() else 0.0
 
 
 def largest_piece(mask: np.ndarray) -> np.ndarray:

@@ -3,10 +3,12 @@
     python Testing/benchmarks/make_raw_heads.py PACK OUT [--subjects 20]
 
 PACK is what training made of the whole-head maps (`training.heads.build_head_pack`). Each folder gets T1, T2, mask (cerebrum with its
-CSF) and label. Of the folders `turned_NN` the header hides that the head lies along other axes. Folders that are there already are kept.
+CSF) and label. Of the folders `turned_NN` the header hides that the head lies along other axes; the heads `warped_NN` are deformed as in
+training, more than anatomy varies. Folders that are there already are kept.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,9 @@ from InfantBrainSegLib.training.head_synthesis import HeadConfig, HeadSimulator
 from InfantBrainSegLib.training.heads import HeadMap, load_heads
 from InfantBrainSegLib.training.labelmaps import PAINT_CLASSES, PAINT_TO_LABEL
 
-RAW = HeadConfig(voxel_mm=1.0, rotation_degrees=26.0, turned_share=0.0, stripped_share=0.0, cut_share=0.0)  # up to 45 degrees in all
-TURNED = HeadConfig(voxel_mm=1.0, rotation_degrees=10.0, turned_share=1.0, stripped_share=0.0, cut_share=0.0)
+WARPED = HeadConfig(voxel_mm=1.0, rotation_degrees=26.0, turned_share=0.0, stripped_share=0.0, cut_share=0.0)  # up to 45 degrees in all
+RAW = replace(WARPED, warp_mm=4.0)  # as the tissue networks' test subjects
+TURNED = replace(RAW, rotation_degrees=10.0, turned_share=1.0)
 INTENSITY_SCALE = 300
 
 
@@ -53,12 +56,13 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=20)
     arguments = parser.parse_args()
     heads = load_heads(arguments.pack, lambda name: name in HELD_OUT)
-    for kind, config, count in (("raw", RAW, arguments.subjects), ("turned", TURNED, arguments.subjects // 3)):
+    kinds = (("raw", RAW, arguments.subjects), ("turned", TURNED, arguments.subjects // 3), ("warped", WARPED, arguments.subjects))
+    for seed, (kind, config, count) in enumerate(kinds, 77):
         for number in range(count):
             folder = arguments.output_dir / f"{kind}_{number + 1:02d}"
             if not (folder / "label.nii.gz").is_file():
                 with torch.inference_mode():
-                    write_head(heads[number % len(heads)], config, np.random.default_rng([77, kind == "turned", number]), folder)
+                    write_head(heads[number % len(heads)], config, np.random.default_rng([seed, number]), folder)
                 print(folder.name, flush=True)
 
 

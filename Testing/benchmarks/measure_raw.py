@@ -19,7 +19,7 @@ from measure_accuracy import NAMES, newborn_case
 
 from InfantBrainSegLib.align import move_grid
 from InfantBrainSegLib.device import resolve_device
-from InfantBrainSegLib.extract import extract
+from InfantBrainSegLib.extract import Extraction, extract
 from InfantBrainSegLib.images import read_image, write_text
 from InfantBrainSegLib.metrics import dice, evaluate_labels, surface_distances
 from InfantBrainSegLib.runner import Runner
@@ -29,7 +29,7 @@ from InfantBrainSegLib.weights import load_network
 RESULTS = Path(__file__).parent / "results" / "raw.json"
 CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
 ALONE = ("raw_01", "raw_02", "raw_03", "raw_04", "raw_05", "raw_06")  # heads that are also tried with one scan
-UNALIGNED = SegmentOptions(align="off")  # the pairs lie on one grid as they should
+PREPARED = SegmentOptions(align="off", extract="off")  # the pairs lie on one grid as they should, and upright
 BEGIN, END = "<!-- raw: begin -->", "<!-- raw: end -->"
 STAGES = ("fcn1", "fcn2", "locate", "refine")
 
@@ -43,8 +43,23 @@ def runner() -> Runner:
     return Runner(resolve_device("auto"), "auto", options.window, False)
 
 
+def measure_mask(folder: Path) -> dict:
+    return _mask_scores(folder)[0]
+
+
 def measure_head(folder: Path) -> dict:
-    t1, t2, mask, label = (read_image(folder / f"{name}.nii.gz") for name in ("T1", "T2", "mask", "label"))
+    scores, extraction = _mask_scores(folder)
+    mask, label = (read_image(folder / f"{name}.nii.gz") for name in ("mask", "label"))
+    reference = sitk.GetArrayFromImage(label)
+    ideal = mask if extraction.turn is None else move_grid(mask, extraction.turn)
+    for kind, given in (("raw", extraction.mask), ("ideal", ideal)):  # the tissues of what was extracted, as `segment` goes on with it
+        labels = sitk.GetArrayFromImage(segment(extraction.t1, extraction.t2, given, PREPARED).labels)
+        scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, (1.0, 1.0, 1.0)).items()}
+    return scores
+
+
+def _mask_scores(folder: Path) -> tuple[dict, Extraction]:
+    t1, t2, mask = (read_image(folder / f"{name}.nii.gz") for name in ("T1", "T2", "mask"))
     started = time.perf_counter()
     extraction = extract(t1, t2, runner().predict_once, silent)
     seconds = time.perf_counter() - started
@@ -61,12 +76,7 @@ def measure_head(folder: Path) -> dict:
     for name, given in (("T1 alone", (t1, None)), ("T2 alone", (None, t2))) if folder.name in ALONE else ():
         alone = extract(*given, runner().predict_once, silent)
         scores[f"mask_dice, {name}"] = 0.0 if alone.mask is None else dice(sitk.GetArrayFromImage(alone.mask) > 0, truth)
-    reference = sitk.GetArrayFromImage(label)
-    ideal = mask if extraction.turn is None else move_grid(mask, extraction.turn)
-    for kind, given in (("raw", extraction.mask), ("ideal", ideal)):  # the tissues of what was extracted, as `segment` goes on with it
-        labels = sitk.GetArrayFromImage(segment(extraction.t1, extraction.t2, given, UNALIGNED).labels)
-        scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, (1.0, 1.0, 1.0)).items()}
-    return scores
+    return scores, extraction
 
 
 def measure_newborn(folder: Path) -> dict:
@@ -77,12 +87,14 @@ def measure_newborn(folder: Path) -> dict:
     found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
     scores: dict = {"mask_dice": dice(found, truth), "turned_degrees": extraction.report["turned_degrees"]}
     for kind, given in (("raw", (extraction.t1, extraction.t2, extraction.mask)), ("ideal", (t1, t2, mask))):
-        labels = sitk.GetArrayFromImage(segment(*given, UNALIGNED).labels)
+        labels = sitk.GetArrayFromImage(segment(*given, PREPARED).labels)
         scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, spacing, inside).items()}
     return scores
 
 
 def losses(subjects: dict) -> str:
+    if not any("raw" in scores for scores in subjects.values()):
+        return " | | "
     cells = []
     for name in NAMES:
         raw, ideal = ([scores[kind][name] for scores in subjects.values()] for kind in ("raw", "ideal"))
@@ -98,6 +110,7 @@ def write_card(results: dict) -> None:
     for kind, title in (
         ("raw", "heads turned by up to 45 degrees"),
         ("turned", "heads along other axes than the header's"),
+        ("warped", "heads deformed as in training"),
         ("newborn", "real newborns"),
     ):
         subjects = {name: scores for name, scores in results["subjects"].items() if name.startswith(kind)}
@@ -130,7 +143,7 @@ def main() -> None:
         results = {"weights": weights, "subjects": {}}
     folders = sorted((path for path in arguments.heads.iterdir() if path.is_dir()), key=lambda path: (path.name[-2:], path.name))
     jobs = [(f"newborn {path.name}", path, measure_newborn) for path in sorted(arguments.newborns.iterdir()) if path.is_dir()]
-    jobs += [(path.name, path, measure_head) for path in folders]
+    jobs += [(path.name, path, measure_mask if path.name.startswith("warped") else measure_head) for path in folders]
     for name, path, measure in jobs:
         if name not in results["subjects"]:
             results["subjects"][name] = measure(path)

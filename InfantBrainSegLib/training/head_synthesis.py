@@ -72,6 +72,8 @@ class HeadConfig:
         Largest displacement of the first network's result, as the second one learns to repair it.
     coarse_lost_share : float
         Share of patches where that result lacks pieces.
+    coarse_border_voxels : int
+        Most voxels by which that result is too wide or too narrow.
     artefacts : ArtefactConfig
     """
 
@@ -86,8 +88,9 @@ class HeadConfig:
     cut_share: float = 0.4
     object_share: float = 0.3
     random_share: float = 0.2
-    coarse_error_mm: float = 9.0
+    coarse_error_mm: float = 6.0
     coarse_lost_share: float = 0.3
+    coarse_border_voxels: int = 3
     artefacts: ArtefactConfig = field(default_factory=lambda: ArtefactConfig(bias=0.3, noise=(0.01, 0.12), texture=0.06))
 
 
@@ -244,8 +247,22 @@ class HeadSimulator:
         found = self._look_up(target_map, places + warp)  # (X/3, Y/3, Z/3)
         if rng.random() < self.config.coarse_lost_share:
             found[smooth_noise((1, *size), rng.uniform(2, 6), generator)[0] > rng.uniform(0.5, 2.0)] = 0
+        found = self._misjudge_border(found, rng, generator)
         coarse = context_of(found)[None]  # (1, 3, X/3, Y/3, Z/3)
         return F.interpolate(coarse, size=middle.shape[1:], mode="trilinear", align_corners=False)[0]
+
+
+    def _misjudge_border(self, found: torch.Tensor, rng, generator) -> torch.Tensor:
+        """Parts (X, Y, Z) that take in skull in some places and leave out cortex in others, or do one of both everywhere."""
+        if not (voxels := int(rng.integers(self.config.coarse_border_voxels + 1))):
+            return found
+        window = 2 * voxels + 1
+        parts = F.one_hot(found, CLASS_COUNT).permute(3, 0, 1, 2).float()  # (4, X, Y, Z)
+        near = F.avg_pool3d(parts[None, 1:], window, 1, voxels)[0]  # (3, X, Y, Z)
+        grown = torch.where((found == 0) & (near.amax(0) > 0), 1 + near.argmax(0), found)
+        shrunk = torch.where(F.max_pool3d(parts[None, :1], window, 1, voxels)[0, 0] > 0, 0, found)
+        tendency = smooth_noise((1, *found.shape), rng.uniform(4, 15), generator)[0] + rng.normal(0, 1.5)
+        return torch.where(tendency > 0.5, grown, torch.where(tendency < -0.5, shrunk, found))
 
 
 def _random_turn(rng, config: HeadConfig, mirrored: bool) -> np.ndarray:

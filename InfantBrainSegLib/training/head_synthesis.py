@@ -251,7 +251,6 @@ class HeadSimulator:
         coarse = context_of(found)[None]  # (1, 3, X/3, Y/3, Z/3)
         return F.interpolate(coarse, size=middle.shape[1:], mode="trilinear", align_corners=False)[0]
 
-
     def _misjudge_border(self, found: torch.Tensor, rng, generator) -> torch.Tensor:
         """Parts (X, Y, Z) that take in skull in some places and leave out cortex in others, or do one of both everywhere."""
         if not (voxels := int(rng.integers(self.config.coarse_border_voxels + 1))):

@@ -88,9 +88,9 @@ class HeadConfig:
     cut_share: float = 0.4
     object_share: float = 0.3
     random_share: float = 0.2
-    coarse_error_mm: float = 6.0
-    coarse_lost_share: float = 0.3
-    coarse_border_voxels: int = 3
+    coarse_error_mm: float = 4.0
+    coarse_lost_share: float = 0.15
+    coarse_border_voxels: int = 1
     artefacts: ArtefactConfig = field(default_factory=lambda: ArtefactConfig(bias=0.3, noise=(0.01, 0.12), texture=0.06))
 
 

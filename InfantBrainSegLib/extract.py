@@ -111,7 +111,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
     stripped = is_stripped(reference, parts)
     if stripped and not pose.plausible:
         words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
-        report = {"words": words, "found": words, "sure": round(located.sure, 3), "turned_degrees": None, "turned": False}
+        report = {"words": words, "found": words, "stripped": True, "sure": round(located.sure, 3), "turned_degrees": None, "turned": False}
         return Extraction(t1, t2, None, None, report)
     if pose.turn is not None:
         parts = move_grid(parts, pose.turn)

@@ -19,8 +19,9 @@ MASK = on_grid_of(T1, brain(T1).astype(np.uint8))
 UNALIGNED = SegmentOptions("cpu", align="off")
 
 
-def found(t1, t2, turned_degrees, turn=None, sure=0.95):
-    report = {"words": "", "found": "260 ml of cerebrum.", "sure": sure, "turned_degrees": turned_degrees, "turned": turn is not None}
+def found(t1, t2, turned_degrees, turn=None, sure=0.95, stripped=False):
+    report = {"words": "", "found": "260 ml of cerebrum.", "sure": sure, "stripped": stripped}
+    report |= {"turned_degrees": turned_degrees, "turned": turn is not None}
     return Extraction(t1, t2, MASK, turn, report)
 
 
@@ -35,11 +36,12 @@ def test_the_pose_is_a_row_of_the_table(monkeypatch, degrees, status, words):
     assert (pose.name, pose.status, pose.measured) == ("pose", status, words)
 
 
-def test_a_cerebrum_that_the_network_is_not_sure_of_is_warned_of(monkeypatch):
-    monkeypatch.setattr(intake, "extract", lambda t1, t2, *rest: found(t1, t2, 8.0, sure=0.8))
+@pytest.mark.parametrize(("sure", "stripped", "status"), [(0.85, False, WARN), (0.85, True, PASS), (0.75, True, WARN)])
+def test_a_cerebrum_that_the_network_is_not_sure_of_is_warned_of(monkeypatch, sure, stripped, status):
+    monkeypatch.setattr(intake, "extract", lambda t1, t2, *rest: found(t1, t2, 8.0, sure=sure, stripped=stripped))
     cerebrum = check_scans((T1, T2, None), UNALIGNED)[0]
-    assert (cerebrum.name, cerebrum.status) == ("cerebrum", WARN)
-    assert "--mask" in cerebrum.remedy
+    assert (cerebrum.name, cerebrum.status) == ("cerebrum", status)
+    assert ("--mask" in cerebrum.remedy) == (status == WARN)
 
 
 def test_a_head_that_was_set_upright_is_warned_of_and_keeps_its_voxels(monkeypatch):

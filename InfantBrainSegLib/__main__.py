@@ -222,8 +222,7 @@ def _check_only(arguments: argparse.Namespace) -> int:
         checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), _options_of(arguments), progress)
     if arguments.json is not None:
         write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n", Path(arguments.json))
-    if not isinstance(progress, JsonLines):
-        print(to_table(checks))
+    print(to_table(checks), file=sys.stderr if isinstance(progress, JsonLines) else sys.stdout)
     return EXIT_USER_ERROR if any(check.status == STOP for check in checks) else EXIT_OK
 
 

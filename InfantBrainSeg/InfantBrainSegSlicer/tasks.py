@@ -115,7 +115,7 @@ class CheckTask(_ScanTask):
 
     def succeeded(self, code: int) -> bool:
         """Whether there is a table; a "stop" in it is no failure of the check."""
-        return self._table.is_file()
+        return code == EXIT_OK or self._table.is_file()
 
     def finish(self) -> TaskResult:
         """Read the table."""

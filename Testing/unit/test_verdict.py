@@ -148,7 +148,9 @@ def test_check_only_writes_its_table_as_json_too_and_tells_its_progress(scan_fil
     rows = json.loads(table.read_text(encoding="utf-8"))
     assert set(rows[0]) == {"name", "status", "measured", "limit", "remedy"}
     assert rows[0]["name"] == "field of view"
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    out, err = capsys.readouterr()
+    told = [json.loads(line) for line in out.splitlines()]
+    assert "field of view" in err  # lines of JSON alone on stdout
     assert told[-1] == {"step": "done", "progress": 1.0}
 
 

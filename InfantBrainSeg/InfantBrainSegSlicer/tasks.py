@@ -140,9 +140,6 @@ class BatchTask:
         If the source does not exist, or a mask node or an age is given.
     """
 
-    accepted_codes = (EXIT_OK, EXIT_SOME_FAILED)
-    first_step = ""
-
     def __init__(self, source: str | Path, output_dir: str | Path, parameters: SegmentParameters):
         self._source = Path(source).absolute()
         self._output_dir = Path(output_dir).absolute()

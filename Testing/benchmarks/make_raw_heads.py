@@ -24,7 +24,7 @@ from InfantBrainSegLib.training.heads import HeadMap, load_heads
 from InfantBrainSegLib.training.labelmaps import PAINT_CLASSES, PAINT_TO_LABEL
 
 WARPED = HeadConfig(voxel_mm=1.0, rotation_degrees=26.0, turned_share=0.0, stripped_share=0.0, cut_share=0.0)  # up to 45 degrees in all
-RAW = replace(WARPED, warp_mm=4.0)  # as the tissue networks' test subjects
+RAW = replace(WARPED, warp_mm=4.0)  # the amplitude of the tissue networks' test subjects
 TURNED = replace(RAW, rotation_degrees=10.0, turned_share=1.0)
 INTENSITY_SCALE = 300
 

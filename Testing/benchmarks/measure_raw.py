@@ -31,6 +31,7 @@ CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
 ALONE = ("raw_01", "raw_02", "raw_03", "raw_04", "raw_05", "raw_06")  # heads that are also tried with one scan
 PREPARED = SegmentOptions(align="off", extract="off")  # the pairs lie on one grid as they should, and upright
 BEGIN, END = "<!-- raw: begin -->", "<!-- raw: end -->"
+GOAL_DOC, GOAL_MM = 0.96, 3
 STAGES = ("fcn1", "fcn2", "locate", "refine")
 
 
@@ -120,6 +121,13 @@ def write_card(results: dict) -> None:
         surface = [scores["surface95_mm"] for scores in subjects.values() if "surface95_mm" in scores]
         within = f"{np.mean(surface):.1f} ({np.max(surface):.1f})" if surface else ""
         lines.append(f"| {title} | {len(subjects)} | {np.mean(doc):.3f} ({np.min(doc):.3f}) | {within} | {losses(subjects)} |")
+    upright = [scores for name, scores in results["subjects"].items() if name.startswith("raw")]
+    good, close = (
+        sum(goal(scores) for scores in upright) for goal in (lambda s: s["mask_dice"] >= GOAL_DOC, lambda s: s["surface95_mm"] <= GOAL_MM)
+    )
+    reached = (
+        f"Of the {len(upright)} heads of the first row {good} have a mask DOC of {GOAL_DOC} or more, and {close} have 95 % of the surface"
+    )
     heads = [scores for scores in results["subjects"].values() if "extract_seconds" in scores]
     seconds = np.mean([scores["extract_seconds"] for scores in heads])
     alone = [
@@ -127,6 +135,7 @@ def write_card(results: dict) -> None:
         for name in ("T1 alone", "T2 alone")
         if any((key := f"mask_dice, {name}") in scores for scores in heads)
     ]
+    lines += ["", f"{reached} within {GOAL_MM} mm (median {np.median([scores['surface95_mm'] for scores in upright]):.1f} mm)."]
     lines += ["", f"Mask DOC of six heads with {', '.join(alone)}. Extraction took {seconds:.0f} s a head.", ""]
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"{END}{rest.partition(END)[2]}", CARD)

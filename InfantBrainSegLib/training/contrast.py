@@ -26,6 +26,8 @@ class ContrastConfig:
         CSF on T2; brighter fluid would spread cortex's histogram by partial volume beyond the measured overlap.
     depth_free_share : float
         Share of subjects whose myelination does not depend on depth at all.
+    field_weight : float
+        Scales every term of the myelination field that varies in space; with 0 each subject's white matter is even.
     """
 
     phase_shares: tuple[float, float, float] = (0.25, 0.5, 0.25)
@@ -33,6 +35,7 @@ class ContrastConfig:
     isointense_t2: float = 0.05
     isointense_csf_t2: tuple[float, float] = (1.3, 2.2)
     depth_free_share: float = 0.4
+    field_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -103,10 +106,10 @@ def draw_contrast(rng: np.random.Generator, config: ContrastConfig | None = None
         phase=phase,
         t1=_channel(rng, rng.uniform(*csf_t1), t1_wm, rng.uniform(0, 0.04 * newborn), lag=0.0),
         t2=_channel(rng, rng.uniform(*csf_t2), t2_wm, rng.uniform(0, 0.12 * newborn), lag=rng.uniform(0.0, 1.0)),
-        depth_weight=0.0 if depth_free else rng.uniform(0.0, 1.0),
-        central_weight=rng.uniform(0.3, 2.0),
-        posterior_weight=rng.uniform(-0.2, 1.0),
-        noise_weight=rng.uniform(0.2, 1.2),
+        depth_weight=0.0 if depth_free else config.field_weight * rng.uniform(0.0, 1.0),
+        central_weight=config.field_weight * rng.uniform(0.3, 2.0),
+        posterior_weight=config.field_weight * rng.uniform(-0.2, 1.0),
+        noise_weight=config.field_weight * rng.uniform(0.2, 1.2),
         offset=offset,
         steepness=rng.uniform(0.8, 3.0),
     )

@@ -58,9 +58,9 @@ def newborn_case(folder: Path) -> Case:
     return t1, t2, mask_image, reference, reference > 0
 
 
-def measure(case: Case, variant: str) -> dict:
+def measure(case: Case, variant: str, weights_dir: Path | None = None) -> dict:
     t1, t2, mask, reference, inside = case
-    options = SegmentOptions(use_context=variant != WITHOUT, flip=variant == FLIP)
+    options = SegmentOptions(use_context=variant != WITHOUT, flip=variant == FLIP, weights_dir=weights_dir)
     result = segment(None if variant == T2_ALONE else t1, None if variant == T1_ALONE else t2, mask, options)
     metrics = evaluate_labels(sitk.GetArrayFromImage(result.labels), reference, t1.GetSpacing()[::-1], inside)
     scores = {name: {key: asdict(metrics[name])[key] for key in COLUMNS} for name in NAMES}

@@ -6,7 +6,7 @@ from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.prepare import normalise
 from InfantBrainSegLib.training.artefacts import ArtefactConfig, degrade, smooth_noise
 from InfantBrainSegLib.training.batches import normalise_like_a_volume
-from InfantBrainSegLib.training.contrast import draw_contrast
+from InfantBrainSegLib.training.contrast import ContrastConfig, draw_contrast
 from InfantBrainSegLib.training.labelmaps import read_label_map
 from InfantBrainSegLib.training.measure import histogram_overlap
 from InfantBrainSegLib.training.synthesis import Simulator
@@ -42,6 +42,13 @@ def test_white_matter_of_newborns_is_darker_than_gray_on_t1_and_of_late_infants_
         newborn, late = draw_contrast(rng, phase="newborn"), draw_contrast(rng, phase="late")
         assert newborn.t1.unmyelinated < 1 < newborn.t2.unmyelinated
         assert late.t1.myelinated > 1 >= late.t2.myelinated
+
+
+def test_without_the_myelination_field_white_matter_differs_between_subjects_alone():
+    rng = np.random.default_rng(0)
+    even = [draw_contrast(rng, ContrastConfig(field_weight=0.0)) for _ in range(20)]
+    assert all(c.depth_weight == c.central_weight == c.posterior_weight == c.noise_weight == 0 for c in even)
+    assert len({c.offset for c in even}) == 20
 
 
 def test_a_patch_is_normalised_as_its_whole_volume_would_be(label_map):

@@ -1,0 +1,160 @@
+"""Take the method apart: train FCN-1 with one part changed at a time, and put the figures into MODEL_CARD.md.
+
+    python Testing/benchmarks/ablate.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
+
+TEST_SUBJECTS is what make_test_subjects.py wrote. Every run sees the same patches in the same order (painted once and kept in memory,
+1.6 GB for 600 iterations) but for the run with another seed and the one whose patches are painted otherwise. Each is a short run of half
+the bundled width: enough to rank large effects, no more; the run with another seed shows how much is chance. A run that is done is not
+repeated.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from measure_accuracy import NAMES, WITHOUT, Case, measure, newborn_case, synthetic_case
+
+from InfantBrainSegLib.device import resolve_device
+from InfantBrainSegLib.images import write_text
+from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.training.batches import BatchMaker
+from InfantBrainSegLib.training.config import HELD_OUT, TrainingConfig, config_to_dict
+from InfantBrainSegLib.training.contrast import ContrastConfig
+from InfantBrainSegLib.training.labelmaps import load_pack
+from InfantBrainSegLib.training.synthesis import Simulator, SimulatorConfig
+from InfantBrainSegLib.training.trainer import PatchSource, Trainer
+from InfantBrainSegLib.weights import save_weights
+
+RESULTS = Path(__file__).parent / "results" / "ablations.json"
+CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
+BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
+STREAM_DROPOUT = 0.15
+BASE = NetworkConfig((1, 1), base_width=8)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run: what differs from the first."""
+
+    network: NetworkConfig = BASE
+    loss_weights: tuple[float, ...] = (1.0, 0.67, 0.33)
+    contrast: ContrastConfig | None = None
+    seed: int = 50
+
+
+VARIANTS = {
+    "as bundled, half the width": Variant(),
+    "the same, another seed": Variant(seed=51),
+    "no deep supervision": Variant(loss_weights=(1.0, 0.0, 0.0)),
+    "long skips from T1 alone": Variant(replace(BASE, skip_streams="first")),
+    "no short skips": Variant(replace(BASE, short_skips=False)),
+    "instance normalisation": Variant(replace(BASE, norm="instance")),
+    "white matter painted evenly (no myelination field)": Variant(contrast=ContrastConfig(field_weight=0.0)),
+    "the bundled width": Variant(replace(BASE, base_width=16)),
+}
+
+
+class Remembered:
+    """Patches of another source, painted once for all runs that ask for the same ones.
+
+    Parameters
+    ----------
+    source : PatchSource
+    """
+
+    def __init__(self, source: PatchSource):
+        self.source = source
+        self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `PatchSource`; images are kept in half precision."""
+        key = int(rng.integers(2**62))  # the generator's state tells the batch
+        if key not in self._kept:
+            images, labels = self.source.batch(rng, size, augment)
+            self._kept[key] = images.half(), labels.to(torch.uint8)
+        images, labels = self._kept[key]
+        return images.float(), labels.long()
+
+
+def patches(pack: Path, simulator: SimulatorConfig, keep: Callable[[str], bool]) -> Remembered:
+    return Remembered(BatchMaker(Simulator(load_pack(pack, keep), simulator), "bundled", 64, None, STREAM_DROPOUT))
+
+
+def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource], iterations: int, folder: Path) -> None:
+    """Train one variant and write its weights below `folder`."""
+    config = TrainingConfig(
+        network=variant.network,
+        output_dir=str(folder),
+        iterations=iterations,
+        learning_rate=3e-3,
+        loss_weights=variant.loss_weights,
+        seed=variant.seed,
+        stream_dropout=STREAM_DROPOUT,
+        average_decay=0.99,
+        validate_every=iterations,
+        compile=True,
+    )
+    state = Trainer(config, resolve_device("auto"), sources=sources).run(lambda line: print(name, line, flush=True))
+    network = MultiStreamFCN(config.network)
+    network.load_state_dict(state)
+    save_weights(network, "fcn1", {"context": None, "training": config_to_dict(config)}, folder / "fcn1.pt")
+
+
+def score(cases: Iterator[Case], weights: Path) -> dict[str, list[float]]:
+    """DOC of each subject with FCN-1 alone."""
+    scores = [measure(case, WITHOUT, weights) for case in cases]
+    return {name: [one[name]["dice"] for one in scores] for name in NAMES}
+
+
+def write_card(results: dict) -> None:
+    lines = [
+        f"FCN-1 alone, {results['iterations']} iterations of batch 2 from random weights; DOC on the synthetic subjects "
+        "of adult maps and on the real newborns of the tables above.",
+        "",
+        "| | adult maps' GM | WM | newborns' GM | WM |",
+        "|---|---|---|---|---|",
+    ]
+    for name, scores in results["variants"].items():
+        cells = [f"{np.mean(scores[kind][tissue]):.3f}" for kind in ("synthetic", "newborns") for tissue in ("GM", "WM")]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
+    write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}", CARD)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--synthetic", type=Path, required=True)
+    parser.add_argument("--newborns", type=Path, required=True)
+    parser.add_argument("--pack", type=Path, default=Path("runs/labelmaps.npz"))
+    parser.add_argument("--output-dir", type=Path, default=Path("runs/ablations"))
+    parser.add_argument("--iterations", type=int, default=600)
+    arguments = parser.parse_args()
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    if results.get("iterations") != arguments.iterations:
+        results = {"iterations": arguments.iterations, "variants": {}}
+    adults = sorted(arguments.synthetic.glob("adult_*"))
+    newborns = sorted(path for path in arguments.newborns.iterdir() if path.is_dir())
+    held_out = patches(arguments.pack, SimulatorConfig(), lambda name: name in HELD_OUT)
+    shared = patches(arguments.pack, SimulatorConfig(), lambda name: name not in HELD_OUT)
+    for name, variant in VARIANTS.items():
+        if name in results["variants"]:
+            continue
+        folder = arguments.output_dir / name.replace(" ", "_")
+        training = shared
+        if variant.contrast is not None:
+            training = patches(arguments.pack, SimulatorConfig(contrast=variant.contrast), lambda name: name not in HELD_OUT)
+        train(name, variant, (training, held_out), arguments.iterations, folder)
+        results["variants"][name] = {
+            "synthetic": score(map(synthetic_case, adults), folder),
+            "newborns": score(map(newborn_case, newborns), folder),
+        }
+        write_text(json.dumps(results, indent=1) + "\n", RESULTS)
+    write_card(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Measure the bundled weights on what scanners give, and put the figures into MODEL_CARD.md.
+
+    python Testing/benchmarks/measure_robustness.py --synthetic TEST_SUBJECTS --label-maps ../shared/data/labelmaps/adult
+
+TEST_SUBJECTS is what make_test_subjects.py wrote: its first subject of each adult map is given other voxels, rings, a bias field, noise or
+no rim of fluid, one thing at a time, and compared with its own labels on the same grid. Newborns and late infants are painted from the
+same held-out maps. The figures go to Testing/benchmarks/results/robustness.json too; what is there already, measured with the same
+weights, is not measured again.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from measure_accuracy import NAMES, T1_ALONE, T2_ALONE, WITH, Case, measure, synthetic_case
+from scipy import ndimage
+
+from InfantBrainSegLib.images import write_text
+from InfantBrainSegLib.labels import CSF
+from InfantBrainSegLib.training.artefacts import ArtefactConfig, degrade, smooth_noise
+from InfantBrainSegLib.training.commands import write_subject
+from InfantBrainSegLib.training.labelmaps import read_label_map
+from InfantBrainSegLib.training.synthesis import Simulator
+from InfantBrainSegLib.weights import load_network
+
+RESULTS = Path(__file__).parent / "results" / "robustness.json"
+CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
+BEGIN, END = "<!-- robustness: begin -->", "<!-- robustness: end -->"
+MAPS = ("adult_15", "adult_17", "adult_18")
+ONLY_MOTION = ArtefactConfig(
+    blur_mm=(0.05, 0.05),
+    thick_share=0.0,
+    sharpen_share=0.0,
+    bias=0.0,
+    texture=0.0,
+    motion_share=1.0,
+    motion_mm=(1.5, 1.5),
+    noise=(1e-4, 1e-4),
+)
+
+
+def with_voxels(case: Case, spacing_mm: tuple[float, float, float]) -> Case:
+    """On a grid of other voxels; those that grow hold the mean of what they cover, their label is the most frequent one."""
+    t1, t2, _, labels, _ = case
+    size = [round(n / mm) for n, mm in zip(t1.GetSize(), spacing_mm, strict=True)]
+    sigma = [np.sqrt(max(mm**2 - 1, 0) / 12) for mm in reversed(spacing_mm)]  # of a box of that width, less the voxel's own
+
+    def sampled(array: np.ndarray) -> np.ndarray:
+        image = sitk.GetImageFromArray(ndimage.gaussian_filter(array.astype(np.float32), sigma))
+        image.CopyInformation(t1)
+        corner = [(mm - 1) / 2 for mm in spacing_mm]
+        origin = t1.TransformContinuousIndexToPhysicalPoint(corner)
+        return sitk.GetArrayFromImage(sitk.Resample(image, size, sitk.Transform(), sitk.sitkLinear, origin, spacing_mm, t1.GetDirection()))
+
+    def image_of(array: np.ndarray) -> sitk.Image:
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(spacing_mm)
+        image.SetDirection(t1.GetDirection())
+        return image
+
+    reference = np.stack([sampled(labels == value) for value in range(4)]).argmax(0).astype(np.uint8)
+    share = sampled(sitk.GetArrayFromImage(t1) > 0)  # of brain: the air that stripping left must not darken the rim
+    scans = [np.where(share > 0.5, sampled(sitk.GetArrayFromImage(scan)) / share.clip(0.5), 0) for scan in (t1, t2)]
+    new_t1, new_t2 = (image_of(array.astype(np.float32)) for array in scans)
+    return new_t1, new_t2, None, np.where(share > 0.5, reference, 0), None
+
+
+def degraded(case: Case, change: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> Case:
+    """With both scans changed, in units of their median."""
+    t1, t2, _, labels, _ = case
+    generator = torch.Generator().manual_seed(0)
+    scans = []
+    for scan in (t1, t2):
+        array = sitk.GetArrayFromImage(scan).astype(np.float32)
+        unit = np.median(array[array > 0])
+        worse = change(torch.as_tensor(array / unit), generator).numpy() * unit
+        scans.append(sitk.GetImageFromArray(np.where(array > 0, worse.clip(0.01 * unit), 0).astype(np.float32)))
+        scans[-1].CopyInformation(scan)
+    return scans[0], scans[1], None, labels, None
+
+
+def with_rings(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return degrade(image, image > 0, ONLY_MOTION, np.random.default_rng(0), generator)
+
+
+def with_bias(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return image * torch.exp(0.2 * smooth_noise((1, *image.shape), 60.0, generator)[0])
+
+
+def with_noise(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return image + 0.08 * torch.randn(image.shape, generator=generator)
+
+
+def without_rim(case: Case, rim_mm: float) -> Case:
+    """Without the fluid within some mm of the brain's outside, as a tight skull stripping leaves it."""
+    t1, t2, _, labels, _ = case
+    inside = sitk.GetArrayFromImage(t1) > 0
+    rim = (labels == CSF.value) & (ndimage.distance_transform_edt(inside) <= rim_mm)
+    kept = sitk.GetImageFromArray((inside & ~rim).astype(np.uint8))
+    kept.CopyInformation(t1)
+    return sitk.Mask(t1, kept), sitk.Mask(t2, kept), None, np.where(rim, 0, labels), None
+
+
+CONDITIONS: dict[str, Callable[[Case], Case]] = {
+    "as they are: 1 mm": lambda case: case,
+    "voxels of 0.7 mm": lambda case: with_voxels(case, (0.7, 0.7, 0.7)),
+    "voxels of 1.5 mm": lambda case: with_voxels(case, (1.5, 1.5, 1.5)),
+    "voxels of 2 mm": lambda case: with_voxels(case, (2.0, 2.0, 2.0)),
+    "slices of 3 mm": lambda case: with_voxels(case, (1.0, 1.0, 3.0)),
+    "rings of motion, 1.5 mm": lambda case: degraded(case, with_rings),
+    "a further bias field, SD 20 %": lambda case: degraded(case, with_bias),
+    "further noise, SD 8 %": lambda case: degraded(case, with_noise),
+    "2 mm of the fluid's rim cut off": lambda case: without_rim(case, 2.0),
+}
+
+
+def painted(folder: Path, label_maps: Path, name: str, phase: str) -> Case:
+    """A subject of a held-out map in another phase."""
+    subject = folder / f"{phase}_{name}"
+    if not (subject / "label.nii.gz").is_file():
+        label_map = read_label_map(label_maps / f"{name}.nii.gz")
+        write_subject(Simulator([label_map]).subject(label_map, np.random.default_rng(2000), phase), subject)
+    return synthetic_case(subject)
+
+
+def write_card(results: dict) -> None:
+    lines = ["| | CSF | GM | WM |", "|---|---|---|---|"]
+    for condition, subjects in results["conditions"].items():
+        cells = [f"{np.mean([scores[name] for scores in subjects.values()]):.3f}" for name in NAMES]
+        lines.append(f"| {condition} | " + " | ".join(cells) + " |")
+    head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
+    write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}", CARD)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--synthetic", type=Path, required=True)
+    parser.add_argument("--label-maps", type=Path, required=True)
+    parser.add_argument("--phases", type=Path, default=Path("runs/phases"), help="gets the subjects in other phases")
+    arguments = parser.parse_args()
+    weights = {stage: load_network(stage).sha256 for stage in ("fcn1", "fcn2")}
+    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    if results.get("weights") != weights:
+        results = {"weights": weights, "conditions": {}}
+    jobs: list[tuple[str, str, str, Callable[[], Case]]] = []
+    for name in MAPS:
+        folder = arguments.synthetic / f"{name}_1"
+        jobs += [(key, name, WITH, lambda f=folder, change=change: change(synthetic_case(f))) for key, change in CONDITIONS.items()]
+        jobs += [(f"{variant}, isointense", name, variant, lambda f=folder: synthetic_case(f)) for variant in (T1_ALONE, T2_ALONE)]
+        for phase in ("newborn", "late"):
+            made = (arguments.phases, arguments.label_maps, name, phase)
+            titles = {WITH: f"painted as {phase}s" if phase == "newborn" else "painted as late infants"}
+            titles |= {variant: f"{variant}, {phase}" for variant in (T1_ALONE, T2_ALONE)}
+            jobs += [(title, name, variant, lambda made=made: painted(*made)) for variant, title in titles.items()]
+    for condition, name, variant, read in jobs:
+        done = results["conditions"].setdefault(condition, {})
+        if name not in done:
+            scores = measure(read(), variant)
+            done[name] = {tissue: scores[tissue]["dice"] for tissue in NAMES}
+            write_text(json.dumps(results, indent=1) + "\n", RESULTS)
+            print(condition, name, done[name], flush=True)
+    write_card(results)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,8 +20,8 @@ from .progress import Progress, silent
 from .report import STEP_ENDS, Steps
 from .runner import Runner
 
-SURE_OF_HEAD = 0.91  # of 20 synthetic heads the 13 above it had masks of DOC 0.95 to 0.99, the 7 below 0.92 to 0.96
-SURE_OF_STRIPPED = 0.80  # ten real newborns have 0.86 to 0.93, on T1 alone 0.81 to 0.89, and masks of DOC 0.99
+SURE_OF_HEAD = 0.925  # of 20 synthetic heads the 12 above it had masks of DOC 0.97 to 0.99, the 8 below 0.92 to 0.96
+SURE_OF_STRIPPED = 0.80  # ten real newborns have 0.87 to 0.94, on T1 alone 0.83 to 0.90, and masks of DOC 0.99
 
 
 @dataclass(frozen=True)

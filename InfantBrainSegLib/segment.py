@@ -75,7 +75,7 @@ def segment(
     Parameters
     ----------
     t1, t2 : 3D sitk.Image
-        Skull-stripped with background 0, or with a mask. T2 may be on another grid. One of them may be None: the result is less
+        Whole heads or skull-stripped, with a mask or without. T2 may be on another grid. One of them may be None: the result is less
         accurate then.
     mask : 3D sitk.Image, optional
         Above 0 in the brain, on any grid.

@@ -89,7 +89,14 @@ def test_a_stopped_training_says_how_to_go_on(command, word, tmp_path, monkeypat
 
 def test_every_recipe_in_the_library_is_valid():
     names = [path.name for path in sorted(recipes_folder().glob("*.json")) if read_config(path)]
-    tissues = ["bundled_fcn1.json", "bundled_fcn1_start.json", "bundled_fcn2.json", "paper_fcn1.json", "paper_fcn2.json"]
+    tissues = [
+        "bundled_fcn1.json",
+        "bundled_fcn1_start.json",
+        "bundled_fcn2.json",
+        "bundled_fcn2_start.json",
+        "paper_fcn1.json",
+        "paper_fcn2.json",
+    ]
     assert sorted(set(names) - set(tissues)) == [
         "bundled_locate.json",
         "bundled_locate_start.json",

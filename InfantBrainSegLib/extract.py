@@ -109,7 +109,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
             "scans, give a brain mask (--mask), or say that they are to be taken as they are (--extract off)."
         )
     stripped = is_stripped(reference, parts)
-    if stripped and not pose.plausible:
+    if stripped and not (pose.plausible or pose.front_is_back):
         words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
         report = {"words": words, "found": words, "stripped": True, "sure": round(located.sure, 3), "turned_degrees": None, "turned": False}
         return Extraction(t1, t2, None, None, report)
@@ -129,6 +129,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         "brain_share_of_signal": round(min(located_ml / max(reference.signal_ml(), 1e-6), 1.0), 3),
         "turned_degrees": None if pose.degrees is None else round(pose.degrees, 1),
         "turned": pose.turn is not None,
+        "front_is_back": pose.front_is_back,
         "weights": found_by(),
     }
     return Extraction(turned_t1, turned_t2, mask, pose.turn, report)
@@ -160,13 +161,14 @@ def set_upright(
     located = locate(heads, reference, predictor, told)
     parts, pose = located.parts, located.pose
     words = "A mask was given: nothing was extracted."
-    doubtful = pose.degrees is None or (is_stripped(reference, parts) and not pose.plausible)
+    doubtful = pose.degrees is None or (is_stripped(reference, parts) and not (pose.plausible or pose.front_is_back))
     if doubtful or volume_ml(parts) < MIN_CEREBRUM_ML:
         return left_as_given(t1, t2, mask, words)
     report = {
         "words": f"{words} {pose.words}",
         "turned_degrees": round(pose.degrees or 0.0, 1),
         "turned": pose.turn is not None,
+        "front_is_back": pose.front_is_back,
         "weights": {"locate": load_network("locate").sha256},
     }
     if pose.turn is None:

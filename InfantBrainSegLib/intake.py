@@ -134,12 +134,15 @@ def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
     if "turned" not in extraction.report:
         return ()
     degrees = extraction.report["turned_degrees"]
+    lies = "can not be told" if degrees is None else f"turned by {degrees:.0f} degrees{', set upright' if extraction.turn else ''}"
+    if extraction.report.get("front_is_back"):
+        lies = "front and back exchanged, set upright"
     limit = f"up to {TURN_DEGREES:.0f} degrees"
     remedy = "if the head was not turned in the scanner, repair the header's orientation"
     pose = make_check(
         "pose",
         PASS if degrees is not None and not extraction.report["turned"] else WARN,
-        "can not be told" if degrees is None else f"turned by {degrees:.0f} degrees{', set upright' if extraction.turn else ''}",
+        lies,
         limit,
         remedy,
     )

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from .head import Head, as_image, images_on, ras_grid
 from .labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
-from .pose import Pose, find_pose
+from .pose import Pose, find_pose, shows_below
 from .resample import voxel_mm3
 from .sliding_window import SlidingWindowConfig
 from .weights import LoadedNetwork, load_network
@@ -20,6 +20,7 @@ LOCATE_MM = 3.0
 STRIPPED_SHARE = 0.6  # of the signal is brain: the image was stripped; whole heads have up to 0.5
 SURE = 0.94  # mean probability in the brain above which the header is believed; see Testing/benchmarks/measure_axes.py for both limits
 SURER = 0.015  # by which another order of the axes must beat the header's
+SURER_OF_BACK = 0.004  # by which a stripped brain with front and back exchanged must; chosen there too
 LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=80, overlap=0.25, batch_size=1)  # 24 cm: a whole head at once
 
 
@@ -59,19 +60,26 @@ def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: 
     """Find the parts of the brain, and how it lies.
 
     The network knows heads turned by up to some 45 degrees. Where it is unsure, or what it finds lies as no head does, the header may be
-    wrong: then the other ways in which axes can be exchanged are tried, and the one that looks most like a head is taken.
+    wrong: then the other ways in which axes can be exchanged are tried, and the one that looks most like a head is taken. Of a stripped
+    brain without its lower part only front and back are compared.
     """
     grid = ras_grid(reference.corners_mm(), LOCATE_MM, 0.0)
     search = _Search(grid, images_on(heads, grid), predictor)
     best = search.attempt(_HEADERS, lambda share: told(share / 2))
-    if best.score < SURE and not is_stripped(reference, best.parts):  # a brain without its cerebellum may look like one that lies otherwise
+    front_is_back = False
+    if is_stripped(reference, best.parts):
+        if not shows_below(best.parts):
+            turned = search.attempt(_HALF_TURN, lambda share: told((1 + share) / 2))
+            front_is_back = 0 < best.score <= turned.score - SURER_OF_BACK
+            best = turned if front_is_back else best
+    elif best.score < SURE:
         orders = [order for order in _orders() if order != _HEADERS]
         tried = [search.attempt(order, lambda share, n=n: told((1 + (n + share) / len(orders)) / 2)) for n, order in enumerate(orders)]  # type: ignore[misc]
         other = max(tried, key=lambda one: one.score)
         best = other if other.score >= best.score + SURER else best
     parts, sure = search.with_mirror(best)
     told(1.0)
-    return Located(parts, find_pose(parts), sure)
+    return Located(parts, find_pose(parts, front_is_back), sure)
 
 
 def is_stripped(head: Head, parts: sitk.Image) -> bool:
@@ -140,6 +148,7 @@ class _Order:
 
 
 _HEADERS = _Order((0, 1, 2), (1, 1, 1))
+_HALF_TURN = _Order((0, 1, 2), (-1, -1, 1))  # about the vertical
 
 
 def _orders() -> list[_Order]:

@@ -15,6 +15,7 @@ MIN_APART_MM = 20.0  # middles of the hemispheres; maps shrunk to a newborn's si
 MIN_BELOW_SHARE = 0.04  # of the cerebrum: real newborns have 0.08, adults 0.16; less may be an error and does not tell where down is
 MAX_UNEVEN = 2.0  # one hemisphere against the other
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+_HALF_TURN = np.diag([-1.0, -1.0, 1.0])  # about the vertical
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,14 @@ class Pose:
     degrees : float or None
         Turn between the header's axes and the head's; None where it can not be told.
     words : str
+    front_is_back : bool
+        Whether a brain without its lower part was found with its front where the header says back.
     """
 
     turn: sitk.Euler3DTransform | None
     degrees: float | None
     words: str
+    front_is_back: bool = False
 
     @property
     def plausible(self) -> bool:
@@ -40,13 +44,15 @@ class Pose:
         return self.degrees is not None and self.degrees <= MAX_TURN_DEGREES
 
 
-def find_pose(parts: sitk.Image) -> Pose:
+def find_pose(parts: sitk.Image, front_is_back: bool = False) -> Pose:
     """Tell how a head lies.
 
     Parameters
     ----------
     parts : sitk.Image of uint8
         Left cerebrum, right cerebrum, infratentorial (`labels`); 0 elsewhere.
+    front_is_back : bool
+        Whether the parts were found with front and back exchanged against the header.
 
     Returns
     -------
@@ -61,21 +67,30 @@ def find_pose(parts: sitk.Image) -> Pose:
     if np.linalg.norm(right - left) < MIN_APART_MM:
         return Pose(None, None, "The head's pose can not be told: left and right were not found apart.")
     middle = (left + right) / 2
-    below_known = volumes_ml[INFRATENTORIAL] >= MIN_BELOW_SHARE * (left_ml + right_ml)
-    down = _middle_ras(array == INFRATENTORIAL, parts) - middle if below_known else None
+    down = _middle_ras(array == INFRATENTORIAL, parts) - middle if shows_below(parts) else None
     lateral = right - left
     if down is None and lateral[0] < 0:
         lateral = -lateral  # the two halves of a brain without its lower part are easily taken for each other
     turn = _to_upright(lateral, down)  # (3, 3), RAS
+    front_is_back = front_is_back and down is None
+    if front_is_back:
+        turn = _HALF_TURN @ turn
     degrees = float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
     if degrees < TURN_DEGREES:
         return Pose(None, degrees, f"The head lies straight, within {max(degrees, 1):.0f} degrees.")
     transform = sitk.Euler3DTransform()
     transform.SetCenter((_RAS_TO_LPS @ middle).tolist())
     transform.SetMatrix((_RAS_TO_LPS @ turn.T @ _RAS_TO_LPS).ravel().tolist())
-    return Pose(
-        transform, degrees, f"The head was turned by {degrees:.0f} degrees against its header; it was set upright for the networks."
-    )
+    words = f"The head was turned by {degrees:.0f} degrees against its header"
+    if front_is_back:
+        words = "The brain's front was found where the header says back: it is turned by half a turn, or mirrored"
+    return Pose(transform, degrees, f"{words}; it was set upright for the networks.", front_is_back)
+
+
+def shows_below(parts: sitk.Image) -> bool:
+    """Tell whether enough of cerebellum and brainstem was found to know where down is."""
+    counts = np.bincount(sitk.GetArrayViewFromImage(parts).ravel(), minlength=INFRATENTORIAL + 1)
+    return bool(counts[INFRATENTORIAL] >= MIN_BELOW_SHARE * (counts[LEFT_CEREBRUM] + counts[RIGHT_CEREBRUM]))
 
 
 def _middle_ras(inside: np.ndarray, image: sitk.Image) -> np.ndarray:

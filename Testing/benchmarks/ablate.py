@@ -51,9 +51,9 @@ VARIANTS = {
     "the same, another seed": Variant(seed=51),
     "no deep supervision": Variant(loss_weights=(1.0, 0.0, 0.0)),
     "long skips from T1 alone": Variant(replace(BASE, skip_streams="first")),
+    "white matter painted evenly (no myelination field)": Variant(contrast=ContrastConfig(field_weight=0.0)),
     "no short skips": Variant(replace(BASE, short_skips=False)),
     "instance normalisation": Variant(replace(BASE, norm="instance")),
-    "white matter painted evenly (no myelination field)": Variant(contrast=ContrastConfig(field_weight=0.0)),
     "the bundled width": Variant(replace(BASE, base_width=16)),
 }
 
@@ -153,7 +153,7 @@ def main() -> None:
             "newborns": score(map(newborn_case, newborns), folder),
         }
         write_text(json.dumps(results, indent=1) + "\n", RESULTS)
-    write_card(results)
+        write_card(results)
 
 
 if __name__ == "__main__":

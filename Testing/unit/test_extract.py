@@ -79,6 +79,36 @@ def test_a_stripped_cerebrum_is_left_as_it_is():
     assert (result.t1, result.t2) == (t1, t2)
 
 
+class SurerOfTheHalfTurn(KnowingNetwork):
+    """Is less sure of the first thing it sees, which is the head as the header says."""
+
+    def __call__(self, stage, inputs, *rest):
+        probabilities = super().__call__(stage, inputs, *rest)
+        return 0.9 * probabilities + 0.1 / len(probabilities) if len(self.calls) == 1 else probabilities
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_stripped_cerebrum_found_back_to_front_is_set_upright(masked):
+    t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=100.0), kept=(1, 2), noise=0)
+    network = SurerOfTheHalfTurn(t1)
+    mask = on_grid_of(t1, cerebrum_on(t1).astype(np.uint8))
+    result = set_upright(t1, t2, mask, network, silent) if masked else extract(t1, t2, network, silent)
+    assert network.calls[:3] == ["locate"] * 3  # straight, half turned, its mirror
+    assert result.report["turned_degrees"] == pytest.approx(180, abs=3)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(result.t1), sitk.GetArrayFromImage(t1))
+    center = np.array(result.turn.GetCenter())
+    moved = np.array(result.turn.TransformPoint(np.add(center, [10, 20, 30]).tolist())) - center
+    np.testing.assert_allclose(moved, [-10, -20, 30], atol=2)
+    assert (result.mask is None) != masked
+
+
+def test_where_the_cerebellum_is_seen_the_half_turn_is_not_tried():
+    t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=120.0), kept=(1, 2, 3), noise=0)
+    network = SurerOfTheHalfTurn(t1)
+    assert extract(t1, t2, network, silent).turn is None
+    assert network.calls.count("locate") == 2
+
+
 def test_a_stripped_brain_that_lies_as_none_does_is_left_and_its_pose_not_told():
     turn = phantoms.rotation(90, 0)
     t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=130.0), turn, kept=(1, 2, 3), noise=0)

@@ -36,6 +36,14 @@ def test_the_pose_is_a_row_of_the_table(monkeypatch, degrees, status, words):
     assert (pose.name, pose.status, pose.measured) == ("pose", status, words)
 
 
+def test_a_brain_whose_front_was_where_the_header_says_back_is_warned_of(monkeypatch):
+    extraction = found(T1, T2, 179.0)
+    extraction.report.update(turned=True, front_is_back=True)
+    monkeypatch.setattr(intake, "extract", lambda t1, t2, *rest: extraction)
+    pose = check_scans((T1, T2, None), UNALIGNED)[1]
+    assert (pose.name, pose.status, pose.measured) == ("pose", WARN, "front and back exchanged, set upright")
+
+
 @pytest.mark.parametrize(("sure", "stripped", "status"), [(0.85, False, WARN), (0.85, True, PASS), (0.75, True, WARN)])
 def test_a_cerebrum_that_the_network_is_not_sure_of_is_warned_of(monkeypatch, sure, stripped, status):
     monkeypatch.setattr(intake, "extract", lambda t1, t2, *rest: found(t1, t2, 8.0, sure=sure, stripped=stripped))

@@ -44,6 +44,23 @@ def test_without_a_cerebellum_left_and_right_alone_tell_the_pose():
     assert find_pose(parts_image(phantoms.rotation(180, 2), without=(3,))).turn is None  # halves may be taken for each other
 
 
+def test_a_brain_without_cerebellum_found_back_to_front_is_turned_about_the_vertical():
+    tilted = parts_image(phantoms.rotation(12, 1), without=(3,))
+    pose = find_pose(tilted, front_is_back=True)
+    assert pose.front_is_back
+    assert not pose.plausible
+    assert "half a turn, or mirrored" in pose.words
+    upright = move_grid(tilted, pose.turn)
+    again = find_pose(upright)  # its halves are taken for each other: what is left is the tilt
+    assert (again.turn, again.degrees) == (None, pytest.approx(0, abs=1))
+    center = np.array(pose.turn.GetCenter())
+    np.testing.assert_allclose(np.array(pose.turn.TransformPoint(np.add(center, [0, 30, 0]).tolist())) - center, [0, -30, 0], atol=1)
+
+
+def test_with_a_cerebellum_nobody_says_that_front_is_back():
+    assert not find_pose(parts_image(), front_is_back=True).front_is_back
+
+
 def test_half_a_brain_does_not_tell_the_pose():
     pose = find_pose(parts_image(without=(2,)))
     assert pose.turn is None

@@ -117,7 +117,7 @@ class Verdict:
         for place in self.places:
             x, y, z = turn.TransformPoint((-place.ras_mm[0], -place.ras_mm[1], place.ras_mm[2]))
             places.append(replace(place, ras_mm=(-x, -y, z)))
-        return replace(self, places=tuple(places))
+        return replace(self, places=tuple(places), words=_words(self.decision, self.reasons, places))
 
 
 def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
@@ -155,12 +155,12 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
         doubts.append(f"{len(found)} {'place is' if len(found) == 1 else 'places are'} in doubt")
     decision = DO_NOT_USE if bad else LOOK if doubts else ACCEPT
     shown = found or (places[:3] if decision == LOOK else ())
-    return Verdict(
-        decision, _words(decision, bad + doubts, shown), (*bad, *doubts), shown, fractions, agreement, confidence, outcome.islands_removed
-    )
+    reasons = (*bad, *doubts)
+    words = _words(decision, reasons, shown)
+    return Verdict(decision, words, reasons, shown, fractions, agreement, confidence, outcome.islands_removed)
 
 
-def _words(decision: str, reasons: list[str], places: Sequence[Place]) -> str:
+def _words(decision: str, reasons: Sequence[str], places: Sequence[Place]) -> str:
     if decision == ACCEPT:
         return "Accept: no sign of trouble was found; glance at the overview all the same."
     why = "; ".join(reasons)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import phantoms
@@ -14,7 +15,7 @@ from InfantBrainSegLib.__main__ import main
 from InfantBrainSegLib.checks import PASS, STOP, WARN, Check
 from InfantBrainSegLib.grid import plan_grid, to_image
 from InfantBrainSegLib.segment import SegmentOptions, segment
-from InfantBrainSegLib.verdict import ACCEPT, DO_NOT_USE, LOOK, Outcome, judge
+from InfantBrainSegLib.verdict import ACCEPT, DO_NOT_USE, LOOK, Outcome, Place, judge
 from InfantBrainSegLib.volumes import measure
 
 GOOD = (Check("spacing", PASS, "1 mm", "2 mm"),)
@@ -78,6 +79,14 @@ def test_a_tissue_that_is_hardly_there(kept, decision):
 
 def test_many_islands_ask_for_a_look():
     assert judge(outcome(islands_removed=5000), GOOD).reasons == ("5000 islands were removed",)
+
+
+def test_of_a_head_that_was_set_upright_words_and_places_tell_where_it_lay():
+    half_turn = sitk.Euler3DTransform((0, 0, 0), 0, 0, np.pi, (5, 0, 0))  # about S, then 5 mm to the patient's left
+    given = judge(outcome(), (Check("clipping", WARN, "2 %", "1 %", "r"),))
+    at = replace(given, places=(Place(7, (10.0, 12.0, 6.0), 0.5),)).turned_back(half_turn)
+    assert at.places[0].ras_mm == pytest.approx((-15, -12, 6))
+    assert at.words == "Look at slice 7 (RAS -15, -12, 6 mm) before use: clipping: 2 %."
 
 
 @pytest.mark.parametrize("direction", [phantoms.LPS, phantoms.PERMUTED, phantoms.OBLIQUE])

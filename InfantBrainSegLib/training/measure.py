@@ -4,8 +4,9 @@ import numpy as np
 
 from ..errors import TrainingError
 from ..labels import GM, WM
+from .artefacts import ArtefactConfig
 from .labelmaps import LabelMap
-from .synthesis import Painted, Simulator
+from .synthesis import Painted, Simulator, SimulatorConfig
 
 MEASURED_OVERLAPS = (0.70, 0.87)  # T1, T2 of iSeg-2017, published; SD 0.05 and 0.04
 OVERLAP_TOLERANCES = (0.06, 0.05)
@@ -34,7 +35,7 @@ def gm_wm_overlaps(painted: Painted) -> tuple[float, float]:
 
 
 def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Painted, tuple[float, float]]:
-    """Draw subjects from a map until one's overlaps are the measured ones.
+    """Draw subjects from a map, none of whom moved, until one's overlaps are the measured ones.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Painted, tuple[f
     TrainingError
         If none was found in 200 draws.
     """
-    simulator = Simulator([label_map])
+    simulator = Simulator([label_map], SimulatorConfig(artefacts=ArtefactConfig(motion_share=0.0)))
     for draw in range(_MAX_DRAWS):
         painted = simulator.subject(label_map, np.random.default_rng([seed, draw]), "isointense")
         overlaps = gm_wm_overlaps(painted)

@@ -136,7 +136,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     if results.get("iterations") != arguments.iterations:
         results = {"iterations": arguments.iterations, "variants": {}}
-    adults = sorted(arguments.synthetic.glob("adult_*"))
+    adults = sorted(arguments.synthetic.glob("adult_*_[123]"))
     newborns = sorted(path for path in arguments.newborns.iterdir() if path.is_dir())
     held_out = patches(arguments.pack, SimulatorConfig(), lambda name: name in HELD_OUT)
     shared = patches(arguments.pack, SimulatorConfig(), lambda name: name not in HELD_OUT)

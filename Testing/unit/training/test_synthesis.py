@@ -4,11 +4,12 @@ import torch
 
 from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.prepare import normalise
+from InfantBrainSegLib.training import artefacts, measure
 from InfantBrainSegLib.training.artefacts import ArtefactConfig, degrade, smooth_noise
 from InfantBrainSegLib.training.batches import normalise_like_a_volume
 from InfantBrainSegLib.training.contrast import ContrastConfig, draw_contrast
 from InfantBrainSegLib.training.labelmaps import read_label_map
-from InfantBrainSegLib.training.measure import histogram_overlap
+from InfantBrainSegLib.training.measure import histogram_overlap, isointense_subject
 from InfantBrainSegLib.training.synthesis import Simulator
 
 from .conftest import SHARED_LABEL_MAPS
@@ -76,6 +77,16 @@ def test_a_degraded_image_keeps_its_level_and_its_mask():
 
 def test_histogram_overlap_of_halves_that_share_half_their_values():
     assert histogram_overlap(np.arange(0, 100), np.arange(50, 150), bins=150) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_measured_subject_has_the_overlaps_asked_for_and_held_still(label_map, monkeypatch):
+    monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (0.3, 0.3))
+    monkeypatch.setattr(artefacts, "_moved", lambda *_: pytest.fail("The subject moved."))
+    for seed in range(8):
+        painted, (t1, t2) = isointense_subject(label_map, seed)
+        assert (t1, t2) == measure.gm_wm_overlaps(painted)
+        assert abs(t1 - 0.70) <= 0.3
+        assert abs(t2 - 0.87) <= 0.3
 
 
 @pytest.mark.skipif(not SHARED_LABEL_MAPS.is_dir(), reason="the label maps of shared/data are not here")

@@ -112,8 +112,8 @@ def score(cases: Iterator[Case], weights: Path) -> dict[str, list[float]]:
 
 def write_card(results: dict) -> None:
     lines = [
-        f"FCN-1 alone, {results['iterations']} iterations of batch 2 from random weights; DOC on the synthetic subjects "
-        "of adult maps and on the real newborns of the tables above.",
+        f"FCN-1 alone, {results['iterations']} iterations of batch 2 from random weights; DOC on the first three synthetic "
+        "subjects of each adult map and on the ten real newborns.",
         "",
         "| | adult maps' GM | WM | newborns' GM | WM |",
         "|---|---|---|---|---|",

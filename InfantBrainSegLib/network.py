@@ -74,8 +74,19 @@ BUNDLED_REFINE = NetworkConfig((1, 1, 3), base_width=8)
 PRESETS = {"paper": (PAPER_FCN1, PAPER_FCN2), "bundled": (BUNDLED_FCN1, BUNDLED_FCN2)}
 
 
+class InstanceNorm(nn.InstanceNorm3d):
+    """Instance normalisation, computed as a batch normalisation of each sample.
+
+    The numbers are PyTorch's, but memory that is channels-last stays so, without which a convolution on a CPU takes a quarter more time.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, X, Y, Z) to the same."""
+        return torch.cat([F.batch_norm(one, None, None, self.weight, self.bias, True, 0.0, self.eps) for one in x.split(1)])
+
+
 def _norm(kind: str, width: int) -> nn.Module:
-    return nn.BatchNorm3d(width) if kind == "batch" else nn.InstanceNorm3d(width, affine=True)
+    return nn.BatchNorm3d(width) if kind == "batch" else InstanceNorm(width, affine=True)
 
 
 class ConvBlock(nn.Module):

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from InfantBrainSegLib.network import BUNDLED_FCN1, PAPER_FCN1, PAPER_FCN2, MultiStreamFCN, NetworkConfig, count_parameters
+from InfantBrainSegLib.network import (
+    BUNDLED_FCN1,
+    PAPER_FCN1,
+    PAPER_FCN2,
+    InstanceNorm,
+    MultiStreamFCN,
+    NetworkConfig,
+    count_parameters,
+)
 
 TINY = NetworkConfig((1, 1), base_width=2)
 
@@ -56,6 +64,22 @@ def test_a_patch_standardised_inside_is_blind_to_gain_and_offset():
     network = MultiStreamFCN(NetworkConfig((1, 1), base_width=2, patch_norm=True)).eval()
     x = torch.randn(1, 2, 16, 16, 16)
     assert torch.allclose(network(x), network(3 * x + 1), atol=1e-4)
+
+
+def test_instance_normalisation_is_pytorchs_and_keeps_the_memory_layout():
+    ours, theirs = InstanceNorm(3, affine=True), torch.nn.InstanceNorm3d(3, affine=True)
+    torch.nn.init.uniform_(ours.weight)
+    theirs.load_state_dict(ours.state_dict())
+    x = (2 * torch.randn(2, 3, 4, 5, 6) + 1).to(memory_format=torch.channels_last_3d)
+    for mode in (True, False):
+        assert torch.allclose(ours.train(mode)(x), theirs.train(mode)(x), atol=1e-6)
+    assert ours(x).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_with_instance_normalisation_a_patch_is_blind_to_the_others_of_its_batch():
+    network = MultiStreamFCN(NetworkConfig((1, 1), base_width=2, norm="instance")).eval()
+    x = torch.randn(2, 2, 16, 16, 16)
+    assert torch.allclose(network(x)[:1], network(x[:1]), atol=1e-5)
 
 
 def test_bundled_skips_come_from_both_streams():

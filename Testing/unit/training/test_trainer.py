@@ -160,6 +160,12 @@ def test_a_checkpoint_of_another_config_is_refused(config):
         Trainer(dataclasses.replace(config, seed=2), CPU)
 
 
+def test_a_run_may_go_on_longer_and_compiled_or_not(config):
+    Trainer(config, CPU).run(lambda line: None)
+    longer = dataclasses.replace(config, iterations=config.iterations + 1, compile=not config.compile)
+    assert Trainer(longer, CPU).iteration == config.iterations
+
+
 def test_a_truncated_checkpoint_is_refused(config, tmp_path):
     path = tmp_path / "checkpoint.pt"
     save_checkpoint({"config": config_to_dict(config)}, path)

@@ -51,8 +51,8 @@ class TrainingConfig:
     checkpoint_minutes : float
     validate_every, validation_patches : int
     compile : bool
-        Fuse the network's operations with `torch.compile`, which needs a C++ compiler. With instance normalisation leave it off: a step on a
-        CPU then takes twice as long.
+        Fuse the network's operations with `torch.compile`, which needs a C++ compiler. With instance normalisation leave it off: a step on
+        a CPU then takes twice as long.
     """
 
     stage: str = "fcn1"

@@ -33,7 +33,7 @@ RESULTS = Path(__file__).parent / "results" / "ablations.json"
 CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 STREAM_DROPOUT = 0.15
-BASE = NetworkConfig((1, 1), base_width=8)
+BASE = NetworkConfig((1, 1), base_width=8, norm="batch")
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Variant:
 
 
 VARIANTS = {
-    "as bundled, half the width": Variant(),
+    "batch normalisation, half the width": Variant(),
     "the same, another seed": Variant(seed=51),
     "no deep supervision": Variant(loss_weights=(1.0, 0.0, 0.0)),
     "long skips from T1 alone": Variant(replace(BASE, skip_streams="first")),
     "white matter painted evenly (no myelination field)": Variant(contrast=ContrastConfig(field_weight=0.0)),
     "no short skips": Variant(replace(BASE, short_skips=False)),
-    "instance normalisation": Variant(replace(BASE, norm="instance")),
+    "instance normalisation, as bundled": Variant(replace(BASE, norm="instance")),
     "the bundled width": Variant(replace(BASE, base_width=16)),
 }
 
@@ -96,7 +96,6 @@ def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource],
         stream_dropout=STREAM_DROPOUT,
         average_decay=0.99,
         validate_every=iterations,
-        compile=True,
     )
     state = Trainer(config, resolve_device("auto"), sources=sources).run(lambda line: print(name, line, flush=True))
     network = MultiStreamFCN(config.network)

@@ -61,10 +61,10 @@ def test_the_log_holds_training_and_held_out_doc_per_tissue(config, tmp_path):
 
 
 def test_training_learns(config):
-    longer = dataclasses.replace(config, iterations=90, validate_every=30, checkpoint_minutes=9.0, learning_rate=0.02)
+    longer = dataclasses.replace(config, iterations=120, validate_every=30, checkpoint_minutes=9.0, learning_rate=0.02)
     lines = []
     Trainer(longer, CPU).run(lambda line: lines.append(json.loads(line)))
-    assert lines[-1]["loss"] < 0.85 * lines[0]["loss"]
+    assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]  # 0.66 to 0.79 with six seeds
 
 
 def test_the_second_stage_sees_the_distance_maps_of_the_first(config):

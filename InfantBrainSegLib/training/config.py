@@ -36,7 +36,7 @@ class TrainingConfig:
     fcn1 : str
         For "fcn2": weights file or bundled stage name of the FCN-1 that makes the context.
     start_from : str
-        Weights file whose tensors start this network; empty for random ones.
+        Weights file whose tensors start this network (a narrower one is widened); empty for random ones.
     init_t1, init_t2 : str
         Files for partial transfer learning (paper, section 3.3), see `transfer.partial_transfer`; empty for none.
     data : tuple of str

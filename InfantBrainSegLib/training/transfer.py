@@ -24,6 +24,8 @@ import torch
 from torch import nn
 
 from ..errors import TrainingError, WeightsError
+from ..network import MultiStreamFCN
+from .widen import widen
 
 _C3D = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b")
 _C3D_PLACES = ("levels.0.0", "levels.1.0", "levels.2.0", "levels.2.1", "levels.3.0", "levels.3.1")
@@ -56,15 +58,16 @@ class Transferred:
     reason: str
 
 
-def start_from(network: nn.Module, source: dict[str, torch.Tensor]) -> dict[str, str]:
+def start_from(network: MultiStreamFCN, source: dict[str, torch.Tensor]) -> dict[str, str]:
     """Copy the weights that fit; FCN-2 so begins as the FCN-1 it extends.
 
     A tensor that is wider in one dimension (FCN-2's fusion and merging layers see one more stream, last in order) takes the
-    smaller one as its leading part and zeros for the rest, so that the new stream has no say until it is trained.
+    smaller one as its leading part and zeros for the rest, so that the new stream has no say until it is trained. Weights of a
+    smaller base width are widened first, see `widen.widen`.
 
     Parameters
     ----------
-    network : nn.Module
+    network : MultiStreamFCN
         Changed in place.
     source : dict of torch.Tensor
         A state dict.
@@ -77,8 +80,9 @@ def start_from(network: nn.Module, source: dict[str, torch.Tensor]) -> dict[str,
     Raises
     ------
     TrainingError
-        If nothing was copied.
+        If nothing was copied, or the weights are of a larger base width.
     """
+    source = widen(source, network.config.base_width)
     report = {}
     state = network.state_dict()
     for name, tensor in state.items():

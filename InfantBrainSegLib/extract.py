@@ -22,7 +22,6 @@ from .head import Head, as_image, images_on, ras_grid
 from .images import check_image, index_to_physical
 from .labels import CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from .locate import Predictor, is_stripped, largest_piece, locate, volume_ml
-from .metrics import dice
 from .resample import on_grid_of, resample_linearly, voxel_mm3
 from .sliding_window import SlidingWindowConfig
 from .weights import load_network
@@ -30,8 +29,6 @@ from .weights import load_network
 AUTO, OFF = "auto", "off"
 CHOICES = (AUTO, OFF)
 REFINE_MM = 1.0
-MAX_PASSES = 3
-SETTLED_DICE = 0.97  # of two passes at 3 mm
 REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64, overlap=0.25)
 MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.04  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
 MIN_CEREBRUM_ML = 100.0  # a preterm brain of 25 weeks
@@ -208,29 +205,16 @@ def context_of(parts: torch.Tensor) -> torch.Tensor:
 def _refine(
     heads: dict[str, Head], parts: sitk.Image, predictor: Predictor, told: Callable[[float], None]
 ) -> tuple[np.ndarray, sitk.Image]:
-    """Probabilities (4, X, Y, Z) at 1 mm round what was located, and their grid.
-
-    The network moves the border by some millimeters at most: it runs again, guided by its own result, until that hardly changes.
-    """
-    network = load_network("refine")
-    for turn in range(MAX_PASSES):
-        array = sitk.GetArrayFromImage(parts)
-        index = np.argwhere(array > 0)[:, ::-1]  # (N, 3): i, j, k
-        affine = index_to_physical(parts)
-        grid = ras_grid(affine[:3, :3] @ index.T + affine[:3, 3:], REFINE_MM, _MARGIN_MM)
-        context = context_of(torch.as_tensor(to_xyz(array)).long()).numpy()  # (3, X, Y, Z) on the grid of `parts`
-        maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
-        near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
-        inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
-        probabilities = predictor(network, inputs, near, REFINE_WINDOW, lambda share, n=turn: told((n + share) / MAX_PASSES))  # type: ignore[misc]
-        votes = [resample_linearly(as_image(one, grid), parts) for one in probabilities[1:]]
-        found = np.where(np.max(votes, axis=0) > 0.5, 1 + np.argmax(votes, axis=0), 0).astype(np.uint8)  # (K, J, I)
-        settled = dice(found > 0, array > 0) > SETTLED_DICE
-        if settled or not found.any():
-            break
-        parts = on_grid_of(parts, found)
-    told(1.0)
-    return probabilities, grid
+    """Probabilities (4, X, Y, Z) at 1 mm round what was located, and their grid."""
+    array = sitk.GetArrayFromImage(parts)
+    index = np.argwhere(array > 0)[:, ::-1]  # (N, 3): i, j, k
+    affine = index_to_physical(parts)
+    grid = ras_grid(affine[:3, :3] @ index.T + affine[:3, 3:], REFINE_MM, _MARGIN_MM)
+    context = context_of(torch.as_tensor(to_xyz(array)).long()).numpy()  # (3, X, Y, Z) on the grid of `parts`
+    maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
+    near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
+    inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
+    return predictor(load_network("refine"), inputs, near, REFINE_WINDOW, told), grid
 
 
 @dataclass(frozen=True)

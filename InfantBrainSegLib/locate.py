@@ -20,7 +20,7 @@ LOCATE_MM = 3.0
 STRIPPED_SHARE = 0.6  # of the signal is brain: the image was stripped; whole heads have up to 0.5
 SURE = 0.94  # mean probability in the brain above which the header is believed; see Testing/benchmarks/measure_axes.py for both limits
 SURER = 0.015  # by which another order of the axes must beat the header's
-SURER_OF_BACK = 0.004  # by which a stripped brain with front and back exchanged must; chosen there too
+SURER_OF_BACK = 0.014  # by which a stripped brain with front and back exchanged must; chosen there too
 LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=80, overlap=0.25, batch_size=1)  # 24 cm: a whole head at once
 
 

@@ -20,7 +20,7 @@ from .errors import InputError
 from .grid import to_xyz
 from .head import Head, as_image, images_on, ras_grid
 from .images import check_image, index_to_physical
-from .labels import CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
+from .labels import BACKGROUND, CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from .locate import Predictor, is_stripped, largest_piece, locate, volume_ml
 from .resample import on_grid_of, resample_linearly, voxel_mm3
 from .sliding_window import SlidingWindowConfig
@@ -32,7 +32,7 @@ REFINE_MM = 1.0
 REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64, overlap=0.25)
 MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.04  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
 MIN_CEREBRUM_ML = 100.0  # a preterm brain of 25 weeks
-_MARGIN_MM = 12.0  # round what the first network found
+_REACH_MM = 12.0  # the second network is believed no further than this from what the first one found
 
 
 @dataclass(frozen=True)
@@ -209,12 +209,15 @@ def _refine(
     array = sitk.GetArrayFromImage(parts)
     index = np.argwhere(array > 0)[:, ::-1]  # (N, 3): i, j, k
     affine = index_to_physical(parts)
-    grid = ras_grid(affine[:3, :3] @ index.T + affine[:3, 3:], REFINE_MM, _MARGIN_MM)
+    grid = ras_grid(affine[:3, :3] @ index.T + affine[:3, 3:], REFINE_MM, _REACH_MM)
     context = context_of(torch.as_tensor(to_xyz(array)).long()).numpy()  # (3, X, Y, Z) on the grid of `parts`
     maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
     near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
     inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
-    return predictor(load_network("refine"), inputs, near, REFINE_WINDOW, told), grid
+    probabilities = predictor(load_network("refine"), inputs, near, REFINE_WINDOW, told)
+    far = ndimage.distance_transform_edt(np.max(maps, axis=0) <= 0.5) > _REACH_MM / REFINE_MM
+    probabilities[:, far] = np.eye(CLASS_COUNT, dtype=np.float32)[:, BACKGROUND, None]
+    return probabilities, grid
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 from head_phantom import SCALP, KnowingNetwork
+from scipy import ndimage
 
 from InfantBrainSegLib import extract as extract_module
 from InfantBrainSegLib import locate as locate_module
@@ -60,6 +61,23 @@ def test_t2_may_lie_on_a_grid_of_its_own():
     extract(t1, t2, watch, silent)
     both = (seen["refine"][0] > 0.3) & (seen["refine"][1] > 0.3)
     assert both.sum() > 0.97 * (seen["refine"][0] > 0.3).sum()
+
+
+def test_what_is_taken_for_brain_far_from_what_was_located_is_not_believed():
+    grid = phantoms.grid((2.0, 2.0, 2.0), span_mm=140.0)
+    t1, t2 = head_phantom.scans(grid)
+    network = KnowingNetwork(t1)
+
+    def leaking(stage, inputs, *rest):
+        probabilities = network(stage, inputs, *rest)
+        if stage.stage == "refine":
+            probabilities[:] = np.array([0, 1, 0, 0], np.float32)[:, None, None, None]  # left cerebrum everywhere
+        return probabilities
+
+    mask = found(extract(t1, t2, leaking, silent).mask)
+    off_mm = ndimage.distance_transform_edt(~np.isin(head_phantom.parts_on(grid), (1, 2, 3)), sampling=2.0)
+    assert mask[off_mm == 0].all()
+    assert 10 < off_mm[mask].max() < 12 + 3  # 12 mm, and a voxel of the first network
 
 
 def test_a_stripped_brain_loses_its_cerebellum_and_nothing_else():

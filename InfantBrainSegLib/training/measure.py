@@ -27,6 +27,27 @@ def histogram_overlap(a: np.ndarray, b: np.ndarray, bins: int = 100) -> float:
     return float(np.minimum(first, second).sum())
 
 
+def joint_overlap(a: np.ndarray, b: np.ndarray, bins: int = 50) -> float:
+    """As `histogram_overlap`, of the joint histograms of T1 and T2; at most the smaller of the two overlaps, but for the bins.
+
+    Parameters
+    ----------
+    a, b : (2, N), (2, M) arrays
+        T1 and T2 of the voxels of two tissues.
+    bins : int
+        An axis.
+    """
+    spans = np.percentile(np.concatenate([a, b], axis=1), [0.1, 99.9], axis=1).T
+    first, second = (np.histogramdd(values.T, bins, spans)[0] / values.shape[1] for values in (a, b))
+    return float(np.minimum(first, second).sum())
+
+
+def gm_wm_joint_overlap(painted: Painted) -> float:
+    """Overlap of gray and white matter on T1 and T2 together (iSeg-2017: 0.615, SD 0.03)."""
+    labels, images = painted.labels.cpu().numpy(), painted.images.cpu().numpy()
+    return joint_overlap(images[:, labels == GM.value], images[:, labels == WM.value])
+
+
 def gm_wm_overlaps(painted: Painted) -> tuple[float, float]:
     """Histogram overlap of gray and white matter on T1 and on T2."""
     labels = painted.labels.cpu().numpy()

@@ -9,7 +9,7 @@ from InfantBrainSegLib.training.artefacts import ArtefactConfig, degrade, smooth
 from InfantBrainSegLib.training.batches import normalise_like_a_volume
 from InfantBrainSegLib.training.contrast import ContrastConfig, draw_contrast
 from InfantBrainSegLib.training.labelmaps import read_label_map
-from InfantBrainSegLib.training.measure import histogram_overlap, isointense_subject
+from InfantBrainSegLib.training.measure import histogram_overlap, isointense_subject, joint_overlap
 from InfantBrainSegLib.training.synthesis import Simulator
 
 from .conftest import SHARED_LABEL_MAPS
@@ -77,6 +77,14 @@ def test_a_degraded_image_keeps_its_level_and_its_mask():
 
 def test_histogram_overlap_of_halves_that_share_half_their_values():
     assert histogram_overlap(np.arange(0, 100), np.arange(50, 150), bins=150) == pytest.approx(0.5, abs=0.02)
+
+
+def test_two_images_together_tell_apart_what_neither_tells_alone():
+    gm = np.array([[0, 0, 1, 1], [0, 0, 1, 1]])  # T1 and T2 agree
+    wm = np.array([[0, 0, 1, 1], [1, 1, 0, 0]])  # they do not
+    assert [histogram_overlap(gm[i], wm[i]) for i in (0, 1)] == [1, 1]
+    assert joint_overlap(gm, wm) == 0
+    assert joint_overlap(gm, np.concatenate([gm, wm], axis=1)) == 0.5
 
 
 def test_a_measured_subject_has_the_overlaps_asked_for_and_held_still(label_map, monkeypatch):

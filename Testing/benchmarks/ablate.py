@@ -44,6 +44,8 @@ class Variant:
     loss_weights: tuple[float, ...] = (1.0, 0.67, 0.33)
     contrast: ContrastConfig | None = None
     seed: int = 50
+    recipe: str = "bundled"
+    learning_rate: float = 3e-3
 
 
 VARIANTS = {
@@ -55,6 +57,7 @@ VARIANTS = {
     "no short skips": Variant(replace(BASE, short_skips=False)),
     "instance normalisation, as bundled": Variant(replace(BASE, norm="instance")),
     "the bundled width": Variant(replace(BASE, base_width=16)),
+    "the paper's optimiser (SGD, momentum 0.9, rate 0.001), last weights": Variant(recipe="paper", learning_rate=1e-3),
 }
 
 
@@ -88,9 +91,10 @@ def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource],
     """Train one variant and write its weights below `folder`."""
     config = TrainingConfig(
         network=variant.network,
+        recipe=variant.recipe,
         output_dir=str(folder),
         iterations=iterations,
-        learning_rate=3e-3,
+        learning_rate=variant.learning_rate,
         loss_weights=variant.loss_weights,
         seed=variant.seed,
         stream_dropout=STREAM_DROPOUT,

@@ -3,7 +3,7 @@
     python Testing/benchmarks/ablate.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
 
 TEST_SUBJECTS is what make_test_subjects.py wrote. Every run sees the same patches in the same order (painted once and kept in memory,
-1.6 GB for 600 iterations) but for the run with another seed and the one whose patches are painted otherwise. Each is a short run of half
+1.1 GB for 400 iterations) but for the run with another seed and the one whose patches are painted otherwise. Each is a short run of half
 the bundled width: enough to rank large effects, no more; the run with another seed shows how much is chance. A run that is done is not
 repeated.
 """
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--newborns", type=Path, required=True)
     parser.add_argument("--pack", type=Path, default=Path("runs/labelmaps.npz"))
     parser.add_argument("--output-dir", type=Path, default=Path("runs/ablations"))
-    parser.add_argument("--iterations", type=int, default=600)
+    parser.add_argument("--iterations", type=int, default=400)
     arguments = parser.parse_args()
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     if results.get("iterations") != arguments.iterations:

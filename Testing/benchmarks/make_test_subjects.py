@@ -1,6 +1,6 @@
 """Write the synthetic test set: isointense subjects at the measured overlaps, from label maps kept out of training.
 
-    python Testing/benchmarks/make_test_subjects.py LABEL_MAPS OUT [--per-map 3]
+    python Testing/benchmarks/make_test_subjects.py LABEL_MAPS OUT [--per-map 7]
 
 Subjects that are there already are kept, so that a stopped run goes on.
 """
@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("label_maps", type=Path)
     parser.add_argument("output_dir", type=Path)
-    parser.add_argument("--per-map", type=int, default=3)
+    parser.add_argument("--per-map", type=int, default=7)
     arguments = parser.parse_args()
     maps = {
         path.name.split(".")[0]: read_label_map(path)

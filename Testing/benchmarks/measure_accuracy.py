@@ -65,14 +65,15 @@ def measure(case: Case, variant: str, weights_dir: Path | None = None) -> dict:
     t1, t2, mask, reference, inside = case
     options = SegmentOptions(use_context=variant != WITHOUT, flip=variant == FLIP, weights_dir=weights_dir)
     result = segment(None if variant == T2_ALONE else t1, None if variant == T1_ALONE else t2, mask, options)
-    metrics = evaluate_labels(sitk.GetArrayFromImage(result.labels), reference, t1.GetSpacing()[::-1], inside)
+    labels, spacing_mm = sitk.GetArrayFromImage(result.labels), t1.GetSpacing()[::-1]
+    metrics = evaluate_labels(labels, reference, spacing_mm, inside)
     scores = {name: {key: asdict(metrics[name])[key] for key in COLUMNS} for name in NAMES}
     for volume in result.volumes:
         scores[volume.tissue] |= {"confidence": volume.mean_confidence, "fraction": volume.fraction}
     if variant == WITH and inside is None:
-        cleaned, found, spacing_mm = without_specks(reference), sitk.GetArrayFromImage(result.labels), t1.GetSpacing()[::-1]
+        cleaned = without_specks(reference)
         for tissue in TISSUES:
-            scores[tissue.short_name][CLEAN_KEY] = hausdorff_mm(found == tissue.value, cleaned == tissue.value, spacing_mm)
+            scores[tissue.short_name][CLEAN_KEY] = hausdorff_mm(labels == tissue.value, cleaned == tissue.value, spacing_mm)
     return scores
 
 

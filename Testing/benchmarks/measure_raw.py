@@ -21,6 +21,7 @@ from InfantBrainSegLib.align import move_grid
 from InfantBrainSegLib.device import resolve_device
 from InfantBrainSegLib.extract import Extraction, extract
 from InfantBrainSegLib.images import read_image, write_text
+from InfantBrainSegLib.intake import SURE_OF_HEAD
 from InfantBrainSegLib.metrics import dice, evaluate_labels, surface_distances
 from InfantBrainSegLib.runner import Runner
 from InfantBrainSegLib.segment import SegmentOptions, segment
@@ -72,6 +73,7 @@ def _mask_scores(folder: Path) -> tuple[dict, Extraction]:
         "mask_dice": dice(found, truth),
         "surface95_mm": float(np.percentile(surface, 95)),
         "turned_degrees": extraction.report["turned_degrees"],
+        "sure": extraction.report["sure"],
         "extract_seconds": round(seconds, 1),
     }
     for name, given in (("T1 alone", (t1, None)), ("T2 alone", (None, t2))) if folder.name in ALONE else ():
@@ -114,6 +116,16 @@ def csf_line(heads: list[dict]) -> str:
     )
 
 
+def warned_line(heads: list[dict]) -> str:
+    """How many heads the check "cerebrum" warns of, and how many of those that missed the goal."""
+    warned = [scores["sure"] < SURE_OF_HEAD for scores in heads]
+    missed = [scores["mask_dice"] < GOAL_DOC for scores in heads]
+    return (
+        f'Of all {len(heads)} heads the check "cerebrum" warns of {sum(warned)}, '
+        f"among them {sum(map(all, zip(warned, missed, strict=True)))} of the {sum(missed)} whose mask has a DOC under {GOAL_DOC}."
+    )
+
+
 def write_card(results: dict) -> None:
     lines = [
         "| | subjects | mask DOC (worst) | 95 % of the surface within, mm (worst) | CSF DOC (against ideal) | GM | WM |",
@@ -148,6 +160,7 @@ def write_card(results: dict) -> None:
     ]
     lines += ["", f"{reached} within {GOAL_MM} mm (median {np.median([scores['surface95_mm'] for scores in upright]):.1f} mm)."]
     lines += ["", csf_line(upright)]
+    lines += ["", warned_line([scores for scores in results["subjects"].values() if "sure" in scores])]
     lines += ["", f"Mask DOC of six heads with {', '.join(alone)}. Extraction took {seconds:.0f} s a head.", ""]
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"{END}{rest.partition(END)[2]}", CARD)

@@ -4,30 +4,33 @@
 
 TEST_SUBJECTS is what make_test_subjects.py wrote. Every run sees the same patches in the same order (painted once and kept in memory,
 1.1 GB for 400 iterations) but for the run with another seed and the one whose patches are painted otherwise. Each is a short run of half
-the bundled width: enough to rank large effects, no more; the run with another seed shows how much is chance. A run that is done is not
-repeated.
+the bundled width: enough to rank large effects, no more; the run with another seed shows how much is chance. After FCN-1 the form of
+FCN-2's context is changed, each time on the distance maps of the bundled FCN-1. A run that is done is not repeated.
 """
 
 import argparse
+import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from measure_accuracy import NAMES, WITHOUT, Case, measure, newborn_case, synthetic_case
+from measure_accuracy import NAMES, WITH, WITHOUT, Case, measure, newborn_case, synthetic_case
 
+from InfantBrainSegLib.context import ContextConfig
 from InfantBrainSegLib.device import resolve_device
 from InfantBrainSegLib.images import write_text
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
-from InfantBrainSegLib.training.batches import BatchMaker
+from InfantBrainSegLib.training.batches import BatchMaker, ContextFromFirstStage
 from InfantBrainSegLib.training.config import HELD_OUT, TrainingConfig, config_to_dict
 from InfantBrainSegLib.training.contrast import ContrastConfig
 from InfantBrainSegLib.training.labelmaps import load_pack
 from InfantBrainSegLib.training.synthesis import Simulator, SimulatorConfig
 from InfantBrainSegLib.training.trainer import PatchSource, Trainer
-from InfantBrainSegLib.weights import save_weights
+from InfantBrainSegLib.weights import BUNDLED_DIR, load_network, save_weights
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
@@ -46,6 +49,7 @@ class Variant:
     seed: int = 50
     recipe: str = "bundled"
     learning_rate: float = 3e-3
+    context: ContextConfig | None = None
 
 
 VARIANTS = {
@@ -58,6 +62,12 @@ VARIANTS = {
     "instance normalisation, as bundled": Variant(replace(BASE, norm="instance")),
     "the bundled width": Variant(replace(BASE, base_width=16)),
     "the paper's optimiser (SGD, momentum 0.9, rate 0.001), last weights": Variant(recipe="paper", learning_rate=1e-3),
+}
+FCN2 = NetworkConfig((1, 1, 3), base_width=8, norm="instance")
+CONTEXT_VARIANTS = {
+    "signed distances, clipped at 10 mm, as bundled": Variant(FCN2, context=ContextConfig()),
+    "unsigned distances divided by their maximum, as in the paper's code": Variant(FCN2, context=ContextConfig(signed=False)),
+    "signed and clipped, another seed": Variant(FCN2, context=ContextConfig(), seed=51),
 }
 
 
@@ -83,13 +93,38 @@ class Remembered:
         return images.float(), labels.long()
 
 
+@dataclass(frozen=True)
+class WithContext:
+    """Patches of another source with the distance maps of the bundled FCN-1."""
+
+    source: PatchSource
+    add_context: ContextFromFirstStage
+
+    def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `PatchSource`."""
+        images, labels = self.source.batch(rng, size, augment)
+        return self.add_context(images), labels
+
+
+def with_context(sources: tuple[PatchSource, PatchSource], context: ContextConfig) -> tuple[PatchSource, PatchSource]:
+    device = resolve_device("auto")
+    fcn1 = load_network("fcn1").network.to(device, memory_format=torch.channels_last_3d)
+    autocast = torch.autocast(device.type, torch.bfloat16) if device.type in ("cpu", "cuda") else contextlib.nullcontext()
+    add = ContextFromFirstStage(fcn1, context, lambda: autocast)
+    return WithContext(sources[0], add), WithContext(sources[1], add)
+
+
 def patches(pack: Path, simulator: SimulatorConfig, keep: Callable[[str], bool]) -> Remembered:
     return Remembered(BatchMaker(Simulator(load_pack(pack, keep), simulator), "bundled", 64, None, STREAM_DROPOUT))
 
 
 def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource], iterations: int, folder: Path) -> None:
     """Train one variant and write its weights below `folder`."""
+    stage = "fcn1" if variant.context is None else "fcn2"
     config = TrainingConfig(
+        stage=stage,
+        fcn1="" if variant.context is None else "fcn1",
+        context=variant.context or ContextConfig(),
         network=variant.network,
         recipe=variant.recipe,
         output_dir=str(folder),
@@ -104,26 +139,39 @@ def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource],
     state = Trainer(config, resolve_device("auto"), sources=sources).run(lambda line: print(name, line, flush=True))
     network = MultiStreamFCN(config.network)
     network.load_state_dict(state)
-    save_weights(network, "fcn1", {"context": None, "training": config_to_dict(config)}, folder / "fcn1.pt")
+    if variant.context is not None:
+        for name in ("fcn1.pt", "manifest.json"):
+            shutil.copyfile(BUNDLED_DIR / name, folder / name)
+    save_weights(network, stage, {"context": variant.context, "training": config_to_dict(config)}, folder / f"{stage}.pt")
 
 
-def score(cases: Iterator[Case], weights: Path) -> dict[str, list[float]]:
-    """DOC of each subject with FCN-1 alone."""
-    scores = [measure(case, WITHOUT, weights) for case in cases]
+def score(cases: Iterator[Case], weights: Path, how: str) -> dict[str, list[float]]:
+    """DOC of each subject."""
+    scores = [measure(case, how, weights) for case in cases]
     return {name: [one[name]["dice"] for one in scores] for name in NAMES}
+
+
+def table(variants: dict) -> list[str]:
+    lines = ["", "| | adult maps' GM | WM | newborns' GM | WM |", "|---|---|---|---|---|"]
+    for name, scores in variants.items():
+        cells = [f"{np.mean(scores[kind][tissue]):.3f}" for kind in ("synthetic", "newborns") for tissue in ("GM", "WM")]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def write_card(results: dict) -> None:
     lines = [
         f"FCN-1 alone, {results['iterations']} iterations of batch 2 from random weights; DOC on the first three synthetic "
         "subjects of each adult map and on the ten real newborns.",
-        "",
-        "| | adult maps' GM | WM | newborns' GM | WM |",
-        "|---|---|---|---|---|",
+        *table(results["variants"]),
     ]
-    for name, scores in results["variants"].items():
-        cells = [f"{np.mean(scores[kind][tissue]):.3f}" for kind in ("synthetic", "newborns") for tissue in ("GM", "WM")]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    if results["context_variants"]:
+        lines += [
+            "",
+            f"FCN-2, {results['iterations']} iterations from random weights at half the bundled width, instance normalisation, on the "
+            "distance maps of the bundled FCN-1; the same subjects.",
+            *table(results["context_variants"]),
+        ]
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}", CARD)
 
@@ -138,22 +186,30 @@ def main() -> None:
     arguments = parser.parse_args()
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     if results.get("iterations") != arguments.iterations:
-        results = {"iterations": arguments.iterations, "variants": {}}
+        results = {"iterations": arguments.iterations, "variants": {}, "context_variants": {}}
     adults = sorted(arguments.synthetic.glob("adult_*_[123]"))
     newborns = sorted(path for path in arguments.newborns.iterdir() if path.is_dir())
     held_out = patches(arguments.pack, SimulatorConfig(), lambda name: name in HELD_OUT)
     shared = patches(arguments.pack, SimulatorConfig(), lambda name: name not in HELD_OUT)
-    for name, variant in VARIANTS.items():
-        if name in results["variants"]:
+    for kind, name, variant in (
+        *(("variants", *item) for item in VARIANTS.items()),
+        *(("context_variants", *item) for item in CONTEXT_VARIANTS.items()),
+    ):
+        done = results.setdefault(kind, {})
+        if name in done:
             continue
-        folder = arguments.output_dir / name.replace(" ", "_")
-        training = shared
+        folder = arguments.output_dir / kind / name.replace(" ", "_")
+        sources = (shared, held_out)
         if variant.contrast is not None:
-            training = patches(arguments.pack, SimulatorConfig(contrast=variant.contrast), lambda name: name not in HELD_OUT)
-        train(name, variant, (training, held_out), arguments.iterations, folder)
-        results["variants"][name] = {
-            "synthetic": score(map(synthetic_case, adults), folder),
-            "newborns": score(map(newborn_case, newborns), folder),
+            own = patches(arguments.pack, SimulatorConfig(contrast=variant.contrast), lambda name: name not in HELD_OUT)
+            sources = (own, held_out)
+        if variant.context is not None:
+            sources = with_context(sources, variant.context)
+        train(name, variant, sources, arguments.iterations, folder)
+        how = WITHOUT if variant.context is None else WITH
+        done[name] = {
+            "synthetic": score(map(synthetic_case, adults), folder, how),
+            "newborns": score(map(newborn_case, newborns), folder, how),
         }
         write_text(json.dumps(results, indent=1) + "\n", RESULTS)
         write_card(results)

@@ -16,14 +16,18 @@ class ContextConfig:
     ----------
     signed : bool
         True: distance to the tissue's border, positive outside and negative inside, clipped and divided by the clip.
-        False: as in the paper's code, distance to the nearest voxel of the tissue, divided by its maximum.
+        False: distance to the nearest voxel of the tissue.
     clip_mm : float
         Signed distances stop here. Beyond a few gyral widths (10 mm) a distance tells nothing local, and a map cut off
         there looks alike in a patch and in a whole volume.
+    divisor_mm : float or None
+        Unsigned distances are divided by this; None: by their maximum in the array, as in the paper's code. The maximum of a patch is
+        not that of its volume: train on such maps only where they are cut out of whole volumes, as `scans` does.
     """
 
     signed: bool = True
     clip_mm: float = 10.0
+    divisor_mm: float | None = None
 
 
 def distance_maps(labels: np.ndarray, config: ContextConfig | None = None, spacing_mm=(1.0, 1.0, 1.0)) -> np.ndarray:
@@ -42,8 +46,8 @@ def distance_maps(labels: np.ndarray, config: ContextConfig | None = None, spaci
     Returns
     -------
     (3, X, Y, Z) float32 array
-        In [-1, 1] for signed distances (units of `clip_mm`), in [0, 1] for the paper's. A tissue that is absent is at 1
-        everywhere.
+        In [-1, 1] for signed distances (units of `clip_mm`), in [0, 1] for the paper's, 0 or more with `divisor_mm`. A tissue that is
+        absent is at 1 everywhere.
     """
     config = config or ContextConfig()
     maps = np.empty((len(TISSUES), *labels.shape), np.float32)
@@ -55,7 +59,7 @@ def distance_maps(labels: np.ndarray, config: ContextConfig | None = None, spaci
             maps[channel] = _signed_mm(inside, spacing_mm, config.clip_mm) / config.clip_mm
         else:
             distance_mm = ndimage.distance_transform_edt(~inside, spacing_mm)
-            maps[channel] = distance_mm / max(distance_mm.max(), 1e-6)
+            maps[channel] = distance_mm / (config.divisor_mm or max(distance_mm.max(), 1e-6))
     return maps
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..device import resolve_device
 from ..errors import InputError, TrainingError
 from ..images import check_writable_folder, write_image, write_text
 from ..network import MultiStreamFCN
-from ..weights import load_network, save_weights
+from ..weights import LoadedNetwork, load_network, save_weights
 from .config import STREAMS, TrainingConfig, config_to_dict, read_config
 from .labelmaps import read_label_map
 from .synthesis import Painted, Simulator, SimulatorConfig
@@ -45,8 +46,9 @@ def run_train(config_path: Path, report: Callable[[str], None] = print) -> Path:
     check_writable_folder(folder)
     device = resolve_device(config.device)
     fcn1 = load_network(_stage_or_path(config.fcn1)) if config.fcn1 else None
-    initial = load_network(_stage_or_path(config.start_from)).network.state_dict() if config.start_from else None
-    trainer = Trainer(config, device, fcn1.network if fcn1 else None, initial)
+    start = load_network(_stage_or_path(config.start_from)) if config.start_from else None
+    by_content = replace(config, fcn1=_with_digest(config.fcn1, fcn1), start_from=_with_digest(config.start_from, start))
+    trainer = Trainer(by_content, device, fcn1.network if fcn1 else None, start.network.state_dict() if start else None)
     write_text(json.dumps(config_to_dict(config), indent=2) + "\n", folder / "config.json")
     state = trainer.run(report)
     network = MultiStreamFCN(config.network)
@@ -54,6 +56,11 @@ def run_train(config_path: Path, report: Callable[[str], None] = print) -> Path:
     path = folder / "weights" / f"{config.stage}.pt"
     save_weights(network, config.stage, _meta(config, device, fcn1.sha256 if fcn1 else None), path)
     return path
+
+
+def _with_digest(given: str, loaded: LoadedNetwork | None) -> str:
+    """A file's name with its content's checksum, so that a run does not go on with another file of that name."""
+    return f"{given} {loaded.sha256[:12]}" if loaded else given
 
 
 def _stage_or_path(given: str) -> str | Path:

@@ -126,13 +126,14 @@ def run_finetune(options: FinetuneOptions, report: Callable[[str], None] = print
     report(f"Trains on {', '.join(s.name for s in training)}; holds out {', '.join(s.name for s in held_out)}.")
     scans = ([_read(files, report) for files in training], [_read(files, report) for files in held_out])
     plan = _plan(options, loaded, scans, training)
+    report("Measures the weights as they are on the subjects held out.")
+    before = _measure(held_out, SegmentOptions(options.device, options.weights_dir))  # what `segment` refuses is told before the training
     networks = train_pair(plan, scans, folder, device, report)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".weights-") as staging:
         _save(networks, plan, loaded, Path(staging))
-        before = _measure(held_out, SegmentOptions(options.device, options.weights_dir))
-        after = _measure(held_out, SegmentOptions(options.device, staging))
-        text = _comparison(before, after)
         _publish(Path(staging), folder / "weights")
+    after = _measure(held_out, SegmentOptions(options.device, folder / "weights"))
+    text = _comparison(before, after)
     write_text(text + "\n", folder / "held_out.txt")
     figures = {"held_out": [s.name for s in held_out], "before": _plain(before), "after": _plain(after)}
     write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", folder / "held_out.json")

@@ -244,6 +244,8 @@ def _tables(folder: Path, folds: list[Fold], settings: dict) -> tuple[str, dict]
         if scores is None:
             missing.append(fold.name)
             continue
+        if [scores["training"], scores["test"]] != [[files.fingerprint() for files in group] for group in (fold.training, fold.test)]:
+            raise TrainingError(f"{folder / fold.name} was made of other files than those found now: remove it, or choose another folder.")
         if scores["settings"] != settings:
             raise TrainingError(f"{folder / fold.name} was made with other settings than this run: choose another output folder for one.")
         for condition in _CONDITIONS:

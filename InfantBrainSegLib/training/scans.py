@@ -7,6 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from ..align import OFF, align_pair
 from ..context import ContextConfig, distance_maps
 from ..device import run_with_memory_ladder
 from ..errors import InputError
@@ -82,8 +83,8 @@ def read_scan(files: LabelledFiles, standardised: bool = True) -> LabelledScan:
     ----------
     files : LabelledFiles
     standardised : bool
-        True: z-scored by the brain, as `segment` does. False: intensities as they are, but for one factor; the paper's network
-        standardises each patch by itself.
+        True: T2 moved onto T1 where it lies elsewhere, and z-scored by the brain, as `segment` does. False: taken as
+        aligned, and intensities as they are, but for one factor; the paper's network standardises each patch by itself.
 
     Returns
     -------
@@ -92,12 +93,14 @@ def read_scan(files: LabelledFiles, standardised: bool = True) -> LabelledScan:
     Raises
     ------
     InputError
-        If a file can not be used, or the labels are not of this brain.
+        If a file can not be used, T2 can not be brought onto T1, or the labels are not of this brain.
     """
     t1, t2 = read_image(files.t1), read_image(files.t2)
     reference = read_label(files.label, t1)
     try:
-        pair = pair_scans(t1, t2, None if files.mask is None else read_image(files.mask))
+        mask = None if files.mask is None else read_image(files.mask)
+        alignment = align_pair(t1, t2, mask, "auto" if standardised else OFF)
+        pair = pair_scans(t1, alignment.t2, mask)
     except InputError as error:
         raise InputError(f"{files.name}: {error}") from error
     overlap = dice(sitk.GetArrayViewFromImage(reference) > 0, sitk.GetArrayViewFromImage(pair.mask) > 0)
@@ -116,7 +119,8 @@ def read_scan(files: LabelledFiles, standardised: bool = True) -> LabelledScan:
         if standardised
         else np.stack([_intensities(image, prepared, target) for image in (pair.t1, pair.t2) if image is not None])
     )
-    return LabelledScan(files.name, images, labels, prepared, reference, pair.mask, pair.warnings)
+    moved = (alignment.report["words"],) if alignment.report["moved"] else ()
+    return LabelledScan(files.name, images, labels, prepared, reference, pair.mask, moved + pair.warnings)
 
 
 def _intensities(image: sitk.Image, prepared: Prepared, target: sitk.Image) -> np.ndarray:

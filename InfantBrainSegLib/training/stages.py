@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..context import ContextConfig
+from ..errors import TrainingError
 from ..network import MultiStreamFCN
 from ..sliding_window import SlidingWindowConfig
 from ..weights import LoadedNetwork
@@ -43,7 +44,11 @@ class StagePlan:
 
 
 def paper_plan() -> StagePlan:
-    """The paper's recipe (section 4.1), from the library's own recipes; both stages start at random."""
+    """The paper's recipe (section 4.1), from the library's own recipes; both stages start at random.
+
+    Where the paper is silent this goes another way than its authors' code: tested with the running statistics of batch normalisation
+    (there: those of each patch), and probabilities, not logits, are averaged over overlapping patches in the first stage as well.
+    """
     first, second = (read_config(recipes_folder() / f"paper_{stage}.json") for stage in ("fcn1", "fcn2"))
     window = SlidingWindowConfig(plan="paper", blend="uniform", amp=False)
     return StagePlan(first, second, (None, None), window, standardised=False)
@@ -94,6 +99,11 @@ def train_pair(
     -------
     fcn1, fcn2 : MultiStreamFCN
         In evaluation mode.
+
+    Raises
+    ------
+    TrainingError
+        If a run is lost, or its checkpoints do not go with the plan.
     """
     networks: list[MultiStreamFCN] = []
     training, held_out = scans
@@ -108,11 +118,23 @@ def train_pair(
         config = replace(config, output_dir=str(folder / config.stage))
         sources = (ScanPatches(training, config, device, single), ScanPatches(held_out, config, device))
         trainer = Trainer(config, device, initial=initial, sources=sources)
+        if not networks:
+            _check_second_stage(trainer, folder)
         report(f"{config.stage} of {folder}, from iteration {trainer.iteration} to {config.iterations}:")
         network = MultiStreamFCN(config.network)
         network.load_state_dict(trainer.run(report))
         networks.append(network.eval())
     return networks[0], networks[1]
+
+
+def _check_second_stage(first: Trainer, folder: Path) -> None:
+    """Refuse to train the first stage further than the second stage's checkpoint knows it."""
+    second = folder / "fcn2" / "checkpoint.pt"
+    if second.is_file() and first.iteration < first.config.iterations:
+        raise TrainingError(
+            f"FCN-1 of {folder} has {first.iteration} of {first.config.iterations} iterations, but {second} was begun on it: "
+            f"ask for {first.iteration} iterations, or take another output folder."
+        )
 
 
 class _Mapper:

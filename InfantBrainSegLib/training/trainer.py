@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..errors import TrainingError
+from ..device import is_out_of_memory
+from ..errors import DeviceError, TrainingError
 from ..images import check_writable_folder, write_text
 from ..labels import CLASS_COUNT, PART_NAMES, TISSUES
 from ..network import MultiStreamFCN
@@ -97,6 +98,11 @@ class Trainer:
             return self._heads(lambda name: name not in config.held_out), self._heads(lambda name: name in config.held_out)
         add_context = None
         if fcn1 is not None:
+            if not config.context.signed and config.context.divisor_mm is None:
+                raise TrainingError(
+                    "context divides unsigned distances by their maximum, which a simulated patch does not know of its volume: set "
+                    "context.divisor_mm or context.signed; `reproduce` trains on the paper's maps."
+                )
             add_context = ContextFromFirstStage(_fast_layout(fcn1.to(self.device)), config.context, self._autocast)
         pack = Path(config.pack)
         if not pack.is_file():
@@ -121,13 +127,15 @@ class Trainer:
         ------
         TrainingError
             If the loss is not finite, or 50 gradients in a row are not.
+        DeviceError
+            If the device's memory is too small.
         """
         config = self.config
         self._report_transfer(report)
         saved = time.monotonic()
         recent = _Running()
         while self.iteration < config.iterations:
-            loss, dice = self._step()
+            loss, dice = self._guarded_step()
             recent.add(loss, dice, self._left_out > 0)
             if not np.isfinite(loss):
                 raise TrainingError(f"The loss is {loss} at iteration {self.iteration}: {self._remedy()}")
@@ -148,6 +156,18 @@ class Trainer:
     def result(self) -> dict[str, torch.Tensor]:
         """The state dict to use so far."""
         return self.average if self.config.recipe == "bundled" else self.network.state_dict()
+
+    def _guarded_step(self) -> tuple[float, np.ndarray]:
+        try:
+            return self._step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            config = self.config
+            raise DeviceError(
+                f"{self.device} ran out of memory at iteration {self.iteration}, with {config.batch_size} patches of "
+                f"{config.patch_voxels}³ a step: take a device with more memory or smaller patches; the last checkpoint is intact."
+            ) from error
 
     def _step(self) -> tuple[float, np.ndarray]:
         config = self.config
@@ -258,6 +278,11 @@ class Trainer:
         state = load_checkpoint(self.checkpoint_path, config_to_dict(self.config))
         if state is None:
             return
+        if state["iteration"] > self.config.iterations:
+            raise TrainingError(
+                f"The checkpoint {self.checkpoint_path} has {state['iteration']} iterations and {self.config.iterations} were asked for: "
+                "ask for as many or more, or take another output_dir."
+            )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name, value in state["average"].items():

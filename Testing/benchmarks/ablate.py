@@ -66,7 +66,7 @@ VARIANTS = {
 FCN2 = NetworkConfig((1, 1, 3), base_width=8, norm="instance")
 CONTEXT_VARIANTS = {
     "signed distances, clipped at 10 mm, as bundled": Variant(FCN2, context=ContextConfig()),
-    "unsigned distances divided by their maximum, as in the paper's code": Variant(FCN2, context=ContextConfig(signed=False)),
+    "unsigned distances, divided by 30 mm": Variant(FCN2, context=ContextConfig(signed=False, divisor_mm=30.0)),
     "signed and clipped, another seed": Variant(FCN2, context=ContextConfig(), seed=51),
 }
 

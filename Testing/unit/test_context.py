@@ -27,6 +27,13 @@ def test_the_papers_maps_are_unsigned_and_end_at_one():
     assert wm.tolist() == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0, 0, 0])
 
 
+def test_unsigned_distances_divided_by_a_length_are_the_same_in_a_patch_and_in_its_volume():
+    config = ContextConfig(signed=False, divisor_mm=4.0)
+    whole = distance_maps(_slab(), config)[WM.value - 1, :, 1, 1]
+    assert whole.tolist() == pytest.approx([1.25, 1.0, 0.75, 0.5, 0.25, 0, 0, 0])
+    assert distance_maps(_slab()[2:], config)[WM.value - 1, :, 1, 1].tolist() == pytest.approx(whole[2:].tolist())
+
+
 def test_there_is_one_map_for_each_tissue_and_they_differ():
     maps = distance_maps(_slab())
     assert maps.shape == (3, 8, 3, 3)

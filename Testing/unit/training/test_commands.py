@@ -4,13 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from InfantBrainSegLib.__main__ import main
-from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.errors import InputError, TrainingError
+from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training import recipes_folder
 from InfantBrainSegLib.training.commands import run_synthesize, run_train
 from InfantBrainSegLib.training.config import read_config
-from InfantBrainSegLib.weights import load_network
+from InfantBrainSegLib.weights import load_network, save_weights
 
 
 def test_synthesized_subjects_are_t1_t2_and_label_on_one_ras_grid(label_map_folder, tmp_path):
@@ -56,6 +58,33 @@ def test_train_writes_weights_that_load(label_map_folder, tmp_path):
     loaded = load_network(path)
     assert loaded.stage == "fcn1"
     assert loaded.training["seed"] == 1
+
+
+def test_a_run_does_not_go_on_with_another_first_stage_of_the_same_name(label_map_folder, tmp_path):
+    def first_stage(seed):
+        torch.manual_seed(seed)
+        save_weights(MultiStreamFCN(NetworkConfig(base_width=2)), "fcn1", {"context": None, "training": {}}, tmp_path / "first" / "fcn1.pt")
+
+    config = {
+        "stage": "fcn2",
+        "network": {"stream_channels": [1, 1, 3], "base_width": 2},
+        "fcn1": str(tmp_path / "first" / "fcn1.pt"),
+        "label_maps": str(label_map_folder),
+        "pack": str(tmp_path / "pack.npz"),
+        "output_dir": str(tmp_path / "run"),
+        "iterations": 1,
+        "patch_voxels": 16,
+        "validation_patches": 1,
+        "device": "cpu",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "first").mkdir()
+    first_stage(1)
+    run_train(tmp_path / "config.json", lambda line: None)
+    run_train(tmp_path / "config.json", lambda line: None)
+    first_stage(2)
+    with pytest.raises(TrainingError, match=r"another config .fcn1"):
+        run_train(tmp_path / "config.json", lambda line: None)
 
 
 @pytest.mark.parametrize(

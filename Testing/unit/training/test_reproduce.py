@@ -142,6 +142,22 @@ def test_a_checkpoint_of_other_settings_is_refused(with_first_fold):
         run_reproduce(replace(options, fold=1, resume=True, plan=other), lambda line: None)
 
 
+def test_a_first_stage_that_the_second_was_begun_on_is_not_trained_further(with_first_fold):
+    checkpoint = with_first_fold.output_dir / "fold-01" / "fcn1" / "checkpoint.pt"
+    before = checkpoint.read_bytes()
+    with pytest.raises(TrainingError, match="has 2 of 3 iterations"):
+        run_reproduce(replace(with_first_fold, fold=1, resume=True, iterations=3), lambda line: None)
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_fold_of_other_files_does_not_enter_the_tables(with_first_fold):
+    path = with_first_fold.output_dir / "fold-01" / "scores.json"
+    scores = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**scores, "training": ["subject-2 000000000000", *scores["training"][1:]]}), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"fold-01 was made of other files"):
+        run_reproduce(replace(with_first_fold, fold=2), lambda line: None)
+
+
 def test_a_truncated_checkpoint_is_refused_by_name(with_first_fold):
     options = with_first_fold
     folder = options.output_dir / "fold-01"

@@ -54,6 +54,17 @@ def test_labels_and_images_lie_on_one_grid(scan, files):
     assert (scan.images[:, ~scan.prepared.mask] == 0).all()
 
 
+def test_t2_that_lies_elsewhere_is_moved_onto_t1_for_fine_tuning_alone(files, scan, tmp_path):
+    t2 = sitk.ReadImage(str(files.t2))
+    t2.SetOrigin([t2.GetOrigin()[0], t2.GetOrigin()[1] + 4.0, t2.GetOrigin()[2]])
+    sitk.WriteImage(t2, str(tmp_path / "T2.nii.gz"))
+    off = replace(files, t2=tmp_path / "T2.nii.gz")
+    aligned = read_scan(off)
+    assert "moved by 4.0 mm onto T1" in aligned.warnings[0]
+    assert np.count_nonzero(aligned.prepared.mask) == pytest.approx(np.count_nonzero(scan.prepared.mask), rel=0.01)
+    assert not any("onto T1" in warning for warning in read_scan(off, standardised=False).warnings)
+
+
 def test_intensities_for_the_papers_network_differ_from_the_file_by_one_factor(files):
     raw = read_scan(files, standardised=False)
     t1 = sitk.ReadImage(str(files.t1), sitk.sitkFloat32)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from InfantBrainSegLib.errors import TrainingError
+from InfantBrainSegLib.context import ContextConfig
+from InfantBrainSegLib.errors import DeviceError, TrainingError
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training import trainer as trainer_module
 from InfantBrainSegLib.training.checkpoint import load_checkpoint, save_checkpoint
@@ -74,6 +75,13 @@ def test_the_second_stage_sees_the_distance_maps_of_the_first(config):
     assert images.shape == (2, 5, 16, 16, 16)
     assert images[:, 2:].abs().max() <= 1
     trainer.run(lambda line: None)
+
+
+def test_distances_by_the_maximum_of_a_simulated_patch_are_refused(config):
+    context = ContextConfig(signed=False)
+    second = dataclasses.replace(config, stage="fcn2", fcn1="given", network=NetworkConfig((1, 1, 3), base_width=2), context=context)
+    with pytest.raises(TrainingError, match="divisor_mm"):
+        Trainer(second, CPU, fcn1=MultiStreamFCN(config.network))
 
 
 def test_the_papers_schedule_halves_the_rate_every_3000_iterations():
@@ -166,6 +174,32 @@ def test_a_run_may_go_on_longer_and_compiled_or_not(config):
     longer = dataclasses.replace(config, iterations=config.iterations + 1, compile=not config.compile)
     state = load_checkpoint(Path(config.output_dir) / "checkpoint.pt", config_to_dict(longer))
     assert state["iteration"] == config.iterations
+
+
+def test_fewer_iterations_than_the_checkpoint_has_are_refused(config):
+    Trainer(config, CPU).run(lambda line: None)
+    with pytest.raises(TrainingError, match="has 4 iterations and 3 were asked for"):
+        Trainer(dataclasses.replace(config, iterations=3), CPU)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")])
+def test_memory_that_runs_out_is_told_in_one_line(config, monkeypatch, error):
+    trainer = Trainer(config, CPU)
+
+    def too_much(*given):
+        raise error
+
+    monkeypatch.setattr(trainer, "_forward", too_much)
+    with pytest.raises(DeviceError, match=r"cpu ran out of memory at iteration 0, with 2 patches of 16³") as told:
+        trainer.run(lambda line: None)
+    assert "\n" not in str(told.value)
+
+
+def test_another_runtime_error_is_not_taken_for_a_lack_of_memory(config, monkeypatch):
+    trainer = Trainer(config, CPU)
+    monkeypatch.setattr(trainer, "_forward", lambda images: torch.zeros(1) @ torch.zeros(2))
+    with pytest.raises(RuntimeError, match="size"):
+        trainer.run(lambda line: None)
 
 
 def test_a_truncated_checkpoint_is_refused(config, tmp_path):

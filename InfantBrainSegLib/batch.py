@@ -14,7 +14,7 @@ from . import __version__
 from .cohort import FAILED, PENDING, Row, row_of, row_with_result, to_csv
 from .derivatives import COHORT, Names, bids_uri, prepare_dataset, set_aside, write_derivatives, write_sidecars
 from .device import resolve_device
-from .errors import InfantBrainSegError, in_words
+from .errors import InfantBrainSegError, InputError, in_words
 from .extract import OFF, found_by
 from .images import read_image, write_text
 from .inputs import Record, is_same_input, read_input
@@ -107,7 +107,11 @@ class _Batch:
         for done, scan in enumerate(waiting):
             inside = _named(part_of(progress, done / len(waiting), (done + 1) / len(waiting)), scan.name)
             rows[scan.name] = self._attempt(scan, inside)
-            self._write_table(rows)
+            try:
+                self._write_table(rows)
+            except InputError:  # open in a spreadsheet, perhaps: the next scan writes it again
+                if done == len(waiting) - 1:
+                    raise
         progress("done", 1.0)
         return list(rows.values())
 
@@ -163,7 +167,7 @@ class _Batch:
                 },
             }
             write_text(json.dumps(report, indent=2) + "\n", folder / names.report)
-            aside = [set_aside(target / name).name for name in self._edited(scan)]
+            aside = [set_aside(target / name).name for name in self._changed(scan) if _is_sound(target / name, False)]
         return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
 
     def _finished(self, scan: Scan) -> dict[str, Any] | None:
@@ -183,10 +187,13 @@ class _Batch:
 
     def _edited(self, scan: Scan) -> list[str]:
         """Name the labels and the mask where they are sound, and no more those that their report tells of."""
+        return [name for name in self._changed(scan) if _is_sound(self._folder(scan) / name, name == Names(scan).labels)]
+
+    def _changed(self, scan: Scan) -> list[str]:
+        """Name the labels and the mask that are no more those that their report tells of, in whatever way."""
         folder, names = self._folder(scan), Names(scan)
         outputs = _read_report(folder / names.report).get("batch", {}).get("outputs", {})
-        changed = [name for name in (names.labels, names.mask) if name in outputs and not _is_same(folder / name, outputs[name])]
-        return [name for name in changed if _is_sound(folder / name, name == names.labels)]
+        return [name for name in (names.labels, names.mask) if name in outputs and not _is_same(folder / name, outputs[name])]
 
     def _sources(self, scan: Scan, records: dict[str, Record]) -> list[str]:
         """Give URIs of what was segmented: names in a BIDS folder, else checksums, because a path may hold a patient's name."""

@@ -9,6 +9,7 @@ import math
 import re
 import struct
 import tempfile
+import zlib
 from pathlib import Path
 from typing import IO, cast
 
@@ -29,7 +30,7 @@ def _header(path: Path) -> bytes:
     try:
         with _opened(path) as file:
             return file.read(_HEADER_BYTES)
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return b""
 
 
@@ -142,6 +143,27 @@ def sheared_sform(path: Path) -> np.ndarray | None:
     -------
     (3, 4) array, from voxel index to RAS mm, or None
     """
+    found = _sform(path)
+    return found[0] if found is not None and is_sheared(found[0][:, :3] / found[1]) else None
+
+
+def sform_spacing_mm(path: Path) -> tuple[float, ...] | None:
+    """Read the voxel size that an sform in use gives; SimpleITK takes that of the field `pixdim` and the sform's directions.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    tuple of 3 floats, or None where there is no such sform
+    """
+    found = _sform(path)
+    return None if found is None else tuple(float(length) for length in found[1])
+
+
+def _sform(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Give an sform in use, (3, 4), and the lengths of its columns, (3,)."""
     header = _header(path) if path.name.lower().endswith((".nii", ".nii.gz")) else b""
     layout = _nifti_layout(header)
     if layout is None:
@@ -154,7 +176,7 @@ def sheared_sform(path: Path) -> np.ndarray | None:
     lengths_mm = np.linalg.norm(sform[:, :3], axis=0)
     if not np.isfinite(sform).all() or lengths_mm.min() == 0:
         return None
-    return sform if is_sheared(sform[:, :3] / lengths_mm) else None
+    return sform, lengths_mm
 
 
 def read_with_sform(path: Path, sform: np.ndarray) -> sitk.Image:

@@ -8,6 +8,7 @@ import contextlib
 import os
 import tempfile
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
-from .headers import count_bad_voxels, is_sheared, read_with_sform, replace_sform, sheared_sform, stated_spacing_mm
+from .headers import count_bad_voxels, is_sheared, read_with_sform, replace_sform, sform_spacing_mm, sheared_sform, stated_spacing_mm
 
 MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
 SPACING_SLACK_MM = 1e-4  # an oblique direction's rounding
@@ -52,11 +53,13 @@ def read_image(path: str | os.PathLike, name: str | None = None) -> sitk.Image:
     if stated_mm is not None:
         _check_spacing(stated_mm, called)
     sform = sheared_sform(path)
+    if sform is None:
+        _check_sform_spacing(stated_mm, sform_spacing_mm(path), called)
     try:
         with quiet_itk():
             image = sitk.ReadImage(str(path)) if sform is None else read_with_sform(path, sform)
         bad = count_bad_voxels(path)
-    except (RuntimeError, OSError, EOFError) as error:
+    except (RuntimeError, OSError, EOFError, zlib.error) as error:
         reason = f" ({_last_line(error)})" if name is None else ""  # it may hold the path
         raise InputError(
             f"{called} can not be read as an image{reason}; wanted an intact {_LISTED_EXTENSIONS} file: export it again."
@@ -247,6 +250,15 @@ def _check_spacing(spacing_mm: tuple[float, ...], name: str) -> None:
         )
 
 
+def _check_sform_spacing(stated_mm: tuple[float, ...] | None, sform_mm: tuple[float, ...] | None, name: str) -> None:
+    if stated_mm is not None and sform_mm is not None and not np.allclose(np.abs(stated_mm), sform_mm, rtol=0.01):
+        stated, sform = ("×".join(f"{abs(value):.3g}" for value in spacing) for spacing in (stated_mm, sform_mm))
+        raise InputError(
+            f"{name} has voxels of {stated} mm by its pixdim and {sform} mm by its sform; wanted one size: repair its header, "
+            "because volumes depend on it."
+        )
+
+
 def _as_3d_scalar(image: sitk.Image, name: str) -> sitk.Image:
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{name} has {image.GetPixelIDTypeAsString()} voxels; wanted one number a voxel: export a grayscale image.")
@@ -256,7 +268,7 @@ def _as_3d_scalar(image: sitk.Image, name: str) -> sitk.Image:
         size = image.GetSize()
     if len(size) > 3:
         raise InputError(f"{name} is {len(size)}D with {int(np.prod(size[3:]))} frames; wanted one 3D image: extract one frame.")
-    if len(size) < 3 or min(size) < 2:
+    if len(size) < 3 or min(size) < 4:
         raise InputError(f"{name} has {'×'.join(map(str, size))} voxels; wanted a 3D volume: give the whole scan, not a slice.")
     return image
 

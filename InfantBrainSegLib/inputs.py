@@ -166,5 +166,5 @@ def _state_of(given: Input) -> str:
     text = given.series + ("\n" + given.path.name if dicom and given.path.is_file() else "")  # a file stands for its series
     for file in files_of(given.path) if dicom else parts_of(given.path):
         status = file.stat()
-        text += f"\n{status.st_size} {status.st_mtime_ns}"
+        text += f"\n{file.absolute()} {status.st_size} {status.st_mtime_ns}"
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -123,7 +123,7 @@ def segment(
             verdict = verdict.turned_back(ready.extraction.turn)
     report = {
         "versions": versions(),
-        "weights": {stage.stage: {"sha256": stage.sha256, "training": stage.training} for stage in stages},
+        "weights": {stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
         "device": runner.describe(),
         "options": {
             "use_context": options.use_context,
@@ -162,6 +162,10 @@ def _on_grid(image: sitk.Image, like: sitk.Image) -> sitk.Image:
 def _most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(4, X, Y, Z) probabilities to (X, Y, Z) uint8 labels, background outside the mask."""
     return np.where(mask, probabilities.argmax(0), BACKGROUND).astype(np.uint8)
+
+
+def _without_paths(training: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in training.items() if name not in ("fcn1", "start_from", "init_t1", "init_t2")}
 
 
 def _collapse_warnings(volumes: list[TissueVolume]) -> list[str]:

@@ -66,7 +66,13 @@ def child_environment(library_root: str | os.PathLike) -> dict[str, str]:
     """
     environment = {name: value for name, value in os.environ.items() if name not in _DROPPED_VARIABLES}
     paths = [str(library_root), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**environment, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+    return {
+        **environment,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUTF8": "1",
+    }
 
 
 def new_log_file() -> Path:

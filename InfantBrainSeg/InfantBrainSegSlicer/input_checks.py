@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import qt
 import slicer
+import vtk
 
 from InfantBrainSegLib.checks import Check
 from InfantBrainSegLib.errors import InfantBrainSegError
 
 from .checks import Findings
+from .nodes import ijk_to_ras, to_array
 from .parameters import InfantBrainSegParameterNode, segment_parameters
 
 DELAY_MS = 400  # long enough to pick both scans in one go
@@ -64,7 +67,7 @@ class InputChecks:
             Whether other inputs were chosen; none at all does not count.
         """
         self._parameter_node = parameter_node
-        inputs = _state_of_inputs(parameter_node)
+        inputs = (*_state_of_inputs(parameter_node), can_check)
         if inputs == self._checked:
             return False
         self._checked = inputs
@@ -74,7 +77,7 @@ class InputChecks:
             self._timer.start()
         else:
             self._timer.stop()
-        return any(node_id for node_id, _, _ in inputs[:-1])
+        return any(node_id for node_id, *_ in inputs[:-2])
 
     def stop(self) -> None:
         """Drop a check that is still to come."""
@@ -99,10 +102,22 @@ class InputChecks:
 
 
 def _state_of_inputs(node: InfantBrainSegParameterNode) -> tuple:
-    """Tell one choice of inputs from another, edits, new parent transforms and what the checks depend on included."""
+    """Tell one choice of inputs from another, edits, other places and what the checks depend on included."""
     state = []
     for chosen in (node.t1Volume, node.t2Volume, node.maskNode):
         image = chosen.GetImageData() if chosen is not None and hasattr(chosen, "GetImageData") else None
-        transform = chosen.GetTransformNodeID() if chosen is not None else None
-        state.append((chosen.GetID() if chosen is not None else None, image.GetMTime() if image is not None else None, transform))
+        content = chosen.GetSegmentation().GetMTime() if chosen is not None and hasattr(chosen, "GetSegmentation") else None
+        state.append((chosen.GetID() if chosen is not None else None, image.GetMTime() if image is not None else content, _place(chosen)))
     return (*state, (node.ageMonths, node.extractCerebrum, node.alignT2))
+
+
+def _place(chosen) -> tuple:
+    """Where a node's voxels lie: its own matrix and its parent's, as plain numbers."""
+    if chosen is None:
+        return ()
+    own = ijk_to_ras(chosen) if chosen.IsA("vtkMRMLVolumeNode") else np.eye(4)
+    transform = chosen.GetParentTransformNode()
+    to_world = vtk.vtkMatrix4x4()
+    if transform is not None and transform.IsTransformToWorldLinear():
+        transform.GetMatrixTransformToWorld(to_world)
+    return (chosen.GetTransformNodeID(), *own.ravel(), *to_array(to_world).ravel())

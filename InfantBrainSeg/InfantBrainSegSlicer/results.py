@@ -24,7 +24,7 @@ from .options import Scans
 from .places import with_own_places
 from .provenance import PROVENANCE_ROLE, provenance_text
 from .scene_edit import add_node, place_beside, undone_on_failure
-from .statistics import AUTOMATIC_MM3_TAG, TABLE_ROLE, fill_automatic, measure_segments
+from .statistics import AUTOMATIC_MM3_TAG, TABLE_ROLE, fill_automatic, measure_segments, own_table
 
 INPUT_ROLES = {"T1": "InfantBrainSeg.T1", "T2": "InfantBrainSeg.T2", "The brain mask": "InfantBrainSeg.GivenMask"}
 PROBABILITY_ROLE = "InfantBrainSeg.Probability"  # then the tissue's short name
@@ -235,7 +235,7 @@ def _find_or_add(outcome: Outcome, targets: ResultNodes) -> ResultNodes:
     return replace(
         targets,
         segmentation=segmentation,
-        table=targets.table or referenced(TABLE_ROLE) or add_node(scene, "vtkMRMLTableNode", f"{name} volumes"),
+        table=own_table(segmentation, targets.table) or add_node(scene, "vtkMRMLTableNode", f"{name} volumes"),
         provenance=referenced(PROVENANCE_ROLE) or add_node(scene, "vtkMRMLTextNode", f"{name} provenance"),
         probabilities=tuple(
             referenced(PROBABILITY_ROLE + tissue) or add_node(scene, "vtkMRMLScalarVolumeNode", f"{name} probability {tissue}")

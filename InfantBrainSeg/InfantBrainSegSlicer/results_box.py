@@ -7,6 +7,7 @@ from .parameters import InfantBrainSegParameterNode
 from .places import Place, jump_to
 from .provenance import Record, read_record
 from .results_table import fill_results_table
+from .statistics import own_table
 
 _FRAME = "background: {background}; color: black; border: 1px solid {border}; border-radius: 3px; padding: 5px;"
 STYLES = {
@@ -44,7 +45,8 @@ class ResultsBox:
             self._ui.show3DButton.setSegmentationNode(segmentation)
         self._ui.show3DButton.enabled = filled
         self._ui.recomputeButton.enabled = filled
-        total = fill_results_table(self._ui.resultsTable, node.tableNode if node else None)
+        table = node.tableNode if node else None
+        total = fill_results_table(self._ui.resultsTable, own_table(segmentation, table) if filled else table)
         self._ui.resultsTable.visible = bool(total)
         self._ui.resultsLabel.text = total
         self._show_verdict(segmentation if filled else None)

@@ -49,7 +49,14 @@ def _shown(value: float, form: str) -> str:
 
 
 def _numbers(table_node, name: str) -> list[float]:
-    return [float(text) for text in _column(table_node, name)]
+    return [_number(text) for text in _column(table_node, name)]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan  # an empty cell of an edited table
 
 
 def _column(table_node, name: str) -> list[str]:

@@ -164,7 +164,7 @@ def recompute(segmentation_node, table_node=None):
     ----------
     segmentation_node : vtkMRMLSegmentationNode
     table_node : vtkMRMLTableNode, optional
-        The one of the last run by default, or a new one.
+        The one of the last run by default, or a new one. A table of another segmentation is left alone.
 
     Returns
     -------
@@ -178,13 +178,34 @@ def recompute(segmentation_node, table_node=None):
     if segmentation_node is None or not segmentation_node.IsA("vtkMRMLSegmentationNode") or segmentation_node.GetScene() is None:
         raise InputError("No segmentation is chosen; wanted the one to measure: choose it under Outputs.")
     volumes = measure_segments(segmentation_node)
-    table = table_node or segmentation_node.GetNodeReference(TABLE_ROLE)
+    table = own_table(segmentation_node, table_node)
     if table is None:
         scene = segmentation_node.GetScene()
         table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{segmentation_node.GetName()} volumes"))
     fill_comparison(table, volumes)
     segmentation_node.SetNodeReferenceID(TABLE_ROLE, table.GetID())
     return table
+
+
+def own_table(segmentation_node, chosen=None):
+    """Give the table to write a segmentation's volumes to.
+
+    Parameters
+    ----------
+    segmentation_node : vtkMRMLSegmentationNode
+    chosen : vtkMRMLTableNode, optional
+
+    Returns
+    -------
+    vtkMRMLTableNode or None
+        The chosen one unless it is another segmentation's, else the one of this segmentation's last run; None where there is neither.
+    """
+    scene, kind = segmentation_node.GetScene(), "vtkMRMLSegmentationNode"
+    segmentations = [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
+    owners = [node for node in segmentations if node.GetNodeReference(TABLE_ROLE) is chosen]
+    if chosen is not None and all(node is segmentation_node for node in owners):
+        return chosen
+    return segmentation_node.GetNodeReference(TABLE_ROLE)
 
 
 def _standard_cells(volume: SegmentVolume) -> list:

@@ -7,6 +7,7 @@ from pathlib import Path
 from InfantBrainSegLib.errors import InfantBrainSegError, InputError
 
 from .checks import scale_warning
+from .edit_guard import EditGuard
 from .handover import Handover
 from .options import Scans, SegmentParameters
 from .provenance import record_of
@@ -16,6 +17,7 @@ from .run import TaskResult
 EXIT_OK = 0
 EXIT_SOME_FAILED = 3  # of a batch: the rest is done, and the table says why
 CHECKS_FILE = "checks.json"
+EDITED_MEANWHILE = "The output segmentation was edited during the run: it was left as it is, and the result is in a new one."
 NO_MASK = "The segmentation process wrote no cerebrum mask, so none was kept: look into the log."
 
 
@@ -73,6 +75,9 @@ class SegmentTask(_ScanTask):
         self._targets = targets
         self._warnings = tuple(scale_warning(targets.scans))
         self._output = self.folder / "output"
+        self._guard = EditGuard()
+        if targets.segmentation is not None:
+            self._guard.made(targets.segmentation)
 
     def arguments(self) -> list[str]:
         """The command line of this task."""
@@ -86,9 +91,19 @@ class SegmentTask(_ScanTask):
         warnings = tuple(self.in_words(text) for text in outcome.report.get("warnings", [])) + self._warnings
         if wanted.mask and outcome.mask is None:
             warnings += (NO_MASK,)
+        targets = self._targets
+        if self._guard.holds_work(targets.segmentation):
+            targets = replace(targets, segmentation=None, table=None)
+            warnings += (EDITED_MEANWHILE,)
+        self._guard.forget_all()
         nameless = [self._handover.without_names(text) for text in warnings]
-        nodes = import_outcome(replace(outcome, report={**outcome.report, "warnings": nameless}), self._targets)
+        nodes = import_outcome(replace(outcome, report={**outcome.report, "warnings": nameless}), targets)
         return TaskResult(nodes, warnings, record)
+
+    def clean_up(self) -> None:
+        """Remove the temporary folder and stop watching the output."""
+        self._guard.forget_all()
+        super().clean_up()
 
 
 class CheckTask(_ScanTask):

@@ -122,6 +122,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event) -> None:
         """End a run and let go of the nodes before the scene is emptied."""
+        self._outcome, self._runWarnings = ("", ""), ()  # they name nodes of this scene
         if self._monitor.run is not None:
             self._monitor.cancel()
             self._outcome = (messages.SCENE_CLOSED, "")
@@ -148,12 +149,12 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show another parameter node, or none."""
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
+            self.removeObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
             self._checks.stop()
         self._parameterNode = parameterNode
         if parameterNode is not None:
             self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
+            self.addObserver(parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
         self._checkCanApply()
 
     def _checkCanApply(self, caller=None, event=None) -> None:
@@ -222,6 +223,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._monitor.cancel()
             return
         node = self._parameterNode
+        self._keepResultsOfOtherScans()
         question = messages.REPLACE_EDITED.format(name=node.outputSegmentation.GetName()) if node.outputSegmentation is not None else ""
         if self._guard.holds_work(node.outputSegmentation) and not slicer.util.confirmOkCancelDisplay(question):
             return
@@ -241,6 +243,17 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             self._follow(run)
         self._checkCanApply()
+
+    def _keepResultsOfOtherScans(self) -> None:
+        """Ask for new output nodes where the chosen ones hold the result of another brain."""
+        node = self._parameterNode
+        made_of = inputs_of(node.outputSegmentation).main if node.outputSegmentation is not None else None
+        if made_of is None or made_of is Scans(node.t1Volume, node.t2Volume).main:
+            return
+        with slicer.util.NodeModify(node):
+            if node.labelmapNode is not None:
+                node.labelmapNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", node.labelmapNode.GetName())
+            node.outputSegmentation = node.tableNode = None
 
     def onCheckButton(self) -> None:
         """Run all checks of the chosen scans, without a segmentation."""

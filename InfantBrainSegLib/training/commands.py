@@ -23,6 +23,7 @@ _RAS_IN_LPS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 _INTENSITY_SCALE = 500  # cortex, 1 in the simulator, in the uint16 files
 _HOME = Path(__file__).parents[2]  # the repository; in an installed extension the folder that both modules share
 _MODULE = _HOME / "InfantBrainSeg" if (_HOME / "InfantBrainSeg").is_dir() else _HOME
+_PATHS = ("pack", "label_maps", "output_dir", "fcn1", "start_from", "init_t1", "init_t2")
 _DEMO_LABELS = _MODULE / "Resources" / "SampleData" / "label.nii.gz"
 
 
@@ -68,7 +69,7 @@ def _stage_or_path(given: str) -> str | Path:
 
 
 def _meta(config: TrainingConfig, device: torch.device, fcn1_sha256: str | None) -> dict:
-    training = {name: value for name, value in config_to_dict(config).items() if name not in ("pack", "label_maps", "output_dir")}
+    training = {name: value for name, value in config_to_dict(config).items() if name not in _PATHS}
     training.update(hardware=str(device), torch=str(torch.__version__), context_from=fcn1_sha256)
     return {"context": config.context if config.stage == "fcn2" else None, "training": training}
 

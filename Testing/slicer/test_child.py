@@ -167,6 +167,7 @@ def test_the_childs_environment_finds_the_library_and_leaves_terminal_habits_beh
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), "", str(ROOT)]))
     environment = child_environment(ROOT)
     assert environment["PYTHONPATH"] == os.pathsep.join([str(ROOT), str(tmp_path)])
+    assert environment["PYTHONSAFEPATH"] == "1"  # nothing is imported from where the child runs
     child = start("import InfantBrainSegLib; print(InfantBrainSegLib.__file__)", environment)
     assert ended(child) == 0
     assert Path(child.new_lines()[0]).parents[1] == ROOT

@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import mrml
 import numpy as np
 import pytest
 import slicer
+import vtk
 from panel_driver import EMPTY, opened_panel
 
 
@@ -69,6 +71,30 @@ def test_scans_that_can_not_go_together_are_refused_after_the_check(panel, scans
     panel.choose(scans)
     panel.wait_for(lambda: not panel.ui.segmentButton.enabled)
     assert "T2" in panel.ui.statusLabel.text
+
+
+def test_scans_that_were_brought_together_meanwhile_are_looked_at_again(panel, scans):
+    far = mrml.linear_transform(np.array([[1, 0, 0, 500], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+    scans[1].SetAndObserveTransformNodeID(far.GetID())
+    panel.ui.alignCheckBox.click()
+    panel.choose(scans)
+    panel.wait_for(lambda: not panel.ui.segmentButton.enabled)
+    panel.widget.exit()
+    far.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4)))
+    panel.widget.enter()
+    panel.wait_for(lambda: panel.ui.statusLabel.text == "Ready: click Segment.")
+
+
+def test_a_table_with_an_empty_cell_does_not_stop_the_panel(panel, scene):
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode", "Imported")
+    for name, text in (("Segment", "Gray matter"), ("Volume cm3", "")):
+        column = vtk.vtkStringArray()
+        column.SetName(name)
+        column.InsertNextValue(text)
+        table.AddColumn(column)
+    panel.ui.tableSelector.choose("Imported")
+    assert panel.table()["Volume (ml)"] == ["-"]
+    assert panel.ui.statusLabel.text
 
 
 def test_without_torch_the_panel_says_so_and_where_to_get_it(panel, scans, monkeypatch):

@@ -13,6 +13,8 @@ from stand_in import ROOT
 
 SAMPLE = ROOT / "InfantBrainSeg" / "Resources" / "SampleData"
 
+OTHER = {"Other T1": phantoms.T1_LEVELS, "Other T2": phantoms.T2_LEVELS}
+
 
 @pytest.fixture
 def panel(scene, tmp_path, monkeypatch):
@@ -74,6 +76,14 @@ def test_closing_the_scene_ends_the_run_and_empties_the_panel(panel, scans, scen
     assert panel.ui.segmentButton.toolTip == EMPTY
 
 
+def test_a_closed_scene_leaves_no_names_of_its_nodes_behind(panel, scans, scene):
+    panel.ready(scans)
+    panel.segment_to_the_end()
+    scene.Clear(0)
+    assert "Finished" not in panel.ui.statusLabel.text
+    assert not panel.ui.warningsLabel.text
+
+
 def test_a_scan_deleted_during_the_run_ends_it_and_is_named(panel, scans, scene):
     panel.ready(scans)
     run, pids = panel.segment_until_it_hangs()
@@ -106,6 +116,35 @@ def test_a_second_run_replaces_the_first_in_place(panel, scans):
     before = mrml.node_count()
     second = panel.segment_to_the_end()
     assert (second.segmentationNode, second.tableNode, mrml.node_count()) == (first.segmentationNode, first.tableNode, before)
+
+
+def test_another_brain_gets_nodes_of_its_own(panel, scans):
+    panel.ready(scans)
+    first = panel.segment_to_the_end()
+    held = panel.table()["Volume (ml)"]
+    others = tuple(mrml.volume_node(phantoms.draw(phantoms.grid((2.5, 2.5, 3.0)), levels), name) for name, levels in OTHER.items())
+    panel.ready(others)
+    second = panel.segment_to_the_end()
+    assert second.segmentationNode is not first.segmentationNode
+    assert second.tableNode is not first.tableNode
+    assert second.segmentationNode.GetName() == "Other T1 segmentation"
+    panel.ui.segmentationSelector.choose(first.segmentationNode.GetName())
+    assert panel.table()["Volume (ml)"] == held
+
+
+def test_edits_made_during_a_run_are_kept_and_the_result_is_a_new_one(panel, scans):
+    panel.ready(scans)
+    first = panel.segment_to_the_end()
+    run = panel.segment()
+    _erase_half(first.segmentationNode, scans[0])
+    gray = first.segmentationNode.GetSegmentation().GetSegmentIdBySegmentName("Gray matter")
+    edited = slicer.util.arrayFromSegmentBinaryLabelmap(first.segmentationNode, gray, scans[0]).sum()
+    panel.wait_for(lambda: panel.run is None)
+    assert run.state == "finished"
+    assert run.segmentationNode is not first.segmentationNode
+    assert run.tableNode is not first.tableNode
+    assert slicer.util.arrayFromSegmentBinaryLabelmap(first.segmentationNode, gray, scans[0]).sum() == edited
+    assert any("edited during the run" in warning for warning in run.warnings)
 
 
 def test_edited_segments_are_replaced_only_after_a_question(panel, scans, monkeypatch):

@@ -16,7 +16,7 @@ from InfantBrainSegLib import batch as batch_module
 from InfantBrainSegLib.batch import BatchOptions, run_batch
 from InfantBrainSegLib.cohort import COLUMNS
 from InfantBrainSegLib.errors import DeviceError, InputError, WeightsError
-from InfantBrainSegLib.images import write_image
+from InfantBrainSegLib.images import write_image, write_text
 from InfantBrainSegLib.segment import SegmentOptions
 
 RESULTS = [
@@ -185,6 +185,19 @@ def test_edited_labels_are_kept_under_another_name_when_the_scan_is_done_again(b
     assert aside.name in cohort(out)["sub-01"]["warnings"]
 
 
+def test_labels_edited_with_a_number_of_the_user_s_own_are_kept_too(bids, tmp_path, options, stand_in):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    image = sitk.ReadImage(str(labels_of(out)))
+    image[3, 3, 3] = 4  # a lesion, say
+    sitk.WriteImage(image, str(labels_of(out)))
+    edited = labels_of(out).read_bytes()
+    run_batch(bids, out, options, segmenter=stand_in)
+    (aside,) = labels_of(out).parent.glob("*.edited-*")
+    assert aside.read_bytes() == edited
+    assert aside.name in cohort(out)["sub-01"]["warnings"]
+
+
 def test_a_bad_scan_gets_its_reason_and_the_others_their_results(bids, tmp_path, options):
     (bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz").write_bytes(b"not an image")
     (bids / "sub-02/ses-2/anat/sub-02_ses-2_T2w.nii.gz").unlink()
@@ -206,6 +219,21 @@ def test_a_bad_scan_gets_its_reason_and_the_others_their_results(bids, tmp_path,
     assert "can not be read as an image" in table["sub-02_ses-1"]["reason"]
     assert "No T2w image" in table["sub-02_ses-2"]["reason"]
     assert [path.name for path in (tmp_path / "out").glob("sub-*")] == ["sub-04"]
+
+
+def test_a_table_that_is_open_elsewhere_is_written_after_the_next_scan(bids, tmp_path, options, stand_in, monkeypatch):
+    written = []
+
+    def locked_once(text, path):
+        written.append(path.name)
+        if path.name == "cohort.csv" and written.count("cohort.csv") == 2:
+            raise InputError("cohort.csv is open in another program.")
+        return write_text(text, path)
+
+    monkeypatch.setattr(batch_module, "write_text", locked_once)
+    rows = run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert [row["status"] for row in rows] == [row["status"] for row in cohort(tmp_path / "out").values()]
+    assert "pending" not in {row["status"] for row in rows}
 
 
 def test_a_file_missing_from_a_csv_fails_its_row_alone(small_scans, tmp_path, options, stand_in):

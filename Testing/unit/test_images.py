@@ -114,6 +114,32 @@ def test_a_cut_off_file_is_refused(tmp_path, extension):
     assert "can not be read" in refused(path)
 
 
+def test_a_compressed_file_damaged_near_its_start_is_refused(tmp_path):
+    path = tmp_path / "image.nii.gz"
+    noise = sitk.GetImageFromArray(np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32))
+    sitk.WriteImage(noise, str(path), True)
+    content = bytearray(path.read_bytes())
+    content[20:60] = bytes(value ^ 0xFF for value in content[20:60])
+    path.write_bytes(content)
+    assert "can not be read" in refused(path)
+
+
+def test_an_sform_of_another_voxel_size_than_pixdim_is_refused(tmp_path):
+    path = tmp_path / "scaled.nii"
+    write_image(ramp(direction=np.eye(3)), path)
+    spacing_mm = read_image(path).GetSpacing()
+    patched(path, 252, "hh", 0, 2)
+    patched(path, 280, "12f", *(0.8 * spacing_mm[0], 0, 0, 7), *(0, spacing_mm[1], 0, -8), *(0, 0, spacing_mm[2], 9))
+    assert "by its sform; wanted one size" in refused(path)
+    patched(path, 280, "12f", *(spacing_mm[0], 0, 0, 7), *(0, spacing_mm[1], 0, -8), *(0, 0, spacing_mm[2], 9))
+    assert read_image(path).GetSpacing() == pytest.approx(spacing_mm)
+
+
+def test_a_stack_of_three_slices_is_refused(tmp_path):
+    write_image(sitk.Image(20, 20, 3, sitk.sitkInt16), tmp_path / "thin.nii")
+    assert "20×20×3 voxels; wanted a 3D volume" in refused(tmp_path / "thin.nii")
+
+
 def test_several_frames_are_refused_and_a_single_one_is_3d(tmp_path):
     frame = ramp(direction=np.eye(3))
     sitk.WriteImage(sitk.JoinSeries([frame, frame]), str(tmp_path / "two.nii.gz"))

@@ -115,6 +115,16 @@ def test_another_table_may_be_given_and_a_removed_one_is_made_again(scene, nodes
     assert made.GetNumberOfRows() == 3
 
 
+def test_the_table_of_another_segmentation_is_left_alone(nodes):
+    again = import_outcome(
+        Outcome(sitk.GetArrayFromImage(phantoms.draw(phantoms.grid((2.5, 2.0, 3.0), phantoms.OBLIQUE))), REPORT, {}),
+        ResultNodes(nodes.scans, table=nodes.table),
+    )
+    assert again.table is not nodes.table
+    assert recompute(again.segmentation, nodes.table) is again.table
+    assert nodes.table.GetTable().GetColumnByName("Mean confidence") is not None
+
+
 def test_a_transform_does_not_change_volumes_as_in_segment_statistics(nodes):
     nodes.segmentation.SetAndObserveTransformNodeID(mrml.linear_transform(np.diag([2.0, 2.0, 2.0, 1.0])).GetID())
     assert [volume.voxels for volume in measure_segments(nodes.segmentation)] == counts()

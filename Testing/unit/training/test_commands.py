@@ -42,19 +42,25 @@ def test_nothing_to_synthesize_is_an_error(tmp_path, subjects, source):
         run_synthesize(tmp_path, subjects, 1, Path(source) if source else None)
 
 
-def test_train_writes_weights_that_load(label_map_folder, tmp_path):
+def short_run(label_map_folder, folder, **changes):
+    """The config file of one iteration."""
     config = {
         "network": {"stream_channels": [1, 1], "base_width": 2},
         "label_maps": str(label_map_folder),
-        "pack": str(tmp_path / "pack.npz"),
-        "output_dir": str(tmp_path / "run"),
+        "pack": str(folder / "pack.npz"),
+        "output_dir": str(folder / "run"),
         "iterations": 1,
         "patch_voxels": 16,
         "validation_patches": 1,
         "device": "cpu",
+        **changes,
     }
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    path = run_train(tmp_path / "config.json", lambda line: None)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder / "config.json"
+
+
+def test_train_writes_weights_that_load(label_map_folder, tmp_path):
+    path = run_train(short_run(label_map_folder, tmp_path), lambda line: None)
     loaded = load_network(path)
     assert loaded.stage == "fcn1"
     assert loaded.training["seed"] == 1
@@ -65,26 +71,15 @@ def test_a_run_does_not_go_on_with_another_first_stage_of_the_same_name(label_ma
         torch.manual_seed(seed)
         save_weights(MultiStreamFCN(NetworkConfig(base_width=2)), "fcn1", {"context": None, "training": {}}, tmp_path / "first" / "fcn1.pt")
 
-    config = {
-        "stage": "fcn2",
-        "network": {"stream_channels": [1, 1, 3], "base_width": 2},
-        "fcn1": str(tmp_path / "first" / "fcn1.pt"),
-        "label_maps": str(label_map_folder),
-        "pack": str(tmp_path / "pack.npz"),
-        "output_dir": str(tmp_path / "run"),
-        "iterations": 1,
-        "patch_voxels": 16,
-        "validation_patches": 1,
-        "device": "cpu",
-    }
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    network = {"stream_channels": [1, 1, 3], "base_width": 2}
+    config = short_run(label_map_folder, tmp_path, stage="fcn2", network=network, fcn1=str(tmp_path / "first" / "fcn1.pt"))
     (tmp_path / "first").mkdir()
     first_stage(1)
-    run_train(tmp_path / "config.json", lambda line: None)
-    run_train(tmp_path / "config.json", lambda line: None)
+    run_train(config, lambda line: None)
+    run_train(config, lambda line: None)
     first_stage(2)
     with pytest.raises(TrainingError, match=r"another config .fcn1"):
-        run_train(tmp_path / "config.json", lambda line: None)
+        run_train(config, lambda line: None)
 
 
 @pytest.mark.parametrize(

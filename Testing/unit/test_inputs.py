@@ -50,6 +50,15 @@ def test_an_input_is_the_same_when_copied_again_and_another_when_a_byte_changed(
     assert not is_same_input(given, {})
 
 
+def test_two_files_of_one_size_and_date_are_told_apart(scan, tmp_path):
+    for name, image in (("T1", scan), ("T2", scan + 1)):
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nii"))
+        os.utime(tmp_path / f"{name}.nii", (0, 0))
+    record = recorded(Input("t1", tmp_path / "T1.nii"))
+    assert is_same_input(Input("t1", tmp_path / "T1.nii"), record)
+    assert not is_same_input(Input("t1", tmp_path / "T2.nii"), record)
+
+
 @pytest.mark.parametrize("extension", [".mhd", ".hdr"])
 def test_voxels_in_a_file_beside_the_header_count(scan, tmp_path, extension):
     sitk.WriteImage(scan, str(tmp_path / f"T1{extension}"))

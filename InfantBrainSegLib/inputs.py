@@ -5,6 +5,8 @@ what was read: whoever has the scans finds the right one by it (`sha256sum FILE`
 """
 
 import hashlib
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from .images import read_image
 
 NAMES = {"t1": "T1", "t2": "T2", "mask": "The brain mask"}  # how messages call an input, by its role
 DICOM, FILE = "DICOM series", "image file"
+_DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
+_HEADER_BYTES = 1 << 16
 _HALVES = (".hdr", ".img", ".img.gz", ".mhd", ".nhdr", ".raw", ".raw.gz", ".zraw")  # of an image in two files
 
 
@@ -135,7 +139,18 @@ def parts_of(path: Path) -> list[Path]:
     if half is None:
         return [path]
     stem = path.name[: -len(half)]
-    return sorted({path, *(other for ending in _HALVES if (other := path.with_name(stem + ending)).is_file())})
+    beside = {other for ending in _HALVES if (other := path.with_name(stem + ending)).is_file()}
+    return sorted({path, *beside, *_named_data(path)})
+
+
+def _named_data(header: Path) -> set[Path]:
+    """Give the file that a MetaImage or NRRD header names for its voxels, where it is there."""
+    if not header.name.lower().endswith((".mhd", ".nhdr")):
+        return set()
+    with header.open("rb") as file:
+        found = _DATA_FILE.search(file.read(_HEADER_BYTES))
+    data = header.parent / os.fsdecode(found.group(1).strip()) if found else header
+    return {data} if data.is_file() else set()
 
 
 def sha256_of(files: Sequence[Path]) -> str:

@@ -72,6 +72,19 @@ def test_voxels_in_a_file_beside_the_header_count(scan, tmp_path, extension):
     assert not is_same_input(given, record)
 
 
+@pytest.mark.parametrize("extension", [".mhd", ".nhdr"])
+def test_voxels_in_a_file_of_another_name_count(scan, tmp_path, extension):
+    sitk.WriteImage(scan, str(tmp_path / f"T1{extension}"))
+    header = tmp_path / f"T1{extension}"
+    (voxels,) = set(parts_of(header)) - {header}
+    other = voxels.rename(tmp_path / "voxels.bin")
+    header.write_bytes(header.read_bytes().replace(voxels.name.encode(), b"voxels.bin"))
+    assert set(parts_of(header)) == {header, other}
+    record = recorded(Input("t1", header))
+    other.write_bytes(other.read_bytes()[:-1] + b"\1")
+    assert not is_same_input(Input("t1", header), record)
+
+
 def test_of_a_dicom_folder_the_chosen_series_counts_alone(scan, tmp_path):
     for number in (1, 2):
         write_series(tmp_path / "exam", scan, f"1.2.3.4.{number}")

@@ -22,7 +22,7 @@ from .report import Steps, peak_memory_mb, versions
 from .runner import Runner
 from .verdict import FRACTION_LOOK, Outcome, judge
 from .volumes import TissueVolume, measure
-from .weights import STAGES, load_network
+from .weights import STAGES, TRAINING_PATHS, load_network
 
 __all__ = ["SegmentOptions", "Segmentation", "segment"]
 
@@ -165,7 +165,7 @@ def _most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _without_paths(training: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in training.items() if name not in ("fcn1", "start_from", "init_t1", "init_t2")}
+    return {name: value for name, value in training.items() if name not in TRAINING_PATHS}
 
 
 def _collapse_warnings(volumes: list[TissueVolume]) -> list[str]:

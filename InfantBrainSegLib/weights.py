@@ -25,6 +25,7 @@ FORMAT = 1
 STAGES = ("fcn1", "fcn2")  # of tissue segmentation
 EXTRACTION_STAGES = ("locate", "refine")
 _ALL_STAGES = STAGES + EXTRACTION_STAGES
+TRAINING_PATHS = ("fcn1", "start_from", "init_t1", "init_t2")  # what a training record may tell of its machine
 MANIFEST = "manifest.json"
 BUNDLED_DIR = Path(__file__).parent / "weights"
 

@@ -236,9 +236,8 @@ class SceneLogic:
         command = self.command or [*python_command(), "-m", InfantBrainSegLib.__name__]
         log_path = new_log_file()
         try:
-            return Child(
-                [*command, *arguments], log_path, child_environment(_LIBRARY_ROOT), folder or _LIBRARY_ROOT
-            )  # Python imports what lies there: never the shared temporary folder
+            # Python imports what lies where the child runs: never the shared temporary folder
+            return Child([*command, *arguments], log_path, child_environment(_LIBRARY_ROOT), folder or _LIBRARY_ROOT)
         except InfantBrainSegError:
             log_path.unlink(missing_ok=True)
             raise

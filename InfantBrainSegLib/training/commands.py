@@ -13,7 +13,7 @@ from ..device import resolve_device
 from ..errors import InputError, TrainingError
 from ..images import check_writable_folder, write_image, write_text
 from ..network import MultiStreamFCN
-from ..weights import LoadedNetwork, load_network, save_weights
+from ..weights import TRAINING_PATHS, LoadedNetwork, load_network, save_weights
 from .config import STREAMS, TrainingConfig, config_to_dict, read_config
 from .labelmaps import read_label_map
 from .synthesis import Painted, Simulator, SimulatorConfig
@@ -23,7 +23,7 @@ _RAS_IN_LPS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 _INTENSITY_SCALE = 500  # cortex, 1 in the simulator, in the uint16 files
 _HOME = Path(__file__).parents[2]  # the repository; in an installed extension the folder that both modules share
 _MODULE = _HOME / "InfantBrainSeg" if (_HOME / "InfantBrainSeg").is_dir() else _HOME
-_PATHS = ("pack", "label_maps", "output_dir", "fcn1", "start_from", "init_t1", "init_t2")
+_PATHS = ("pack", "label_maps", "output_dir", *TRAINING_PATHS)
 _DEMO_LABELS = _MODULE / "Resources" / "SampleData" / "label.nii.gz"
 
 

@@ -1,5 +1,6 @@
 """Which device computes, in which precision, and what happens when its memory runs out."""
 
+import contextlib
 import gc
 import os
 from collections.abc import Callable
@@ -82,6 +83,25 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     if device.type == "cpu" and _cpu_computes_bfloat16():
         return torch.bfloat16
     return None
+
+
+def training_autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """Mixed precision for training: bfloat16, whose range needs no scaling of the gradients, where the device computes in it.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    context manager
+        A null context where bfloat16 is only emulated (GPUs before compute capability 8.0, CPUs without AVX512_BF16 or AMX): a step
+        on such a CPU would take hundreds of times as long.
+    """
+    computes = (device.type == "cpu" and _cpu_computes_bfloat16()) or (
+        device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
+    return torch.autocast(device.type, torch.bfloat16) if computes else contextlib.nullcontext()
 
 
 def _cpu_computes_bfloat16() -> bool:

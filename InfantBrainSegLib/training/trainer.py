@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..device import is_out_of_memory
+from ..device import is_out_of_memory, training_autocast
 from ..errors import DeviceError, TrainingError
 from ..images import check_writable_folder, write_text
 from ..labels import CLASS_COUNT, PART_NAMES, TISSUES
@@ -260,9 +260,7 @@ class Trainer:
         return HeadPatches(simulator, config.patch_voxels, config.stream_dropout)
 
     def _autocast(self):
-        if self.config.recipe == "paper" or self.device.type not in ("cpu", "cuda"):
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext() if self.config.recipe == "paper" else training_autocast(self.device)
 
     def _save(self) -> None:
         state = {

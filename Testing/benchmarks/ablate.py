@@ -9,7 +9,6 @@ FCN-2's context is changed, each time on the distance maps of the bundled FCN-1.
 """
 
 import argparse
-import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ import torch
 from measure_accuracy import NAMES, WITH, WITHOUT, Case, measure, newborn_case, synthetic_case
 
 from InfantBrainSegLib.context import ContextConfig
-from InfantBrainSegLib.device import resolve_device
+from InfantBrainSegLib.device import resolve_device, training_autocast
 from InfantBrainSegLib.images import write_text
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training.batches import BatchMaker, ContextFromFirstStage
@@ -109,8 +108,7 @@ class WithContext:
 def with_context(sources: tuple[PatchSource, PatchSource], context: ContextConfig) -> tuple[PatchSource, PatchSource]:
     device = resolve_device("auto")
     fcn1 = load_network("fcn1").network.to(device, memory_format=torch.channels_last_3d)
-    autocast = torch.autocast(device.type, torch.bfloat16) if device.type in ("cpu", "cuda") else contextlib.nullcontext()
-    add = ContextFromFirstStage(fcn1, context, lambda: autocast)
+    add = ContextFromFirstStage(fcn1, context, lambda: training_autocast(device))
     return WithContext(sources[0], add), WithContext(sources[1], add)
 
 

@@ -87,6 +87,18 @@ def test_mixed_precision_is_float16_on_gpus_with_tensor_cores_alone(monkeypatch)
     assert devices.autocast_dtype(torch.device("mps")) is None
 
 
+@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+def test_training_computes_in_bfloat16_only_where_it_is_not_emulated(monkeypatch):
+    for computes, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(devices, "_cpu_computes_bfloat16", lambda answer=computes: answer)
+        with devices.training_autocast(CPU):
+            assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == expected
+    for capability, expected in (((8, 0), True), ((7, 5), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, answer=capability: answer)
+        assert isinstance(devices.training_autocast(CUDA), torch.autocast) == expected
+    assert not isinstance(devices.training_autocast(torch.device("mps")), torch.autocast)
+
+
 class HungryNetwork(nn.Module):
     """Has memory for so many windows at a time."""
 

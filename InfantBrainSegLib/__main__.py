@@ -17,6 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__
+from .allocator import keep_freed_memory
 from .errors import InfantBrainSegError, in_words
 from .progress import JsonLines, Progress, TerminalBar, silent
 from .training.arguments import add_training_commands
@@ -148,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code.
     """
     arguments = build_parser().parse_args(argv)
+    keep_freed_memory()
     try:
         return arguments.run(arguments)
     except (InfantBrainSegError, OSError, MemoryError) as error:

@@ -82,7 +82,8 @@ class InstanceNorm(nn.InstanceNorm3d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, X, Y, Z) to the same."""
-        return torch.cat([F.batch_norm(one, None, None, self.weight, self.bias, True, 0.0, self.eps) for one in x.split(1)])
+        normalised = [F.batch_norm(one, None, None, self.weight, self.bias, True, 0.0, self.eps) for one in x.split(1)]
+        return torch.cat(normalised) if len(normalised) > 1 else normalised[0]
 
 
 def _norm(kind: str, width: int) -> nn.Module:
@@ -90,18 +91,47 @@ def _norm(kind: str, width: int) -> nn.Module:
 
 
 class ConvBlock(nn.Module):
-    """A convolution, normalisation and ReLU; with a short skip round it where the width stays the same."""
+    """A 3³ convolution, normalisation and ReLU; with a short skip round it where the width stays the same."""
 
-    def __init__(self, width_in: int, width_out: int, config: NetworkConfig, kernel: int = 3):
+    def __init__(self, width_in: int, width_out: int, config: NetworkConfig):
         super().__init__()
-        self.conv = nn.Conv3d(width_in, width_out, kernel, padding=kernel // 2, bias=False)
+        self.conv = nn.Conv3d(width_in, width_out, 3, padding=1, bias=False)
         self.norm = _norm(config.norm, width_out)
-        self.residual = config.short_skips and kernel > 1 and width_in == width_out
+        self.residual = config.short_skips and width_in == width_out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C_in, X, Y, Z) to (B, C_out, X, Y, Z)."""
         out = self.norm(self.conv(x))
-        return F.relu(out + x if self.residual else out)
+        return F.relu_(out.add_(x) if self.residual else out)
+
+
+class MergeBlock(nn.Module):
+    """A 1³ convolution of all channels of several tensors, normalisation and ReLU."""
+
+    def __init__(self, width_in: int, width_out: int, config: NetworkConfig):
+        super().__init__()
+        self.conv = nn.Conv3d(width_in, width_out, 1, bias=False)
+        self.norm = _norm(config.norm, width_out)
+
+    def forward(self, parts: list[torch.Tensor]) -> torch.Tensor:
+        """(B, C_i, X, Y, Z) each, the C_i adding up to C_in, to (B, C_out, X, Y, Z)."""
+        return F.relu_(self.norm(_pointwise(self.conv, parts)))
+
+
+def _pointwise(conv: nn.Conv3d, parts: list[torch.Tensor]) -> torch.Tensor:
+    """A 1³ convolution of (B, C_i, X, Y, Z) tensors side by side.
+
+    Where memory is channels-last it is a sum of matrix products: no copy joins the parts, and on CPUs PyTorch has no fast float32
+    kernel for 1³.
+    """
+    if not all(part.is_contiguous(memory_format=torch.channels_last_3d) for part in parts):
+        return conv(torch.cat(parts, 1))
+    weights = conv.weight.flatten(1).split([part.shape[1] for part in parts], 1)  # (C_out, C_i) each
+    rows = [part.permute(0, 2, 3, 4, 1) for part in parts]  # (B, X, Y, Z, C_i), not moved
+    total = F.linear(rows[0], weights[0], conv.bias)
+    for row, weight in zip(rows[1:], weights[1:], strict=True):
+        total.add_(F.linear(row, weight))
+    return total.permute(0, 4, 1, 2, 3)  # (B, C_out, X, Y, Z)
 
 
 class Encoder(nn.Module):
@@ -132,13 +162,13 @@ class DecoderStep(nn.Module):
         super().__init__()
         self.up = nn.ConvTranspose3d(width_in, width_out, 4, stride=2, padding=1, bias=False)
         self.up_norm = _norm(config.norm, width_out)
-        self.merge = ConvBlock(width_out + skip_width, width_out, config, kernel=1)
+        self.merge = MergeBlock(width_out + skip_width, width_out, config)
         self.refine = ConvBlock(width_out, width_out, config)
 
     def forward(self, x: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
         """(B, C_in, X, Y, Z) and skips of (B, S, 2X, 2Y, 2Z) to (B, C_out, 2X, 2Y, 2Z)."""
-        x = F.relu(self.up_norm(self.up(x)))
-        return self.refine(self.merge(torch.cat([x, *skips], 1)))
+        x = F.relu_(self.up_norm(self.up(x)))
+        return self.refine(self.merge([x, *skips]))
 
 
 class MultiStreamFCN(nn.Module):
@@ -210,10 +240,11 @@ class MultiStreamFCN(nn.Module):
             outputs.append(x)
         outputs = outputs[-3:]
         if not self.training:
-            return _crop(self.classifiers[-1](outputs[-1]), size)
+            return _crop(_pointwise(self.classifiers[-1], outputs[-1:]), size)  # type: ignore[arg-type]
         logits = []
         for scale, (classifier, output) in enumerate(zip(reversed(self.classifiers), reversed(outputs), strict=True)):
-            logits.append(_crop(classifier(output), [-(-length // 2**scale) for length in size]))
+            here = _pointwise(classifier, [output])  # type: ignore[arg-type]
+            logits.append(_crop(here, [-(-length // 2**scale) for length in size]))
         return tuple(logits)
 
 

@@ -92,6 +92,12 @@ def plan_windows(shape: Sequence[int], mask: np.ndarray | None, config: SlidingW
     return [start for start in starts if mask[_inside(start, shape, config.patch_voxels)[0]].any()]
 
 
+def even_batch(count: int, most: int) -> int:
+    """Size of batches that take so many windows in as few passes, `most` at most: on a CPU a lone window takes as long as two."""
+    passes = math.ceil(count / most)
+    return math.ceil(count / passes) if passes else most
+
+
 def _inside(start: Start, shape: Sequence[int], patch: int) -> tuple[Box, Box]:
     """Slices of the volume and of the window that meet each other."""
     pairs = list(zip(start, shape, strict=True))
@@ -161,8 +167,9 @@ def predict(
     weights = window_weights(config).to(device)
     blended = torch.zeros((CLASS_COUNT, *shape), device=device)
     total = torch.zeros(shape, device=device)
-    for first in range(0, len(starts), config.batch_size):
-        group = starts[first : first + config.batch_size]
+    batch_size = even_batch(len(starts), config.batch_size)
+    for first in range(0, len(starts), batch_size):
+        group = starts[first : first + batch_size]
         batch = torch.zeros((len(group), len(source), patch, patch, patch)).to(memory_format=memory_format)
         for index, start in enumerate(group):
             volume, window = _inside(start, shape, patch)

@@ -60,6 +60,19 @@ def test_every_classifier_and_skip_is_trained():
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+def test_the_memory_layout_changes_neither_logits_nor_gradients():
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        torch.manual_seed(3)
+        network = MultiStreamFCN(NetworkConfig((1, 1), base_width=4, norm="instance")).to(memory_format=layout)
+        x = torch.randn(2, 2, 16, 16, 16).to(memory_format=layout)
+        logits = network(x)
+        sum(y.square().mean() for y in logits).backward()
+        results.append((*logits, *(parameter.grad for parameter in network.parameters())))
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*results, strict=True))
+    assert results[0][0].std() > 0.1
+
+
 def test_a_patch_standardised_inside_is_blind_to_gain_and_offset():
     network = MultiStreamFCN(NetworkConfig((1, 1), base_width=2, patch_norm=True)).eval()
     x = torch.randn(1, 2, 16, 16, 16)

@@ -8,7 +8,7 @@ from torch import nn
 from InfantBrainSegLib.device import autocast_dtype
 from InfantBrainSegLib.errors import WeightsError
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
-from InfantBrainSegLib.sliding_window import SlidingWindowConfig, plan_windows, predict, window_weights
+from InfantBrainSegLib.sliding_window import SlidingWindowConfig, even_batch, plan_windows, predict, window_weights
 
 CPU = torch.device("cpu")
 
@@ -146,6 +146,10 @@ def test_the_batch_size_changes_nothing():
     inputs = np.random.default_rng(1).normal(size=(2, 20, 16, 16)).astype(np.float32)
     one, three = (predict(network, inputs, None, SlidingWindowConfig(patch_voxels=16, batch_size=size, amp=False), CPU) for size in (1, 3))
     np.testing.assert_allclose(one, three, atol=1e-5)
+
+
+def test_batches_are_as_even_as_the_largest_allows():
+    assert [even_batch(count, 4) for count in (0, 1, 4, 5, 9, 10, 12)] == [4, 1, 4, 3, 3, 4, 4]
 
 
 def close_to_float32(device):

@@ -18,6 +18,7 @@ _STRIPE_PERIODS_MM = (2, 32)  # coarser waves are anatomy
 _STRIPE_BINS = 256
 _STRIPE_WINDOW = 33  # bins; wider than a peak, narrower than the slope of anatomy
 _MIN_LINE_VOXELS = 40  # shorter lines hold too few periods
+_TOP_QUANTILE = 0.9999
 _EMPTY_SHARE = 0.1  # of the median signal; the darkest CSF of a real T1 has 0.25
 
 
@@ -91,7 +92,9 @@ def extent_mm(mask: np.ndarray) -> tuple[float, float, float]:
 
 
 def saturated_share(values: np.ndarray) -> float:
-    """Give the share of voxels at the top value, or within a thousandth of the range below it.
+    """Give the share of voxels at the top value and beyond it, or within a thousandth of the range below it.
+
+    The top value is that of the brightest voxels but for one in ten thousand, so that a few stray ones do not hide the others.
 
     Parameters
     ----------
@@ -101,7 +104,7 @@ def saturated_share(values: np.ndarray) -> float:
     -------
     float, 0 to 1
     """
-    low, high = float(values.min()), float(values.max())
+    low, high = (float(value) for value in np.quantile(values, (0.0, _TOP_QUANTILE), method="lower"))
     return float(np.count_nonzero(values >= high - 0.001 * (high - low)) / values.size)
 
 

@@ -101,6 +101,7 @@ FINISHED = _("Finished in {time} min. Check the result before you use it.")
 STOPPED = _("The run ended without a result: see the log.")
 SCENE_CLOSED = _("Cancelled, because the scene was closed.")
 REPLACE_EDITED = _("{name} holds segments that were edited, or that this panel did not make. Replace them with the new result?")
+EDITED = _("The segmentation has changed since: press Recompute statistics.")
 RECOMPUTED = _("Measured {name} again.")
 
 

@@ -7,7 +7,7 @@ from .parameters import InfantBrainSegParameterNode
 from .places import Place, jump_to
 from .provenance import Record, read_record
 from .results_table import fill_results_table
-from .statistics import own_table
+from .statistics import Edits, own_table
 
 _FRAME = "background: {background}; color: black; border: 1px solid {border}; border-radius: 3px; padding: 5px;"
 STYLES = {
@@ -35,6 +35,7 @@ class ResultsBox:
         self._ui = ui
         self._segmentation = None
         self._buttons: list = []
+        self._edits = Edits()
         self.record = Record()
 
     def show(self, node: InfantBrainSegParameterNode | None) -> None:
@@ -46,9 +47,11 @@ class ResultsBox:
         self._ui.show3DButton.enabled = filled
         self._ui.recomputeButton.enabled = filled
         table = node.tableNode if node else None
-        total = fill_results_table(self._ui.resultsTable, own_table(segmentation, table) if filled else table)
+        table = own_table(segmentation, table) if filled else table
+        total = fill_results_table(self._ui.resultsTable, table)
         self._ui.resultsTable.visible = bool(total)
-        self._ui.resultsLabel.text = total
+        edited = bool(total) and filled and self._edits.since(segmentation, table)
+        self._ui.resultsLabel.text = f"{total}. {messages.EDITED}" if edited else total
         self._show_verdict(segmentation if filled else None)
         self._ui.resultsCollapsibleButton.visible = bool(total or self.record.decision)
 

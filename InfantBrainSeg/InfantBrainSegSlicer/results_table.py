@@ -7,6 +7,8 @@ from slicer.i18n import tr as _
 
 from InfantBrainSegLib.labels import TISSUES
 
+from .statistics import texts
+
 VOLUME, AUTOMATIC, CONFIDENCE = "Volume cm3", "Automatic volume cm3", "Mean confidence"
 SWATCH_PX = 12
 ROW_PX = 24
@@ -29,7 +31,7 @@ def fill_results_table(widget, table_node) -> str:
     volumes = _numbers(table_node, VOLUME)
     if not volumes:
         return ""
-    names = _column(table_node, "Segment")
+    names = texts(table_node, "Segment")
     automatic, confidence = _numbers(table_node, AUTOMATIC), _numbers(table_node, CONFIDENCE)
     total = sum(volumes)
     columns = [(_("Tissue"), names), (_("Volume (ml)"), [_shown(volume, ".1f") for volume in volumes])]
@@ -49,7 +51,7 @@ def _shown(value: float, form: str) -> str:
 
 
 def _numbers(table_node, name: str) -> list[float]:
-    return [_number(text) for text in _column(table_node, name)]
+    return [_number(text) for text in texts(table_node, name)]
 
 
 def _number(text: str) -> float:
@@ -57,12 +59,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan  # an empty cell of an edited table
-
-
-def _column(table_node, name: str) -> list[str]:
-    table = table_node.GetTable() if table_node is not None else None
-    column = table.GetColumnByName(name) if table is not None else None
-    return [column.GetVariantValue(row).ToString() for row in range(column.GetNumberOfValues())] if column is not None else []
 
 
 def _fill(widget, columns: list[tuple[str, list[str]]]) -> None:

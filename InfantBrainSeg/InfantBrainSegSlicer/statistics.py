@@ -208,6 +208,40 @@ def own_table(segmentation_node, chosen=None):
     return segmentation_node.GetNodeReference(TABLE_ROLE)
 
 
+class Edits:
+    """Tells whether a segmentation is still what its table measured; counts again only after a change of either."""
+
+    def __init__(self):
+        self._seen: tuple = ()
+        self._answer = False
+
+    def since(self, segmentation_node, table_node) -> bool:
+        """Whether a segment's voxels are other than the table's, or a segment came, went or has another name.
+
+        Parameters
+        ----------
+        segmentation_node : vtkMRMLSegmentationNode with segments
+        table_node : vtkMRMLTableNode of its volumes
+        """
+        segmentation = segmentation_node.GetSegmentation()
+        segments = [segmentation.GetSegment(segment_id) for segment_id in segmentation.GetSegmentIDs()]
+        labelmaps = [segment.GetRepresentation(BINARY_LABELMAP) for segment in segments]
+        stamps = [thing.GetMTime() for thing in (*segments, *labelmaps, table_node.GetTable()) if thing is not None]
+        seen = (segmentation_node.GetID(), table_node.GetID(), *stamps)
+        if seen != self._seen:
+            now = [(volume.name, str(volume.voxels)) for volume in measure_segments(segmentation_node)]
+            measured = zip(texts(table_node, "Segment"), texts(table_node, "Voxel count"), strict=False)
+            self._seen, self._answer = seen, sorted(now) != sorted(measured)
+        return self._answer
+
+
+def texts(table_node, name: str) -> list[str]:
+    """Give the cells of a column as text; none where there is no such column or no table."""
+    table = table_node.GetTable() if table_node is not None else None
+    column = table.GetColumnByName(name) if table is not None else None
+    return [column.GetVariantValue(row).ToString() for row in range(column.GetNumberOfValues())] if column is not None else []
+
+
 def _standard_cells(volume: SegmentVolume) -> list:
     return [volume.name, volume.voxels, volume.volume_mm3, volume.volume_mm3 / _MM3_IN_CM3]
 

@@ -163,8 +163,13 @@ def test_edits_are_measured_against_the_automatic_result(panel, scans):
     panel.ready(scans)
     node = panel.segment_to_the_end().segmentationNode
     automatic = panel.table()["Volume (ml)"]
+    assert "Recompute" not in panel.ui.resultsLabel.text
     _erase_half(node, scans[0])
+    panel.widget.exit()
+    panel.widget.enter()
+    assert panel.ui.resultsLabel.text.endswith("ml in all. The segmentation has changed since: press Recompute statistics.")
     panel.ui.recomputeButton.click()
+    assert panel.ui.resultsLabel.text.endswith("ml in all")
     table = panel.table()
     assert table["Automatic (ml)"] == automatic
     assert float(table["Change (ml)"][1]) < -1

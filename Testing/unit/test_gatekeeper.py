@@ -128,6 +128,16 @@ def test_a_clipped_scan(percentile, status):
     assert status_of("clipping", altered(t1, lambda values: np.minimum(values, top)), t2) == status
 
 
+def test_a_stray_bright_voxel_does_not_hide_that_a_scan_is_clipped():
+    t1, t2 = good_pair()
+    inside = brain(t1)
+    top = np.percentile(sitk.GetArrayFromImage(t1)[inside], 95)
+    stray = np.zeros(inside.shape, bool)
+    stray[tuple(np.argwhere(inside)[0])] = True
+    assert status_of("clipping", altered(t1, lambda values: np.where(stray, 100 * top, np.minimum(values, top))), t2) == WARN
+    assert status_of("clipping", altered(t1, lambda values: np.where(stray, 100 * top, values)), t2) == PASS
+
+
 def test_stripes_as_motion_leaves_them():
     t1, t2 = good_pair()
     y_mm = points_mm(t2)[..., 1]

@@ -15,7 +15,9 @@ from ..images import check_writable_folder, read_image, write_text
 from ..labels import TISSUES
 from ..metrics import evaluate_labels
 from ..network import MultiStreamFCN
+from ..runner import Runner
 from ..segment import SegmentOptions, segment
+from ..sliding_window import SlidingWindowConfig
 from ..weights import LoadedNetwork, load_network, save_weights
 from .config import TrainingConfig, config_to_dict
 from .iseg import find_iseg, is_iseg
@@ -124,7 +126,8 @@ def run_finetune(options: FinetuneOptions, report: Callable[[str], None] = print
     loaded = (load_network("fcn1", options.weights_dir), load_network("fcn2", options.weights_dir))
     folder = check_writable_folder(options.output_dir)
     report(f"Trains on {', '.join(s.name for s in training)}; holds out {', '.join(s.name for s in held_out)}.")
-    scans = ([_read(files, report) for files in training], [_read(files, report) for files in held_out])
+    runner = Runner(device, options.device, SlidingWindowConfig(), False)
+    scans = ([_read(files, runner, report) for files in training], [_read(files, runner, report) for files in held_out])
     plan = _plan(options, loaded, scans, training)
     report("Measures the weights as they are on the subjects held out.")
     before = _measure(held_out, SegmentOptions(options.device, options.weights_dir))  # what `segment` refuses is told before the training
@@ -140,8 +143,8 @@ def run_finetune(options: FinetuneOptions, report: Callable[[str], None] = print
     return text
 
 
-def _read(files: LabelledFiles, report: Callable[[str], None]) -> LabelledScan:
-    scan = read_scan(files)
+def _read(files: LabelledFiles, runner: Runner, report: Callable[[str], None]) -> LabelledScan:
+    scan = read_scan(files, runner=runner)
     for warning in scan.warnings:
         report(f"{files.name}: {warning}")
     return scan

@@ -7,18 +7,23 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ..align import OFF, align_pair
+from ..align import AUTO, OFF, Alignment, align_pair
 from ..context import ContextConfig, distance_maps
 from ..device import run_with_memory_ladder
 from ..errors import InputError
 from ..grid import to_image, to_xyz
 from ..images import read_image, same_grid
+from ..intake import take_in
 from ..labels import BACKGROUND, CLASS_COUNT, from_any
 from ..metrics import dice
 from ..network import MultiStreamFCN
+from ..options import SegmentOptions
 from ..postprocess import CleanupConfig, clean
-from ..prepare import Prepared, pair_scans, prepare, restore
+from ..prepare import Prepared, ScanPair, pair_scans, prepare, restore
+from ..progress import silent
+from ..report import Steps
 from ..resample import on_grid_of, resample_linearly
+from ..runner import Runner
 from ..sliding_window import SlidingWindowConfig, predict
 from .augment import rotate_and_flip
 from .config import TrainingConfig
@@ -76,7 +81,7 @@ def read_label(path: Path, like: sitk.Image) -> sitk.Image:
     return on_grid_of(like, labels)
 
 
-def read_scan(files: LabelledFiles, standardised: bool = True) -> LabelledScan:
+def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | None = None) -> LabelledScan:
     """Read one subject.
 
     Parameters
@@ -85,6 +90,9 @@ def read_scan(files: LabelledFiles, standardised: bool = True) -> LabelledScan:
     standardised : bool
         True: T2 moved onto T1 where it lies elsewhere, and z-scored by the brain, as `segment` does. False: taken as
         aligned, and intensities as they are, but for one factor; the paper's network standardises each patch by itself.
+    runner : Runner, optional
+        With one, the scans are made ready as `segment` does it by default: without a mask the cerebrum is taken out, heads are set
+        upright, the bias of raw scans is corrected. Without one they are taken as they are, cerebrum alone.
 
     Returns
     -------
@@ -99,8 +107,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True) -> LabelledScan:
     reference = read_label(files.label, t1)
     try:
         mask = None if files.mask is None else read_image(files.mask)
-        alignment = align_pair(t1, t2, mask, "auto" if standardised else OFF)
-        pair = pair_scans(t1, alignment.t2, mask)
+        alignment, pair, prepared = _make_ready((t1, t2, mask), standardised, runner)
     except InputError as error:
         raise InputError(f"{files.name}: {error}") from error
     overlap = dice(sitk.GetArrayViewFromImage(reference) > 0, sitk.GetArrayViewFromImage(pair.mask) > 0)
@@ -109,18 +116,31 @@ def read_scan(files: LabelledFiles, standardised: bool = True) -> LabelledScan:
             f"The label of {files.name} and its brain overlap by {overlap:.2f} (DOC); wanted {MIN_OVERLAP} or more: check that "
             f"{files.label} is of this scan."
         )
-    prepared = prepare(pair)
     target = to_image(np.zeros(prepared.mask.shape, np.uint8), prepared.grid)
-    shares = [to_xyz(resample_linearly(sitk.Cast(reference == value, sitk.sitkFloat32), target)) for value in range(CLASS_COUNT)]
+    given = on_grid_of(pair.mask, sitk.GetArrayFromImage(reference))  # where the head now lies
+    shares = [to_xyz(resample_linearly(sitk.Cast(given == value, sitk.sitkFloat32), target)) for value in range(CLASS_COUNT)]
     shares[BACKGROUND] = 1 - np.sum(shares[1:], 0)  # beyond T1's grid nothing is labelled
-    labels = np.argmax(shares, 0).astype(np.uint8)
+    labels = np.where(prepared.mask, np.argmax(shares, 0), BACKGROUND).astype(np.uint8)
     images = (
         prepared.images
         if standardised
         else np.stack([_intensities(image, prepared, target) for image in (pair.t1, pair.t2) if image is not None])
     )
     moved = (alignment.report["words"],) if alignment.report["moved"] else ()
-    return LabelledScan(files.name, images, labels, prepared, reference, pair.mask, moved + pair.warnings)
+    mask_image = on_grid_of(t1, sitk.GetArrayFromImage(pair.mask))
+    return LabelledScan(files.name, images, labels, prepared, reference, mask_image, moved + pair.warnings)
+
+
+def _make_ready(
+    scans: tuple[sitk.Image, sitk.Image, sitk.Image | None], standardised: bool, runner: Runner | None
+) -> tuple[Alignment, ScanPair, Prepared]:
+    if runner is not None:
+        ready = take_in(scans, SegmentOptions(), runner, Steps(silent))
+        return ready.alignment, ready.pair, ready.prepared
+    t1, t2, mask = scans
+    alignment = align_pair(t1, t2, mask, AUTO if standardised else OFF)
+    pair = pair_scans(t1, alignment.t2, mask)
+    return alignment, pair, prepare(pair)
 
 
 def _intensities(image: sitk.Image, prepared: Prepared, target: sitk.Image) -> np.ndarray:

@@ -5,10 +5,15 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from InfantBrainSegLib.align import move_grid
 from InfantBrainSegLib.context import ContextConfig, distance_maps
 from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.extract import Extraction
 from InfantBrainSegLib.grid import to_image
 from InfantBrainSegLib.images import same_grid
+from InfantBrainSegLib.resample import on_grid_of
+from InfantBrainSegLib.runner import Runner
+from InfantBrainSegLib.sliding_window import SlidingWindowConfig
 from InfantBrainSegLib.training.config import TrainingConfig
 from InfantBrainSegLib.training.scans import ScanPatches, alone, read_label, read_scan, segmentation, with_context
 from InfantBrainSegLib.training.sites import find_in_folders
@@ -52,6 +57,26 @@ def test_labels_and_images_lie_on_one_grid(scan, files):
     assert np.array_equal(scan.labels, sitk.GetArrayFromImage(nearest).T)
     assert scan.images.shape == (2, *scan.labels.shape)
     assert (scan.images[:, ~scan.prepared.mask] == 0).all()
+
+
+def test_for_fine_tuning_the_cerebrum_is_taken_out_and_set_upright_as_segment_does(files, scan, monkeypatch):
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(0.0, 0.0, np.radians(90))
+
+    def upper_half_turned(t1, t2, *rest):
+        mask = sitk.GetArrayFromImage(scan.mask_image)  # (K, J, I)
+        mask[: mask.shape[0] // 2] = 0
+        moved = [move_grid(image, turn) for image in (t1, t2, on_grid_of(t1, mask))]
+        return Extraction(*moved, turn, {"words": "", "turned_degrees": 90.0, "turned": True})
+
+    monkeypatch.setattr("InfantBrainSegLib.intake.extract", upper_half_turned)
+    upper = read_scan(files, runner=Runner(CPU, "cpu", SlidingWindowConfig(), False))
+    label = move_grid(sitk.ReadImage(str(files.label)), turn)
+    target = to_image(np.zeros(upper.labels.shape, np.uint8), upper.prepared.grid)
+    turned = sitk.GetArrayFromImage(sitk.Resample(label, target, sitk.Transform(), sitk.sitkNearestNeighbor)).T
+    assert np.array_equal(upper.labels, np.where(upper.prepared.mask, turned, 0))
+    assert 0.3 < np.count_nonzero(upper.labels) / np.count_nonzero(scan.labels) < 0.7
+    assert same_grid(upper.mask_image, scan.mask_image)
 
 
 def test_t2_that_lies_elsewhere_is_moved_onto_t1_for_fine_tuning_alone(files, scan, tmp_path):

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from . import quality
 from .errors import InputError
 from .prepare import ScanPair
-from .resample import on_grid_of
+from .resample import on_grid_of, voxel_mm3
 
 AUTO, ON, OFF = "auto", "on", "off"
 CHOICES = (AUTO, ON, OFF)
@@ -32,12 +32,21 @@ def wants_correction(choice: str, t1: sitk.Image | None, t2: sitk.Image | None, 
 
     Returns
     -------
-    bool; with "auto" True for raw scans: with a mask, and without an exact background in any of them.
+    bool; with "auto" True for raw scans: with a mask, and each without an exact background or with more signal than a stripped brain's.
     """
     if choice != AUTO:
         return choice == ON
-    scans = [scan for scan in (t1, t2) if scan is not None]
-    return mask is not None and all(quality.background_value(sitk.GetArrayViewFromImage(scan)) is None for scan in scans)
+    return mask is not None and all(_is_raw(scan, mask) for scan in (t1, t2) if scan is not None)
+
+
+def _is_raw(scan: sitk.Image, mask: sitk.Image) -> bool:
+    """Tell a whole head, also one whose air was set to 0, by how much of its signal the mask leaves out."""
+    array = sitk.GetArrayViewFromImage(scan)
+    background = quality.background_value(array)
+    if background is None:
+        return True
+    signal_mm3 = np.count_nonzero(array != background) * voxel_mm3(scan)
+    return bool(np.count_nonzero(sitk.GetArrayViewFromImage(mask) > 0) * voxel_mm3(mask) < quality.STRIPPED_SHARE * signal_mm3)
 
 
 def correct_pair(pair: ScanPair) -> ScanPair:

@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from . import quality
 from .head import Head, as_image, images_on, ras_grid
 from .labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from .pose import Pose, find_pose, shows_below
@@ -17,7 +18,6 @@ from .sliding_window import SlidingWindowConfig
 from .weights import LoadedNetwork, load_network
 
 LOCATE_MM = 3.0
-STRIPPED_SHARE = 0.6  # of the signal is brain: the image was stripped; whole heads have up to 0.5
 SURE = 0.94  # mean probability in the brain above which the header is believed; see Testing/benchmarks/measure_axes.py for both limits
 SURER = 0.015  # by which another order of the axes must beat the header's
 SURER_OF_BACK = 0.014  # by which a stripped brain with front and back exchanged must; chosen there too
@@ -84,7 +84,7 @@ def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: 
 
 def is_stripped(head: Head, parts: sitk.Image) -> bool:
     """Tell a skull-stripped scan: its background is exact and most of its signal is brain."""
-    return head.stripped and volume_ml(parts) >= STRIPPED_SHARE * head.signal_ml()
+    return head.stripped and volume_ml(parts) >= quality.STRIPPED_SHARE * head.signal_ml()
 
 
 def volume_ml(parts: sitk.Image) -> float:

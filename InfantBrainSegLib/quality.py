@@ -9,6 +9,7 @@ from scipy import ndimage
 MIN_BACKGROUND_SHARE = 0.2  # of the volume; iSeg's and the neonates' stripped images have 0.5 to 0.97
 MIN_FACE_SHARE = 0.5  # of the six outer faces; a stripped brain rarely touches them
 MIN_BELOW_SHARE = 0.1  # more voxels than this below the background: the intensities are centered, as z-scores are
+STRIPPED_SHARE = 0.6  # of the signal is brain: the scan was stripped; whole heads have up to 0.5
 MAX_BRAIN_ML = 1700.0  # a brain of two years has about 1200 ml, large adult ones 1700: more holds skull and scalp
 MIN_PART_SHARE = 0.1  # of the largest part; two hemispheres that were cut apart stay, an eye (7 ml) goes
 MIN_OVERLAP = 0.9  # Dice of the two brains; the twelve real pairs checked have 0.99 or more

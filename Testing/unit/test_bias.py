@@ -2,10 +2,12 @@ import numpy as np
 import phantoms
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from InfantBrainSegLib.bias import correct, correct_pair, wants_correction
 from InfantBrainSegLib.errors import InputError
 from InfantBrainSegLib.prepare import pair_scans
+from InfantBrainSegLib.resample import on_grid_of
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,18 @@ def test_auto_corrects_raw_scans_with_a_mask_alone(shaded):
     assert not wants_correction("auto", stripped, stripped, mask)
     assert wants_correction("on", stripped, stripped, None)
     assert not wants_correction("off", raw, raw, mask)
+
+
+def test_auto_knows_a_whole_head_whose_air_was_set_to_0(shaded):
+    labels, _, stripped = shaded
+    mask = mask_of(labels, stripped)
+    values = sitk.GetArrayFromImage(stripped)
+    near = ndimage.binary_dilation(labels > 0, iterations=12) & (labels == 0)
+    assert near.sum() > (labels > 0).sum()
+    values[near] = 50
+    head = on_grid_of(stripped, values)
+    assert wants_correction("auto", head, head, mask)
+    assert not wants_correction("auto", head, stripped, mask)
 
 
 def test_a_pair_with_one_scan_stays_a_pair_with_one_scan(shaded):

@@ -13,6 +13,16 @@ MIN_AGE_MONTHS, MAX_AGE_MONTHS = _AGES_MONTHS[0], _AGES_MONTHS[-1]
 LOW_SHARE, HIGH_SHARE = 0.6, 1.9  # of the curve; the newborns and infants checked have 0.9 to 1.7
 
 
+def typical_brain_ml(age_months: float) -> float:
+    """Give the volume of a typical brain, cerebellum and brainstem with it and CSF without.
+
+    Parameters
+    ----------
+    age_months : from birth at term, 0 to 24
+    """
+    return float(np.interp(age_months, _AGES_MONTHS, _BRAIN_ML))
+
+
 def brain_range_ml(age_months: float) -> tuple[float, float]:
     """Give the volumes that a brain with its CSF plausibly has.
 
@@ -24,5 +34,5 @@ def brain_range_ml(age_months: float) -> tuple[float, float]:
     -------
     lowest and highest plausible volume in ml
     """
-    typical_ml = float(np.interp(age_months, _AGES_MONTHS, _BRAIN_ML))
+    typical_ml = typical_brain_ml(age_months)
     return LOW_SHARE * typical_ml, HIGH_SHARE * typical_ml

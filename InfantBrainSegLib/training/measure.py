@@ -3,14 +3,17 @@
 import numpy as np
 
 from ..errors import TrainingError
+from ..growth import typical_brain_ml
 from ..labels import GM, WM
 from .artefacts import ArtefactConfig
-from .labelmaps import LabelMap
+from .labelmaps import CORTEX, LabelMap
 from .synthesis import Painted, Simulator, SimulatorConfig
 
 MEASURED_OVERLAPS = (0.70, 0.87)  # T1, T2 of iSeg-2017, published; SD 0.05 and 0.04
 OVERLAP_TOLERANCES = (0.06, 0.05)
 _MAX_DRAWS = 200
+_CEREBRUM_SHARE = 0.9  # of the brain; cerebellum and brainstem are off
+_SCALE_TOLERANCE = 0.05  # 15 % of the volume
 
 
 def histogram_overlap(a: np.ndarray, b: np.ndarray, bins: int = 100) -> float:
@@ -58,6 +61,8 @@ def gm_wm_overlaps(painted: Painted) -> tuple[float, float]:
 def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Painted, tuple[float, float]]:
     """Draw subjects from a map, none of whom moved, until one's overlaps are the measured ones.
 
+    Adult maps that are larger are brought to the size of six months first; infant maps have their own.
+
     Parameters
     ----------
     label_map : LabelMap
@@ -74,7 +79,10 @@ def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Painted, tuple[f
     TrainingError
         If none was found in 200 draws.
     """
-    simulator = Simulator([label_map], SimulatorConfig(artefacts=ArtefactConfig(motion_share=0.0)))
+    tissue_ml = np.count_nonzero(label_map.classes >= CORTEX) / 1000
+    scale = min((_CEREBRUM_SHARE * typical_brain_ml(6) / tissue_ml) ** (1 / 3), 1.0)
+    sizes = (scale * (1 - _SCALE_TOLERANCE), scale * (1 + _SCALE_TOLERANCE))
+    simulator = Simulator([label_map], SimulatorConfig(adult_scale=sizes, artefacts=ArtefactConfig(motion_share=0.0)))
     for draw in range(_MAX_DRAWS):
         painted = simulator.subject(label_map, np.random.default_rng([seed, draw]), "isointense")
         overlaps = gm_wm_overlaps(painted)

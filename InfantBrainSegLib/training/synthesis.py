@@ -267,18 +267,23 @@ def _sample(stacked: torch.Tensor, source: torch.Tensor, low) -> torch.Tensor:
 
 
 def _thicken_cortex(anatomy: _Anatomy, thicker_mm: float) -> None:
-    """Turn the outermost white matter into cortex, in place; thin blades are kept."""
+    """Turn the white matter next to cortex into cortex, in place; thin blades are kept, and so are the walls of the ventricles."""
     shallow = (anatomy.depth_mm < thicker_mm) & (F.max_pool3d(anatomy.depth_mm[None, None], 5, 1, 2)[0, 0] > 2 * thicker_mm)
-    moved = anatomy.fractions[WHITE] * shallow
+    moved = anatomy.fractions[WHITE] * (shallow & _near_cortex(anatomy))
     anatomy.fractions[WHITE] -= moved
     anatomy.fractions[CORTEX] += moved
 
 
 def _close_sulci(anatomy: _Anatomy, closer_mm: float) -> None:
     """Turn the CSF next to cortex into cortex, in place."""
-    moved = anatomy.fractions[OUTER_CSF] * (anatomy.gap_mm < closer_mm)
+    moved = anatomy.fractions[OUTER_CSF] * ((anatomy.gap_mm < closer_mm) & _near_cortex(anatomy))
     anatomy.fractions[OUTER_CSF] -= moved
     anatomy.fractions[CORTEX] += moved
+
+
+def _near_cortex(anatomy: _Anatomy) -> torch.Tensor:
+    """(X, Y, Z) bool: within two voxels of one that is cortex for the most part."""
+    return F.max_pool3d(anatomy.fractions[CORTEX][None, None], 5, 1, 2)[0, 0] > 0.5
 
 
 def _myelination(anatomy: _Anatomy, contrast: Contrast, generator) -> torch.Tensor:

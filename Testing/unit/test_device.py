@@ -87,7 +87,7 @@ def test_mixed_precision_is_float16_on_gpus_with_tensor_cores_alone(monkeypatch)
     assert devices.autocast_dtype(torch.device("mps")) is None
 
 
-@pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_training_computes_in_bfloat16_only_where_it_is_not_emulated(monkeypatch):
     for computes, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(devices, "_cpu_computes_bfloat16", lambda answer=computes: answer)

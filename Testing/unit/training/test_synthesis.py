@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.prepare import normalise
@@ -8,9 +9,9 @@ from InfantBrainSegLib.training import artefacts, measure
 from InfantBrainSegLib.training.artefacts import ArtefactConfig, degrade, smooth_noise
 from InfantBrainSegLib.training.batches import normalise_like_a_volume
 from InfantBrainSegLib.training.contrast import ContrastConfig, draw_contrast
-from InfantBrainSegLib.training.labelmaps import read_label_map
+from InfantBrainSegLib.training.labelmaps import CORTEX, read_label_map
 from InfantBrainSegLib.training.measure import histogram_overlap, isointense_subject, joint_overlap
-from InfantBrainSegLib.training.synthesis import Simulator
+from InfantBrainSegLib.training.synthesis import Simulator, SimulatorConfig
 
 from .conftest import SHARED_LABEL_MAPS
 
@@ -95,6 +96,29 @@ def test_a_measured_subject_has_the_overlaps_asked_for_and_held_still(label_map,
         assert (t1, t2) == measure.gm_wm_overlaps(painted)
         assert abs(t1 - 0.70) <= 0.3
         assert abs(t2 - 0.87) <= 0.3
+
+
+def test_a_measured_subject_of_an_adult_map_has_the_size_of_six_months(label_map, monkeypatch):
+    monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (1.0, 1.0))
+    tissue_ml = np.count_nonzero(label_map.classes >= CORTEX) / 1000
+    monkeypatch.setattr(measure, "typical_brain_ml", lambda age_months: 0.6 * tissue_ml / 0.9)
+    volumes_ml = [int((isointense_subject(label_map, seed)[0].labels >= GM.value).sum()) / 1000 for seed in range(6)]
+    assert np.mean(volumes_ml) == pytest.approx(0.6 * tissue_ml, rel=0.25)  # closed sulci add to it
+
+
+@pytest.mark.parametrize("share", ["thicken_share", "close_share"])
+def test_cortex_grows_where_cortex_is_and_not_along_the_ventricles(label_map, share):
+    labels = {}
+    for value in (0.0, 1.0):
+        ranges = {"thicken_mm": (1.1, 1.1), "close_mm": (1.3, 1.3), "thicken_share": 0.0, "close_share": 0.0, share: value}
+        simulator = Simulator([label_map], SimulatorConfig(adult_scale=(1.0, 1.0), **ranges))
+        labels[value] = simulator.subject(label_map, np.random.default_rng(3)).labels.numpy()
+    grown = (labels[1.0] == GM.value) & (labels[0.0] != GM.value) & (labels[0.0] > 0)
+    middle = np.linalg.norm(np.argwhere(np.ones(grown.shape)) - (np.array(grown.shape) - 1) / 2, axis=1).reshape(grown.shape)
+    ventricle = (labels[0.0] == CSF.value) & (middle < 9)
+    assert ventricle.sum() > 20
+    assert grown.sum() > 100
+    assert not (grown & ndimage.binary_dilation(ventricle, np.ones((3, 3, 3)))).any()
 
 
 @pytest.mark.skipif(not SHARED_LABEL_MAPS.is_dir(), reason="the label maps of shared/data are not here")

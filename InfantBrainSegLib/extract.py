@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from . import quality
 from .align import move_grid
+from .border import settle
 from .errors import InputError
 from .grid import to_xyz
 from .head import Head, as_image, images_on, ras_grid
@@ -114,8 +115,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         parts = move_grid(parts, pose.turn)
         heads = {name: head.turned(pose.turn) for name, head in heads.items()}
         reference = next(iter(heads.values()))
-    probabilities, grid = _refine(heads, parts, predictor, lambda share: told(0.4 + 0.6 * share))
-    found = _Found(reference, probabilities, grid)
+    found = _refine(heads, parts, predictor, lambda share: told(0.4 + 0.6 * share))
     mask, words = found.without_cerebellum() if stripped else found.cerebrum()
     turned_t1, turned_t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
     report = {
@@ -202,10 +202,8 @@ def context_of(parts: torch.Tensor) -> torch.Tensor:
     return F.avg_pool3d(maps[None], 3, 1, 1, count_include_pad=False)[0]
 
 
-def _refine(
-    heads: dict[str, Head], parts: sitk.Image, predictor: Predictor, told: Callable[[float], None]
-) -> tuple[np.ndarray, sitk.Image]:
-    """Probabilities (4, X, Y, Z) at 1 mm round what was located, and their grid."""
+def _refine(heads: dict[str, Head], parts: sitk.Image, predictor: Predictor, told: Callable[[float], None]) -> "_Found":
+    """What the second network says at 1 mm round what was located."""
     array = sitk.GetArrayFromImage(parts)
     index = np.argwhere(array > 0)[:, ::-1]  # (N, 3): i, j, k
     affine = index_to_physical(parts)
@@ -213,11 +211,11 @@ def _refine(
     context = context_of(torch.as_tensor(to_xyz(array)).long()).numpy()  # (3, X, Y, Z) on the grid of `parts`
     maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
     near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
-    inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
-    probabilities = predictor(load_network("refine"), inputs, near, REFINE_WINDOW, told)
+    images = images_on(heads, grid)  # (2, X, Y, Z)
+    probabilities = predictor(load_network("refine"), np.concatenate([images, np.stack(maps)]), near, REFINE_WINDOW, told)
     far = ndimage.distance_transform_edt(np.max(maps, axis=0) <= 0.5) > _REACH_MM / REFINE_MM
     probabilities[:, far] = np.eye(CLASS_COUNT, dtype=np.float32)[:, BACKGROUND, None]
-    return probabilities, grid
+    return _Found(next(iter(heads.values())), probabilities, images, grid)
 
 
 @dataclass(frozen=True)
@@ -226,11 +224,13 @@ class _Found:
 
     reference: Head
     probabilities: np.ndarray  # (4, X, Y, Z)
+    images: np.ndarray  # (2, X, Y, Z)
     grid: sitk.Image
 
     def cerebrum(self) -> tuple[sitk.Image, str]:
-        """The mask of a raw head."""
+        """The mask of a raw head, its border where this head's intensities change."""
         chance = self.probabilities[LEFT_CEREBRUM] + self.probabilities[RIGHT_CEREBRUM]
+        chance = settle(chance, self.probabilities[INFRATENTORIAL], self.images)
         solid = ndimage.binary_fill_holes(largest_piece(chance > 0.5))
         mask = self._on_scan(np.where(solid, np.maximum(chance, 0.51), np.minimum(chance, 0.49)))
         found_ml = np.count_nonzero(mask) * voxel_mm3(self.reference.scan) / 1000

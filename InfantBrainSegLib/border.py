@@ -46,13 +46,17 @@ def settle(chance: np.ndarray, below: np.ndarray, images: np.ndarray) -> np.ndar
         return settled
     margin = int(SHELL_MM + REACH_MM) + 1
     inner = tuple(slice(max(part.start - margin, 0), part.stop + margin) for part in box)
-    settled[inner] = _settle(settled[inner], below[inner], [image[inner] for image in images if image.any()])
+    surely = chance[inner] > SURE
+    seen = [image[inner] for image in images if image[inner][surely].any()]
+    if seen:
+        settled[inner] = _settle(settled[inner], below[inner], seen)
     return settled
 
 
 def _settle(chance: np.ndarray, below: np.ndarray, images: list[np.ndarray]) -> np.ndarray:
     prior = logit(np.clip(chance, 0.001, 0.999))
-    apart = ndimage.distance_transform_edt(below <= BELOW_CHANCE) > BELOW_MM
+    lower = below > BELOW_CHANCE
+    apart = ndimage.distance_transform_edt(~lower) > BELOW_MM if lower.any() else ~lower
     levels = [_relative(image, chance) for image in images]
     posterior = prior
     for _ in range(ROUNDS):

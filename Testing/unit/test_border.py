@@ -48,6 +48,13 @@ def test_next_to_the_cerebellum_nothing_moves(word):
     assert not np.allclose(settled[X < 0], word[X < 0], atol=0.1)
 
 
+def test_a_scan_that_does_not_reach_the_brain_is_not_asked(word):
+    both = images((0.4, 2.0), (0.1, 0.2))
+    both[1] = 0
+    both[1, :4] = 1.0
+    assert np.array_equal(settle(word, BELOW, both), settle(word, BELOW, both * np.array([1, 0], np.float32)[:, None, None, None]))
+
+
 def test_a_small_or_empty_brain_is_left_as_it_is():
     images_ = images((0.4, 2.0), (0.1, 0.2))
     empty, small = np.zeros(CEREBRUM.shape), np.zeros(CEREBRUM.shape)

@@ -5,6 +5,8 @@ and just outside is told by the places where the network is sure; Bayes' rule pu
 skull look alike the likelihoods are too, and the network's word stands.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 from scipy.special import expit, logit
@@ -24,44 +26,45 @@ _COARSE = 4  # the bias is smooth: it is found on every fourth voxel
 _MIN_VOXELS = 1000
 
 
-def settle(chance: np.ndarray, below: np.ndarray, images: np.ndarray) -> np.ndarray:
+def settle(chance: np.ndarray, below: np.ndarray, images: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> np.ndarray:
     """Probability of cerebrum, by the network's word and by how this head looks on both sides of the border.
 
     Parameters
     ----------
-    chance : (X, Y, Z) float array, 1 mm
-        The network's probability of cerebrum.
-    below : (X, Y, Z) float array
+    chance : 3D float array
+        The network's probability of cerebrum, best on the grid of the scan itself: interpolated intensities are blurred.
+    below : 3D float array
         That of cerebellum and brainstem.
-    images : (C, X, Y, Z) float array
-        T1 and T2; one that is 0 everywhere is absent.
+    images : 3D float arrays
+        T1 and T2, air 0.
+    spacing_mm : three floats, in the arrays' axis order
 
     Returns
     -------
-    (X, Y, Z) float32 array
+    3D float32 array
     """
     settled = chance.astype(np.float32)
     box = quality.bounding_box(chance > 1 - SURE)
     if box is None:
         return settled
-    margin = int(SHELL_MM + REACH_MM) + 1
-    inner = tuple(slice(max(part.start - margin, 0), part.stop + margin) for part in box)
+    margins = [int((SHELL_MM + REACH_MM) / mm) + 2 for mm in spacing_mm]
+    inner = tuple(slice(max(part.start - margin, 0), part.stop + margin) for part, margin in zip(box, margins, strict=True))
     surely = chance[inner] > SURE
     seen = [image[inner] for image in images if image[inner][surely].any()]
     if seen:
-        settled[inner] = _settle(settled[inner], below[inner], seen)
+        settled[inner] = _settle(settled[inner], below[inner], seen, spacing_mm)
     return settled
 
 
-def _settle(chance: np.ndarray, below: np.ndarray, images: list[np.ndarray]) -> np.ndarray:
+def _settle(chance: np.ndarray, below: np.ndarray, images: list[np.ndarray], spacing_mm: Sequence[float]) -> np.ndarray:
     prior = logit(np.clip(chance, 0.001, 0.999))
     lower = below > BELOW_CHANCE
-    apart = ndimage.distance_transform_edt(~lower) > BELOW_MM if lower.any() else ~lower
-    levels = [_relative(image, chance) for image in images]
+    apart = ndimage.distance_transform_edt(~lower, spacing_mm) > BELOW_MM if lower.any() else ~lower
+    levels = [_relative(image, chance, spacing_mm) for image in images]
     posterior = prior
     for _ in range(ROUNDS):
         inside = posterior > 0
-        depth_mm, gap_mm = ndimage.distance_transform_edt(inside), ndimage.distance_transform_edt(~inside)
+        depth_mm, gap_mm = (ndimage.distance_transform_edt(side, spacing_mm) for side in (inside, ~inside))
         near = apart & (depth_mm <= SHELL_MM) & (gap_mm <= SHELL_MM)  # one of the two is 0
         surely_in, surely_out = (near & (side > logit(SURE)) for side in (posterior, -posterior))
         if min(np.count_nonzero(surely_in), np.count_nonzero(surely_out)) < _MIN_VOXELS:
@@ -72,18 +75,19 @@ def _settle(chance: np.ndarray, below: np.ndarray, images: list[np.ndarray]) -> 
     return expit(posterior).astype(np.float32)
 
 
-def _relative(image: np.ndarray, chance: np.ndarray) -> np.ndarray:
+def _relative(image: np.ndarray, chance: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Intensities over the local mean of what is surely cerebrum: without the bias field, mostly."""
     coarse = (slice(None, None, _COARSE),) * 3
     weight = (chance[coarse] > SURE).astype(np.float32)
-    smooth = [ndimage.gaussian_filter(values, BIAS_MM / _COARSE) for values in (image[coarse] * weight, weight)]
+    sigmas = [BIAS_MM / mm / _COARSE for mm in spacing_mm]
+    smooth = [ndimage.gaussian_filter(values, sigmas) for values in (image[coarse] * weight, weight)]
     local = smooth[0] / np.maximum(smooth[1], 1e-3)
     fine = ndimage.zoom(np.maximum(local, 1e-3 * local.max()), _COARSE, order=1, grid_mode=True, mode="nearest")
     return image / fine[tuple(slice(n) for n in image.shape)]
 
 
 def _log_likelihood_ratio(levels: list[np.ndarray], inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Logarithm of how much likelier each voxel's intensities are inside than outside, by their joint histograms: (X, Y, Z)."""
+    """Logarithm of how much likelier each voxel's intensities are inside than outside, by their joint histograms."""
     bins = []
     for values in levels:
         low, high = np.percentile(values[inside | outside], (1, 99))

@@ -211,30 +211,35 @@ def _refine(heads: dict[str, Head], parts: sitk.Image, predictor: Predictor, tol
     context = context_of(torch.as_tensor(to_xyz(array)).long()).numpy()  # (3, X, Y, Z) on the grid of `parts`
     maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
     near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
-    images = images_on(heads, grid)  # (2, X, Y, Z)
-    probabilities = predictor(load_network("refine"), np.concatenate([images, np.stack(maps)]), near, REFINE_WINDOW, told)
+    inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
+    probabilities = predictor(load_network("refine"), inputs, near, REFINE_WINDOW, told)
     far = ndimage.distance_transform_edt(np.max(maps, axis=0) <= 0.5) > _REACH_MM / REFINE_MM
     probabilities[:, far] = np.eye(CLASS_COUNT, dtype=np.float32)[:, BACKGROUND, None]
-    return _Found(next(iter(heads.values())), probabilities, images, grid)
+    return _Found(heads, probabilities, grid)
 
 
 @dataclass(frozen=True)
 class _Found:
     """What the second network says, and how it becomes a mask on the scan's own grid."""
 
-    reference: Head
+    heads: dict[str, Head]
     probabilities: np.ndarray  # (4, X, Y, Z)
-    images: np.ndarray  # (2, X, Y, Z)
     grid: sitk.Image
+
+    @property
+    def reference(self) -> Head:
+        """The one whose grid the mask gets."""
+        return next(iter(self.heads.values()))
 
     def cerebrum(self) -> tuple[sitk.Image, str]:
         """The mask of a raw head, its border where this head's intensities change."""
-        chance = self.probabilities[LEFT_CEREBRUM] + self.probabilities[RIGHT_CEREBRUM]
-        chance = settle(chance, self.probabilities[INFRATENTORIAL], self.images)
-        solid = ndimage.binary_fill_holes(largest_piece(chance > 0.5))
-        mask = self._on_scan(np.where(solid, np.maximum(chance, 0.51), np.minimum(chance, 0.49)))
-        found_ml = np.count_nonzero(mask) * voxel_mm3(self.reference.scan) / 1000
-        return on_grid_of(self.reference.scan, mask.astype(np.uint8)), f"The cerebrum was taken out of a whole head: {found_ml:.0f} ml."
+        scan = self.reference.scan
+        chance = self._on_scan(self.probabilities[LEFT_CEREBRUM] + self.probabilities[RIGHT_CEREBRUM])
+        images = [head.on(scan).transpose(2, 1, 0) for head in self.heads.values()]  # (K, J, I)
+        chance = settle(chance, self._on_scan(self.probabilities[INFRATENTORIAL]), images, scan.GetSpacing()[::-1])
+        mask = ndimage.binary_fill_holes(largest_piece(chance > 0.5))
+        found_ml = np.count_nonzero(mask) * voxel_mm3(scan) / 1000
+        return on_grid_of(scan, mask.astype(np.uint8)), f"The cerebrum was taken out of a whole head: {found_ml:.0f} ml."
 
     def without_cerebellum(self) -> tuple[sitk.Image | None, str]:
         """The mask of a stripped brain; None where there is nothing to take away."""
@@ -245,7 +250,7 @@ class _Found:
         sizes_ml[0] = 0
         kept = np.where((sizes_ml >= MIN_REMOVED_ML)[pieces], np.maximum(below, 0.51), np.minimum(below, 0.49))
         brain = quality.solid_brain(self.reference.signal())
-        removed = brain & self._on_scan(kept)
+        removed = brain & (self._on_scan(kept) > 0.5)
         removed_ml = np.count_nonzero(removed) * voxel_mm3(scan) / 1000
         if removed_ml < max(MIN_REMOVED_ML, MIN_REMOVED_SHARE * np.count_nonzero(brain) * voxel_mm3(scan) / 1000):
             return None, "The scans were stripped already, cerebellum and brainstem too: they are taken as they are."
@@ -254,5 +259,5 @@ class _Found:
         return on_grid_of(scan, mask.astype(np.uint8)), words
 
     def _on_scan(self, chance: np.ndarray) -> np.ndarray:
-        """Where a probability (X, Y, Z) exceeds one half on the scan's grid: (K, J, I) bool."""
-        return resample_linearly(as_image(chance.astype(np.float32), self.grid), self.reference.scan) > 0.5
+        """A probability (X, Y, Z) on the scan's grid: (K, J, I)."""
+        return resample_linearly(as_image(chance.astype(np.float32), self.grid), self.reference.scan)

@@ -120,10 +120,10 @@ def warned_line(heads: list[dict]) -> str:
     """How many heads the check "cerebrum" warns of, and how many of those that missed the goal."""
     warned = [scores["sure"] < SURE_OF_HEAD for scores in heads]
     missed = [scores["mask_dice"] < GOAL_DOC for scores in heads]
-    return (
-        f'Of all {len(heads)} heads the check "cerebrum" warns of {sum(warned)}, '
-        f"among them {sum(map(all, zip(warned, missed, strict=True)))} of the {sum(missed)} whose mask has a DOC under {GOAL_DOC}."
-    )
+    found = f"among them {sum(map(all, zip(warned, missed, strict=True)))} of the {sum(missed)} whose mask has a DOC under {GOAL_DOC}"
+    if not any(missed):
+        found = f"though none has a mask with a DOC under {GOAL_DOC}"
+    return f'Of all {len(heads)} heads the check "cerebrum" warns of {sum(warned)}, {found}.'
 
 
 def write_card(results: dict) -> None:

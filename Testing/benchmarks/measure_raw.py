@@ -161,7 +161,9 @@ def write_card(results: dict) -> None:
     lines += ["", f"{reached} within {GOAL_MM} mm (median {np.median([scores['surface95_mm'] for scores in upright]):.1f} mm)."]
     lines += ["", csf_line(upright)]
     lines += ["", warned_line([scores for scores in results["subjects"].values() if "sure" in scores])]
-    lines += ["", f"Mask DOC of six heads with {', '.join(alone)}. Extraction took {seconds:.0f} s a head.", ""]
+    if alone:
+        lines += ["", f"Mask DOC of six heads with {', '.join(alone)}."]
+    lines += ["", f"Extraction took {seconds:.0f} s a head.", ""]
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"{END}{rest.partition(END)[2]}", CARD)
 

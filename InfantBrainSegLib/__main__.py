@@ -129,6 +129,13 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
     parser.add_argument("--weights", metavar="PATH", help="folder with fcn1.pt, fcn2.pt and manifest.json, or one of them")
     parser.add_argument("--no-context", action="store_true", help="stop after the first stage, without spatial context")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        choices=(1, 2),
+        default=2,
+        help="2 (default): the second stage runs again on its own result where that differs much from the first's; 1: never",
+    )
     parser.add_argument("--flip", action="store_true", help="average with the left-right mirrored brain: twice the time")
     parser.add_argument(
         "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"
@@ -210,6 +217,7 @@ def _options_of(arguments: argparse.Namespace) -> "SegmentOptions":
         align=arguments.align,
         bias_correction=arguments.bias_correction,
         extract=arguments.extract,
+        rounds=arguments.rounds,
     )
 
 

@@ -20,6 +20,9 @@ class SegmentOptions:
         A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; None for the bundled ones.
     use_context : bool
         Both stages; False stops after the first, without spatial context.
+    rounds : int
+        How often the second stage runs at most, 1 or 2: the second time on distance maps of its own result, if that differs much from the
+        first stage's. The paper's way is 1.
     flip : bool
         Average each stage's probabilities with those of the left-right mirrored brain: twice the time.
     window : SlidingWindowConfig
@@ -45,3 +48,8 @@ class SegmentOptions:
     align: str = "auto"
     bias_correction: str = AUTO
     extract: str = "auto"
+    rounds: int = 2
+
+    def __post_init__(self):
+        if self.rounds not in (1, 2):
+            raise ValueError(f"rounds is {self.rounds}; wanted 1 or 2.")

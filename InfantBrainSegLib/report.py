@@ -18,13 +18,16 @@ STEP_ENDS = {
     "align": 0.12,
     "extract": 0.27,
     "prepare": 0.32,
-    "stage 1": 0.58,
-    "context": 0.61,
-    "stage 2": 0.92,
+    "stage 1": 0.5,
+    "context": 0.52,
+    "stage 2": 0.72,
+    "context again": 0.74,
+    "stage 2 again": 0.92,
     "clean up": 0.94,
     "restore": 0.97,
     "write": 1.0,
 }
+ROUNDS = (("context", "stage 2"), ("context again", "stage 2 again"))  # steps of the second stage, each time that it runs
 PACKAGES = ("torch", "numpy", "SimpleITK", "scipy", "vtk")
 
 

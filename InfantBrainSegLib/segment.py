@@ -13,16 +13,19 @@ from .context import ContextConfig, distance_maps
 from .device import resolve_device
 from .images import describe_geometry
 from .intake import take_in
-from .labels import BACKGROUND, Tissue
+from .labels import BACKGROUND, GM, WM, Tissue
+from .metrics import dice
 from .options import SegmentOptions
 from .postprocess import clean
 from .prepare import Prepared, restore, restore_probability
 from .progress import Progress, silent
-from .report import Steps, peak_memory_mb, versions
+from .report import ROUNDS, Steps, peak_memory_mb, versions
 from .runner import Runner
 from .verdict import FRACTION_LOOK, Outcome, judge
 from .volumes import TissueVolume, measure
-from .weights import STAGES, TRAINING_PATHS, load_network
+from .weights import STAGES, TRAINING_PATHS, LoadedNetwork, load_network
+
+STEADY_DICE = 0.95  # a result whose GM and WM agree so well with what guided it hardly gains by a further round (model card)
 
 __all__ = ["SegmentOptions", "Segmentation", "segment"]
 
@@ -63,6 +66,14 @@ class Segmentation:
         return restore_probability(self._probabilities[tissue.value], self._prepared, self.labels)
 
 
+@dataclass(frozen=True)
+class _Found:
+    first: np.ndarray | None  # (X, Y, Z) labels of the first stage; None without context
+    labels: np.ndarray  # (X, Y, Z) uint8
+    probabilities: np.ndarray  # (4, X, Y, Z)
+    agreement: list[dict[str, float]]  # DOC of GM and WM between what guided each round and its result
+
+
 def segment(
     t1: sitk.Image | None,
     t2: sitk.Image | None,
@@ -99,18 +110,9 @@ def segment(
         stages = [load_network(stage, options.weights_dir) for stage in STAGES[: 1 + options.use_context]]
     ready = take_in((t1, t2, mask), options, runner, steps)
     prepared = ready.prepared
-    first = None
-    with steps("stage 1") as inside:
-        probabilities = runner.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
-    if options.use_context:
-        with steps("context"):
-            first = _most_likely(probabilities, prepared.mask)
-            maps = distance_maps(first, stages[1].context or ContextConfig())  # (3, X, Y, Z)
-            inputs = np.concatenate([prepared.images, maps])  # (5, X, Y, Z)
-        with steps("stage 2") as inside:
-            probabilities = runner.predict(stages[1], inputs, prepared.mask, partial(inside, "stage 2"))
+    found = _tissues(runner, stages, prepared, options, steps)
+    labels, probabilities = found.labels, found.probabilities
     with steps("clean up"):
-        labels = _most_likely(probabilities, prepared.mask)
         cleaned = clean(labels, probabilities, prepared.mask, (1.0, 1.0, 1.0), options.cleanup)
     with steps("restore"):
         probabilities = probabilities.astype(np.float16)  # half the memory from here on
@@ -118,7 +120,7 @@ def segment(
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
         volumes = measure(result, restore_probability(confidence, prepared, ready.reference))
         islands = sum(cleaned.islands_removed.values())
-        verdict = judge(Outcome(first, labels, confidence, prepared.mask, prepared.grid, volumes, islands), ready.checks)
+        verdict = judge(Outcome(found.first, labels, confidence, prepared.mask, prepared.grid, volumes, islands), ready.checks)
         if ready.extraction.turn is not None:
             verdict = verdict.turned_back(ready.extraction.turn)
     report = {
@@ -127,6 +129,7 @@ def segment(
         "device": runner.describe(),
         "options": {
             "use_context": options.use_context,
+            "rounds": options.rounds,
             "flip": options.flip,
             "window": asdict(options.window),
             "cleanup": asdict(options.cleanup),
@@ -135,6 +138,7 @@ def segment(
             "bias_correction": options.bias_correction,
             "extract": options.extract,
         },
+        "agreement": found.agreement,
         "alignment": ready.alignment.report,
         "extraction": ready.extraction.report,
         "bias_corrected": ready.bias_corrected,
@@ -150,6 +154,28 @@ def segment(
     }
     given_t2 = None if ready.pair.t2 is None else _on_grid(ready.pair.t2, ready.reference)
     return Segmentation(result, t1, given_t2, volumes, report, probabilities, prepared, ready.alignment)
+
+
+def _tissues(runner: Runner, stages: list[LoadedNetwork], prepared: Prepared, options: SegmentOptions, steps: Steps) -> _Found:
+    """Both stages; the second again, guided by its own result, while that differs much from what guided it."""
+    with steps("stage 1") as inside:
+        probabilities = runner.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
+    labels = _most_likely(probabilities, prepared.mask)
+    if not options.use_context:
+        return _Found(None, labels, probabilities, [])
+    first, agreement = labels, []
+    for context, stage_2 in ROUNDS[: options.rounds]:
+        guide = labels
+        with steps(context):
+            maps = distance_maps(guide, stages[1].context or ContextConfig())  # (3, X, Y, Z)
+            inputs = np.concatenate([prepared.images, maps])  # (5, X, Y, Z)
+        with steps(stage_2) as inside:
+            probabilities = runner.predict(stages[1], inputs, prepared.mask, partial(inside, stage_2))
+        labels = _most_likely(probabilities, prepared.mask)
+        agreement.append({tissue.short_name: round(dice(labels == tissue.value, guide == tissue.value), 4) for tissue in (GM, WM)})
+        if min(agreement[-1].values()) >= STEADY_DICE:
+            break
+    return _Found(first, labels, probabilities, agreement)
 
 
 def _on_grid(image: sitk.Image, like: sitk.Image) -> sitk.Image:

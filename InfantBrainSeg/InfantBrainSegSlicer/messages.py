@@ -20,6 +20,8 @@ def step_in_words(step: str) -> str:
         "stage 1": _("Stage 1: first network"),
         "context": _("Context: distances to each tissue"),
         "stage 2": _("Stage 2: second network"),
+        "context again": _("Context: distances to each tissue, again"),
+        "stage 2 again": _("Stage 2: second network, again"),
         "clean up": _("Clean-up: islands and holes"),
         "restore": _("Clean-up: back to the T1w scan's grid"),
         "write": _("Clean-up: writing the result"),

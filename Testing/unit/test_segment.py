@@ -12,7 +12,7 @@ from InfantBrainSegLib.extract import left_as_given
 from InfantBrainSegLib.images import index_to_physical
 from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.postprocess import CleanupConfig
-from InfantBrainSegLib.segment import SegmentOptions, segment
+from InfantBrainSegLib.segment import STEADY_DICE, SegmentOptions, segment
 from InfantBrainSegLib.sliding_window import SlidingWindowConfig
 
 
@@ -72,6 +72,54 @@ def test_the_second_stage_sees_distance_maps_of_the_first_stages_labels(weights_
     labels_inside = [seen[1][1 + tissue.value] < 0 for tissue in (CSF, GM, WM)]  # a signed distance is negative in its tissue
     assert np.array_equal(seen[0], seen[1][:2])
     assert np.array_equal(np.sum(labels_inside, 0) == 1, seen[0].any(0) | np.any(labels_inside, 0))
+
+
+def guided(monkeypatch, agreeing):
+    """Put networks in place that answer as the phantom's levels do, the first with GM where WM is in the given share of the planes.
+
+    Returns the labels that guided each round of the second stage, as they are told by its distance maps.
+    """
+    guides = []
+
+    def answers(network, inputs, mask, config, device, progress=None):
+        probabilities = thresholds(network, inputs[:2], mask, config, device)
+        if len(inputs) == 5:
+            guides.append(inputs[2 + np.arange(3)].argmin(0) + 1)
+            return probabilities
+        wrong = np.zeros(mask.shape, bool)
+        wrong[: round(mask.shape[0] * (1 - agreeing))] = True
+        wrong &= probabilities.argmax(0) == WM.value
+        probabilities[GM.value][wrong] = 0.9
+        return probabilities
+
+    monkeypatch.setattr(runner_module, "predict", answers)
+    return guides
+
+
+def test_the_second_stage_runs_again_on_its_own_result_where_that_differs_much_from_the_firsts(weights_dir, phantom_scans, monkeypatch):
+    guides = guided(monkeypatch, agreeing=0.5)
+    result = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir))
+    assert len(guides) == 2
+    assert (guides[0] != guides[1]).any()
+    first, second = result.report["agreement"]
+    assert min(first.values()) < STEADY_DICE
+    assert second == {"GM": 1.0, "WM": 1.0}
+    assert [name for name in result.report["seconds"] if "again" in name] == ["context again", "stage 2 again"]
+
+
+@pytest.mark.parametrize(("agreeing", "rounds"), [(1.0, 2), (0.5, 1)])
+def test_the_second_stage_runs_once_where_it_agrees_with_the_first_or_when_told_so(
+    weights_dir, phantom_scans, monkeypatch, agreeing, rounds
+):
+    guides = guided(monkeypatch, agreeing)
+    report = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, rounds=rounds)).report
+    assert len(guides) == len(report["agreement"]) == 1
+    assert report["options"]["rounds"] == rounds
+
+
+def test_other_numbers_of_rounds_are_refused():
+    with pytest.raises(ValueError, match="rounds is 3; wanted 1 or 2"):
+        SegmentOptions(rounds=3)
 
 
 def test_without_context_one_network_is_loaded_and_run(weights_dir, phantom_scans):

@@ -134,7 +134,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=(1, 2),
         default=2,
-        help="2 (default): the second stage runs again on its own result where that differs much from the first's; 1: never",
+        help="runs of the second stage; 2 (default): once more on its own result and the mirrored brain; 1: as in the paper",
     )
     parser.add_argument("--flip", action="store_true", help="average with the left-right mirrored brain: twice the time")
     parser.add_argument(

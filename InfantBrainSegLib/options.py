@@ -21,10 +21,10 @@ class SegmentOptions:
     use_context : bool
         Both stages; False stops after the first, without spatial context.
     rounds : int
-        How often the second stage runs at most, 1 or 2: the second time on distance maps of its own result, if that differs much from the
-        first stage's. The paper's way is 1.
+        How often the second stage runs: once, as in the paper, or twice, the second time on the mirrored brain with distance maps of its
+        own result; both results are averaged then.
     flip : bool
-        Average each stage's probabilities with those of the left-right mirrored brain: twice the time.
+        Average the probabilities of each run of a network with those of the left-right mirrored brain: twice the time.
     window : SlidingWindowConfig
     cleanup : CleanupConfig
     age_months : float or None

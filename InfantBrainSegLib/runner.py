@@ -57,9 +57,17 @@ class Runner:
         if not self._flip:
             return self.predict_once(stage, inputs, mask, self._window, told)
         straight = self.predict_once(stage, inputs, mask, self._window, lambda share: told(share / 2))
+        return (straight + self._of_mirrored(stage, inputs, mask, lambda share: told((1 + share) / 2))) / 2
+
+    def predict_mirrored(
+        self, stage: LoadedNetwork, inputs: np.ndarray, mask: np.ndarray | None, told: Callable[[float], None]
+    ) -> np.ndarray:
+        """As `predict`, but the network sees left and right exchanged; the result lies as the inputs do."""
+        return (self.predict if self._flip else self._of_mirrored)(stage, inputs, mask, told)
+
+    def _of_mirrored(self, stage, inputs, mask, told) -> np.ndarray:
         flipped_mask = None if mask is None else mask[::-1]
-        mirrored = self.predict_once(stage, inputs[:, ::-1], flipped_mask, self._window, lambda share: told((1 + share) / 2))
-        return (straight + mirrored[:, ::-1]) / 2
+        return self.predict_once(stage, inputs[:, ::-1], flipped_mask, self._window, told)[:, ::-1]
 
     def predict_once(
         self,

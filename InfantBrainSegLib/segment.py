@@ -13,8 +13,7 @@ from .context import ContextConfig, distance_maps
 from .device import resolve_device
 from .images import describe_geometry
 from .intake import take_in
-from .labels import BACKGROUND, GM, WM, Tissue
-from .metrics import dice
+from .labels import BACKGROUND, Tissue
 from .options import SegmentOptions
 from .postprocess import clean
 from .prepare import Prepared, restore, restore_probability
@@ -24,8 +23,6 @@ from .runner import Runner
 from .verdict import FRACTION_LOOK, Outcome, judge
 from .volumes import TissueVolume, measure
 from .weights import STAGES, TRAINING_PATHS, LoadedNetwork, load_network
-
-STEADY_DICE = 0.95  # a result whose GM and WM agree so well with what guided it hardly gains by a further round (model card)
 
 __all__ = ["SegmentOptions", "Segmentation", "segment"]
 
@@ -71,7 +68,6 @@ class _Found:
     first: np.ndarray | None  # (X, Y, Z) labels of the first stage; None without context
     labels: np.ndarray  # (X, Y, Z) uint8
     probabilities: np.ndarray  # (4, X, Y, Z)
-    agreement: list[dict[str, float]]  # DOC of GM and WM between what guided each round and its result
 
 
 def segment(
@@ -138,7 +134,6 @@ def segment(
             "bias_correction": options.bias_correction,
             "extract": options.extract,
         },
-        "agreement": found.agreement,
         "alignment": ready.alignment.report,
         "extraction": ready.extraction.report,
         "bias_corrected": ready.bias_corrected,
@@ -157,25 +152,23 @@ def segment(
 
 
 def _tissues(runner: Runner, stages: list[LoadedNetwork], prepared: Prepared, options: SegmentOptions, steps: Steps) -> _Found:
-    """Both stages; the second again, guided by its own result, while that differs much from what guided it."""
+    """Both stages; in its second round the second one sees the brain mirrored, guided by its own result, and both rounds are averaged."""
     with steps("stage 1") as inside:
         probabilities = runner.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
     labels = _most_likely(probabilities, prepared.mask)
     if not options.use_context:
-        return _Found(None, labels, probabilities, [])
-    first, agreement = labels, []
-    for context, stage_2 in ROUNDS[: options.rounds]:
-        guide = labels
+        return _Found(None, labels, probabilities)
+    first = labels
+    for index, (context, stage_2) in enumerate(ROUNDS[: options.rounds]):
         with steps(context):
-            maps = distance_maps(guide, stages[1].context or ContextConfig())  # (3, X, Y, Z)
+            maps = distance_maps(labels, stages[1].context or ContextConfig())  # (3, X, Y, Z)
             inputs = np.concatenate([prepared.images, maps])  # (5, X, Y, Z)
         with steps(stage_2) as inside:
-            probabilities = runner.predict(stages[1], inputs, prepared.mask, partial(inside, stage_2))
+            run = runner.predict_mirrored if index else runner.predict
+            found = run(stages[1], inputs, prepared.mask, partial(inside, stage_2))
+        probabilities = (probabilities + found) / 2 if index else found
         labels = _most_likely(probabilities, prepared.mask)
-        agreement.append({tissue.short_name: round(dice(labels == tissue.value, guide == tissue.value), 4) for tissue in (GM, WM)})
-        if min(agreement[-1].values()) >= STEADY_DICE:
-            break
-    return _Found(first, labels, probabilities, agreement)
+    return _Found(first, labels, probabilities)
 
 
 def _on_grid(image: sitk.Image, like: sitk.Image) -> sitk.Image:

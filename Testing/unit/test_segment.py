@@ -12,7 +12,7 @@ from InfantBrainSegLib.extract import left_as_given
 from InfantBrainSegLib.images import index_to_physical
 from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.postprocess import CleanupConfig
-from InfantBrainSegLib.segment import STEADY_DICE, SegmentOptions, segment
+from InfantBrainSegLib.segment import SegmentOptions, segment
 from InfantBrainSegLib.sliding_window import SlidingWindowConfig
 
 
@@ -68,53 +68,52 @@ def test_the_second_stage_sees_distance_maps_of_the_first_stages_labels(weights_
     monkeypatch.setattr(runner_module, "predict", spy)
     grid = phantoms.grid()
     segment(phantoms.draw(grid, phantoms.T1_LEVELS), phantoms.draw(grid, phantoms.T2_LEVELS), options=SegmentOptions("cpu", weights_dir))
-    assert [len(inputs) for inputs in seen] == [2, 5]
+    assert [len(inputs) for inputs in seen] == [2, 5, 5]
     labels_inside = [seen[1][1 + tissue.value] < 0 for tissue in (CSF, GM, WM)]  # a signed distance is negative in its tissue
     assert np.array_equal(seen[0], seen[1][:2])
     assert np.array_equal(np.sum(labels_inside, 0) == 1, seen[0].any(0) | np.any(labels_inside, 0))
 
 
-def guided(monkeypatch, agreeing):
-    """Put networks in place that answer as the phantom's levels do, the first with GM where WM is in the given share of the planes.
-
-    Returns the labels that guided each round of the second stage, as they are told by its distance maps.
-    """
-    guides = []
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_second_round_sees_the_mirrored_brain_guided_by_the_firsts_result_and_both_are_averaged(
+    weights_dir, phantom_scans, monkeypatch, flip
+):
+    seen = []
 
     def answers(network, inputs, mask, config, device, progress=None):
+        """The first stage: GM everywhere. The second: the phantom's tissues, in its last run surer the further to what is its left."""
+        seen.append(inputs)
         probabilities = thresholds(network, inputs[:2], mask, config, device)
-        if len(inputs) == 5:
-            guides.append(inputs[2 + np.arange(3)].argmin(0) + 1)
-            return probabilities
-        wrong = np.zeros(mask.shape, bool)
-        wrong[: round(mask.shape[0] * (1 - agreeing))] = True
-        wrong &= probabilities.argmax(0) == WM.value
-        probabilities[GM.value][wrong] = 0.9
+        if len(inputs) == 2:
+            probabilities[:] = [[[[0.1]]], [[[0.1]]], [[[0.7]]], [[[0.1]]]]
+        elif len(seen) == len(runs):
+            probabilities *= np.linspace(0.2, 1.0, mask.shape[0], dtype=np.float32)[:, None, None]
         return probabilities
 
+    runs = ["stage 1", "mirrored", "round 1", "mirrored", "straight", "mirrored"] if flip else ["stage 1", "round 1", "mirrored"]
     monkeypatch.setattr(runner_module, "predict", answers)
-    return guides
+    result = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, flip=flip))
+    assert len(seen) == len(runs)
+    once, again = seen[runs.index("round 1")], seen[-1][:, ::-1]
+    inside = once[0] != 0
+    assert np.array_equal(once[:2], again[:2])
+    assert not np.array_equal(again, again[:, ::-1])
+    nearest = [inputs[2:][:, inside].argmin(0) + 1 for inputs in (once, again)]  # a signed distance is negative in its tissue alone
+    assert set(nearest[0]) == {GM.value}
+    assert np.array_equal(nearest[1], thresholds(None, once, inside, None, None).argmax(0)[inside])
+    surest = np.where(inside, result._probabilities.max(0).astype(float), np.nan)
+    falls = np.linspace(1.0, 0.2, inside.shape[0])  # along what the networks see as left to right
+    share = 4 if flip else 2  # of the last run in the average
+    expected = 0.85 * ((share - 1) + falls) / share
+    assert np.nanmax(np.abs(surest - expected[:, None, None])) < 1e-3
 
 
-def test_the_second_stage_runs_again_on_its_own_result_where_that_differs_much_from_the_firsts(weights_dir, phantom_scans, monkeypatch):
-    guides = guided(monkeypatch, agreeing=0.5)
-    result = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir))
-    assert len(guides) == 2
-    assert (guides[0] != guides[1]).any()
-    first, second = result.report["agreement"]
-    assert min(first.values()) < STEADY_DICE
-    assert second == {"GM": 1.0, "WM": 1.0}
-    assert [name for name in result.report["seconds"] if "again" in name] == ["context again", "stage 2 again"]
-
-
-@pytest.mark.parametrize(("agreeing", "rounds"), [(1.0, 2), (0.5, 1)])
-def test_the_second_stage_runs_once_where_it_agrees_with_the_first_or_when_told_so(
-    weights_dir, phantom_scans, monkeypatch, agreeing, rounds
-):
-    guides = guided(monkeypatch, agreeing)
-    report = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, rounds=rounds)).report
-    assert len(guides) == len(report["agreement"]) == 1
-    assert report["options"]["rounds"] == rounds
+def test_one_round_is_the_papers_way(weights_dir, phantom_scans):
+    options = SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(overlap=0), rounds=1)
+    report = segment(*phantom_scans, options=options).report
+    assert report["options"]["rounds"] == 1
+    assert "stage 2" in report["seconds"]
+    assert "stage 2 again" not in report["seconds"]
 
 
 def test_other_numbers_of_rounds_are_refused():
@@ -162,7 +161,7 @@ def test_memory_that_runs_out_is_noted_and_the_next_stage_starts_smaller(weights
 
     monkeypatch.setattr(runner_module, "predict", short_of_memory)
     report = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(batch_size=4))).report
-    assert tried == [4, 2, 1, 1]
+    assert tried == [4, 2, 1, 1, 1]
     assert len(report["memory_ladder"]) == 2
     assert report["device"]["batch_size"] == 1
 
@@ -196,6 +195,8 @@ def test_progress_only_rises_and_names_each_step_in_order(weights_dir, phantom_s
         "stage 1",
         "context",
         "stage 2",
+        "context again",
+        "stage 2 again",
         "clean up",
         "restore",
     ]

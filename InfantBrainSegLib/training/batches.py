@@ -47,7 +47,7 @@ class BatchMaker:
         See `TrainingConfig`.
     patch_voxels : int
     add_context : callable, optional
-        Takes (B, 2, X, Y, Z) images and random numbers and returns (B, 5, X, Y, Z) with distance maps.
+        Takes (B, 2, X, Y, Z) images and returns (B, 5, X, Y, Z) with the distance maps of the first stage.
     stream_dropout : float
         Chance that an augmented patch lacks T1 or T2: that image is all zeros, as inference gives an absent one.
     """
@@ -63,7 +63,7 @@ class BatchMaker:
         """Images (B, 2 or 5, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
         images, labels = zip(*(self._patch(rng, augment) for _ in range(size)), strict=True)
         stacked = torch.stack(images)
-        return (self.add_context(stacked, rng) if self.add_context else stacked), torch.stack(labels)
+        return (self.add_context(stacked) if self.add_context else stacked), torch.stack(labels)
 
     def _patch(self, rng, augment):
         painted = self.simulator.patch(rng, self.patch_voxels)
@@ -76,39 +76,27 @@ class BatchMaker:
         return image, painted.labels
 
 
-class ContextFromNetworks:
-    """Adds the distance maps of what trained networks really output.
+class ContextFromFirstStage:
+    """Adds the distance maps of what a trained FCN-1 really outputs.
 
     Parameters
     ----------
     fcn1 : torch.nn.Module
     config : ContextConfig
     autocast : callable
-        Returns the context manager to run the networks under.
-    fcn2 : torch.nn.Module, optional
-    own_share : float
-        Chance that a patch gets the distance maps of what `fcn2` makes of those of `fcn1`, as in the second round of `segment`.
+        Returns the context manager to run `fcn1` under.
     """
 
-    def __init__(self, fcn1: torch.nn.Module, config: ContextConfig, autocast, fcn2: torch.nn.Module | None = None, own_share: float = 0.0):
+    def __init__(self, fcn1: torch.nn.Module, config: ContextConfig, autocast):
         self.fcn1 = fcn1.eval()
-        self.fcn2 = fcn2.eval() if fcn2 is not None else None
         self.config = config
         self.autocast = autocast
-        self.own_share = own_share
-
-    def __call__(self, images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-        """(B, 2, X, Y, Z) to (B, 5, X, Y, Z)."""
-        inputs = torch.cat([images, self._maps(self.fcn1, images)], 1)
-        if self.fcn2 is not None:
-            again = torch.as_tensor(np.flatnonzero(rng.random(len(images)) < self.own_share), device=images.device)
-            if len(again):
-                inputs[again, images.shape[1] :] = self._maps(self.fcn2, inputs[again])
-        return inputs
 
     @torch.no_grad()
-    def _maps(self, network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 2, X, Y, Z) to (B, 5, X, Y, Z)."""
         with self.autocast():
-            logits = network(inputs.to(memory_format=torch.channels_last_3d))
+            logits = self.fcn1(images)
         labels = logits.argmax(1).to(torch.uint8).cpu().numpy()  # (B, X, Y, Z)
-        return torch.as_tensor(np.stack([distance_maps(one, self.config) for one in labels]), device=inputs.device)
+        maps = np.stack([distance_maps(one, self.config) for one in labels])
+        return torch.cat([images, torch.as_tensor(maps, device=images.device)], 1)

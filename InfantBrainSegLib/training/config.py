@@ -35,9 +35,6 @@ class TrainingConfig:
         See `NetworkConfig`, `ContextConfig`.
     fcn1 : str
         For "fcn2": weights file or bundled stage name of the FCN-1 that makes the context.
-    own_context : float
-        For "fcn2": share of the simulated patches whose context comes from this network as it started, run on FCN-1's: what it meets
-        where `segment` runs it a second time. Needs `start_from`.
     start_from : str
         Weights file whose tensors start this network (a narrower one is widened); empty for random ones.
     init_t1, init_t2 : str
@@ -67,7 +64,6 @@ class TrainingConfig:
     network: NetworkConfig = BUNDLED_FCN1
     context: ContextConfig = field(default_factory=ContextConfig)
     fcn1: str = ""
-    own_context: float = 0.0
     start_from: str = ""
     init_t1: str = ""
     init_t2: str = ""
@@ -99,11 +95,6 @@ class TrainingConfig:
             )
         if self.stage == "fcn2" and not self.fcn1:
             raise TrainingError('stage "fcn2" needs the weights of an FCN-1 to make its context from: set fcn1.')
-        if self.own_context and not (self.stage == "fcn2" and self.start_from and 0 < self.own_context <= 1):
-            raise TrainingError(
-                f'own_context is {self.own_context} at stage "{self.stage}"; '
-                'wanted 0, or a share up to 1 at stage "fcn2" with start_from set.'
-            )
         if min(self.iterations, self.batch_size, self.patch_voxels, self.validate_every, self.validation_patches) < 1:
             raise TrainingError("iterations, batch_size, patch_voxels, validate_every and validation_patches are 1 or more.")
 

@@ -30,7 +30,7 @@ class ContrastConfig:
         Scales every term of the myelination field that varies in space; with 0 each subject's white matter is even.
     """
 
-    phase_shares: tuple[float, float, float] = (0.22, 0.6, 0.18)
+    phase_shares: tuple[float, float, float] = (0.25, 0.5, 0.25)
     isointense_t1: float = 0.36
     isointense_t2: float = 0.05
     isointense_csf_t2: tuple[float, float] = (1.3, 2.2)

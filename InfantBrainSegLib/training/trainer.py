@@ -1,7 +1,6 @@
 """The training loop: fresh patches, deep supervision, checkpoints that resume to the same state, a log."""
 
 import contextlib
-import copy
 import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from ..errors import DeviceError, TrainingError
 from ..images import check_writable_folder, write_text
 from ..labels import CLASS_COUNT, PART_NAMES, TISSUES
 from ..network import MultiStreamFCN
-from .batches import BatchMaker, ContextFromNetworks
+from .batches import BatchMaker, ContextFromFirstStage
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import HEAD_STAGES, TrainingConfig, config_to_dict
 from .head_synthesis import FIND, REFINE, HeadPatches, HeadSimulator
@@ -81,7 +80,6 @@ class Trainer:
         if not self.checkpoint_path.is_file():
             self.transferred = partial_transfer(self.network, config.init_t1, config.init_t2)
         self.network = _fast_layout(self.network.to(device))
-        as_started = copy.deepcopy(self.network) if config.own_context else None
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = _optimizer(self.network, config)
         self._forward = torch.compile(self.network) if config.compile else self.network
@@ -92,9 +90,9 @@ class Trainer:
             1, initializer=torch.set_num_threads, initargs=(1,)
         )  # paints the next batch while this one trains
         self._next: Future | None = None
-        self.training, self.held_out = sources or self._simulated(fcn1, as_started)
+        self.training, self.held_out = sources or self._simulated(fcn1)
 
-    def _simulated(self, fcn1, fcn2) -> tuple[PatchSource, PatchSource]:
+    def _simulated(self, fcn1) -> tuple[PatchSource, PatchSource]:
         config = self.config
         if config.stage in HEAD_STAGES:
             return self._heads(lambda name: name not in config.held_out), self._heads(lambda name: name in config.held_out)
@@ -105,8 +103,7 @@ class Trainer:
                     "context divides unsigned distances by their maximum, which a simulated patch does not know of its volume: set "
                     "context.divisor_mm or context.signed; `reproduce` trains on the paper's maps."
                 )
-            first = _fast_layout(fcn1.to(self.device))
-            add_context = ContextFromNetworks(first, config.context, self._autocast, fcn2, config.own_context)
+            add_context = ContextFromFirstStage(_fast_layout(fcn1.to(self.device)), config.context, self._autocast)
         pack = Path(config.pack)
         if not pack.is_file():
             build_pack(Path(config.label_maps), pack)

@@ -23,7 +23,7 @@ from InfantBrainSegLib.context import ContextConfig
 from InfantBrainSegLib.device import resolve_device, training_autocast
 from InfantBrainSegLib.images import write_text
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
-from InfantBrainSegLib.training.batches import BatchMaker, ContextFromNetworks
+from InfantBrainSegLib.training.batches import BatchMaker, ContextFromFirstStage
 from InfantBrainSegLib.training.config import HELD_OUT, TrainingConfig, config_to_dict
 from InfantBrainSegLib.training.contrast import ContrastConfig
 from InfantBrainSegLib.training.labelmaps import load_pack
@@ -97,18 +97,18 @@ class WithContext:
     """Patches of another source with the distance maps of the bundled FCN-1."""
 
     source: PatchSource
-    add_context: ContextFromNetworks
+    add_context: ContextFromFirstStage
 
     def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         """See `PatchSource`."""
         images, labels = self.source.batch(rng, size, augment)
-        return self.add_context(images, rng), labels
+        return self.add_context(images), labels
 
 
 def with_context(sources: tuple[PatchSource, PatchSource], context: ContextConfig) -> tuple[PatchSource, PatchSource]:
     device = resolve_device("auto")
     fcn1 = load_network("fcn1").network.to(device, memory_format=torch.channels_last_3d)
-    add = ContextFromNetworks(fcn1, context, lambda: training_autocast(device))
+    add = ContextFromFirstStage(fcn1, context, lambda: training_autocast(device))
     return WithContext(sources[0], add), WithContext(sources[1], add)
 
 

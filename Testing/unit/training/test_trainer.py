@@ -77,20 +77,6 @@ def test_the_second_stage_sees_the_distance_maps_of_the_first(config):
     trainer.run(lambda line: None)
 
 
-def test_the_second_stages_own_context_comes_from_the_weights_it_started_from_and_stays_so(config):
-    network = NetworkConfig((1, 1, 3), base_width=2)
-    second = dataclasses.replace(
-        config, stage="fcn2", fcn1="given", start_from="given", own_context=1.0, network=network, learning_rate=0.02
-    )
-    start = MultiStreamFCN(network)
-    trainer = Trainer(second, CPU, MultiStreamFCN(config.network), start.state_dict())
-    trainer.run(lambda line: None)
-    teacher = trainer.training.add_context.fcn2
-    assert teacher is not trainer.network
-    assert all(torch.equal(value, start.state_dict()[name]) for name, value in teacher.state_dict().items())
-    assert not all(torch.equal(value, start.state_dict()[name]) for name, value in trainer.network.state_dict().items())
-
-
 def test_distances_by_the_maximum_of_a_simulated_patch_are_refused(config):
     context = ContextConfig(signed=False)
     second = dataclasses.replace(config, stage="fcn2", fcn1="given", network=NetworkConfig((1, 1, 3), base_width=2), context=context)
@@ -247,8 +233,6 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_last_one(tmp_path, monk
         ('{"stage": "fcn3"}', "fcn3"),
         ('{"stage": "fcn2"}', "streams"),
         ('{"network": {"norm": "x"}}', "norm"),
-        ('{"own_context": 0.5}', "own_context"),
-        ('{"stage": "fcn2", "fcn1": "fcn1", "network": {"stream_channels": [1, 1, 3]}, "own_context": 0.5}', "start_from"),
     ],
 )
 def test_a_wrong_config_is_refused_in_one_line(tmp_path, text, said):

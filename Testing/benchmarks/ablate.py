@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure_accuracy import NAMES, WITH, WITHOUT, Case, measure, newborn_case, synthetic_case
+from measure_accuracy import NAMES, ONE_ROUND, WITHOUT, Case, measure, newborn_case, synthetic_case
 
 from InfantBrainSegLib.context import ContextConfig
 from InfantBrainSegLib.device import resolve_device, training_autocast
@@ -204,7 +204,7 @@ def main() -> None:
         if variant.context is not None:
             sources = with_context(sources, variant.context)
         train(name, variant, sources, arguments.iterations, folder)
-        how = WITHOUT if variant.context is None else WITH
+        how = WITHOUT if variant.context is None else ONE_ROUND
         done[name] = {
             "synthetic": score(map(synthetic_case, adults), folder, how),
             "newborns": score(map(newborn_case, newborns), folder, how),

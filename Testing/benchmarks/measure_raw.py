@@ -30,7 +30,8 @@ from InfantBrainSegLib.weights import load_network
 RESULTS = Path(__file__).parent / "results" / "raw.json"
 CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
 ALONE = ("raw_01", "raw_02", "raw_03", "raw_04", "raw_05", "raw_06")  # heads that are also tried with one scan
-PREPARED = SegmentOptions(align="off", extract="off")  # the pairs lie on one grid as they should, and upright
+# The pairs lie on one grid as they should, and upright; one round of context, since only differences matter.
+PREPARED = SegmentOptions(align="off", extract="off", rounds=1)
 BEGIN, END = "<!-- raw: begin -->", "<!-- raw: end -->"
 GOAL_DOC, GOAL_MM, GOAL_LOSS = 0.96, 3, 0.02
 STAGES = ("fcn1", "fcn2", "locate", "refine")

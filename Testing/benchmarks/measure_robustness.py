@@ -2,6 +2,7 @@
 
     python Testing/benchmarks/measure_robustness.py --synthetic TEST_SUBJECTS --label-maps ../shared/data/labelmaps/adult
 
+All with one round of context, which takes less time: what matters here are the differences.
 TEST_SUBJECTS is what make_test_subjects.py wrote: its first subject of each adult map is given other voxels, rings, a bias field, noise or
 no rim of fluid, one thing at a time, and compared with its own labels on the same grid. Newborns and late infants are painted from the
 same held-out maps. The figures go to Testing/benchmarks/results/robustness.json too; what is there already, measured with the same
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
-from measure_accuracy import NAMES, T1_ALONE, T2_ALONE, WITH, Case, measure, synthetic_case
+from measure_accuracy import NAMES, ONE_ROUND, T1_ALONE, T2_ALONE, Case, measure, synthetic_case
 from scipy import ndimage
 
 from InfantBrainSegLib.images import write_text
@@ -149,11 +150,11 @@ def main() -> None:
     jobs: list[tuple[str, str, str, Callable[[], Case]]] = []
     for name in MAPS:
         folder = arguments.synthetic / f"{name}_1"
-        jobs += [(key, name, WITH, lambda f=folder, change=change: change(synthetic_case(f))) for key, change in CONDITIONS.items()]
+        jobs += [(key, name, ONE_ROUND, lambda f=folder, change=change: change(synthetic_case(f))) for key, change in CONDITIONS.items()]
         jobs += [(f"{variant}, isointense", name, variant, lambda f=folder: synthetic_case(f)) for variant in (T1_ALONE, T2_ALONE)]
         for phase in ("newborn", "late"):
             made = (arguments.phases, arguments.label_maps, name, phase)
-            titles = {WITH: f"painted as {phase}s" if phase == "newborn" else "painted as late infants"}
+            titles = {ONE_ROUND: f"painted as {phase}s" if phase == "newborn" else "painted as late infants"}
             titles |= {variant: f"{variant}, {phase}" for variant in (T1_ALONE, T2_ALONE)}
             jobs += [(title, name, variant, lambda made=made: painted(*made)) for variant, title in titles.items()]
     for condition, name, variant, read in jobs:

@@ -156,7 +156,7 @@ def write_card(results: dict, overlaps: list[dict]) -> None:
     worst = {name: min(scores[WITH][name]["dice"] for scores in results["newborns"].values()) for name in ("GM", "WM")}
     parts.append(
         f"Worst newborn: GM {worst['GM']:.3f}, WM {worst['WM']:.3f}. "
-        "The newborns' manual labels hold CSF in the ventricles alone, so their CSF figure says little.\n"
+        "The newborns' manual labels hold CSF in the ventricles alone, so their CSF figure says little. T1 alone and T2 alone: one round.\n"
     )
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     write_text(f"{head}{BEGIN}\n" + "\n".join(parts) + f"{END}{rest.partition(END)[2]}", CARD)

@@ -13,18 +13,18 @@ from .progress import Progress, part_of
 
 # Share of a whole run at which each step ends, for the progress bar; measured on a CPU, where both networks take most of the time.
 STEP_ENDS = {
-    "read": 0.03,
-    "load": 0.05,
-    "align": 0.12,
-    "extract": 0.27,
-    "prepare": 0.32,
-    "stage 1": 0.5,
-    "context": 0.52,
-    "stage 2": 0.72,
+    "read": 0.02,
+    "load": 0.03,
+    "align": 0.08,
+    "extract": 0.22,
+    "prepare": 0.26,
+    "stage 1": 0.45,
+    "context": 0.48,
+    "stage 2": 0.71,
     "context again": 0.74,
-    "stage 2 again": 0.92,
-    "clean up": 0.94,
-    "restore": 0.97,
+    "stage 2 again": 0.95,
+    "clean up": 0.96,
+    "restore": 0.98,
     "write": 1.0,
 }
 ROUNDS = (("context", "stage 2"), ("context again", "stage 2 again"))  # steps of the second stage, each time that it runs

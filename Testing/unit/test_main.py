@@ -12,22 +12,9 @@ from command_line import terminate_at
 
 from InfantBrainSegLib import runner as runner_module
 from InfantBrainSegLib.__main__ import main
+from InfantBrainSegLib.report import STEP_ENDS
 
-STEPS = [
-    "read",
-    "load",
-    "align",
-    "extract",
-    "prepare",
-    "stage 1",
-    "context",
-    "stage 2",
-    "context again",
-    "stage 2 again",
-    "clean up",
-    "restore",
-    "write",
-]
+STEPS = list(STEP_ENDS)
 OUTPUTS = ["brain_mask.nii.gz", "overview.png", "report.json", "segmentation.nii.gz", "volumes.csv"]
 
 

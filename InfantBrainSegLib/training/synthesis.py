@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .artefacts import ArtefactConfig, degrade, smooth_noise
-from .contrast import PHASES, Channel, Contrast, ContrastConfig, draw_contrast
+from .contrast import Channel, Contrast, ContrastConfig, draw_contrast
 from .labelmaps import (
     AIR,
     CORTEX,
@@ -41,8 +41,7 @@ class SimulatorConfig:
     dura_share : float
         Share of subjects with remnants of dura beyond the rim (imperfect skull stripping).
     thicken_share, thicken_mm
-        Share of newborns and of older subjects whose cortex grows into white matter, and how far: infants' cortex is thicker than
-        adults' shrunk (iSeg-2017 has 1.5 times as much gray as white matter, the adult maps 1.1).
+        Share of subjects whose cortex grows into white matter, and how far: infants' cortex is thicker than adults' shrunk.
     close_share, close_mm
         Share of subjects whose cortex grows into sulcal CSF, and how far: infants' sulci are tighter than adults'.
     contrast, artefacts
@@ -57,8 +56,8 @@ class SimulatorConfig:
     warp_scale_mm: tuple[float, float] = (20.0, 45.0)
     rim_mm: tuple[float, float] = (-0.2, 3.0)
     dura_share: float = 0.4
-    thicken_share: tuple[float, float] = (0.3, 0.7)
-    thicken_mm: tuple[float, float] = (0.4, 1.2)
+    thicken_share: float = 0.3
+    thicken_mm: tuple[float, float] = (0.2, 1.1)
     close_share: float = 0.6
     close_mm: tuple[float, float] = (0.2, 1.3)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
@@ -150,7 +149,7 @@ class Simulator:
     def _paint(self, label_map, centre, size, rng, phase=None) -> Painted:
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         contrast = draw_contrast(rng, self.config.contrast, phase)
-        anatomy, scale = self._deform(label_map, centre, size, contrast.phase, (rng, generator))
+        anatomy, scale = self._deform(label_map, centre, size, rng, generator)
         rim_mm = rng.uniform(*self.config.rim_mm)
         fractions, dura = self._trim_rim(anatomy, rim_mm, rng, generator)
         myelin_logit = _myelination(anatomy, contrast, generator)
@@ -167,10 +166,9 @@ class Simulator:
         images = torch.stack([degrade(image, mask, self.config.artefacts, rng, generator) for image in images])
         return Painted(images, labels, mask, whole_brain, contrast.phase)
 
-    def _deform(self, label_map: LabelMap, centre, size, phase: str, random) -> tuple[_Anatomy, float]:
+    def _deform(self, label_map: LabelMap, centre, size, rng, generator) -> tuple[_Anatomy, float]:
         """Sample the map's classes and fields on a deformed grid, linearly, so that borders become partial volume."""
         config, device = self.config, self.device
-        rng, generator = random
         scale = rng.uniform(*(config.adult_scale if _is_adult(label_map) else config.infant_scale))
         matrix = torch.as_tensor(_random_affine(rng, config, scale), dtype=torch.float32, device=device)
         axes = [torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2 for n in size]
@@ -198,7 +196,7 @@ class Simulator:
         central = torch.exp(-((radius_mm / 38) ** 2))
         anatomy = _Anatomy(fractions, outside_mm * unit_mm, depth_mm * unit_mm, gap_mm * unit_mm, central, posterior)
         if _is_adult(label_map):
-            if rng.random() < config.thicken_share[phase != PHASES[0]]:
+            if rng.random() < config.thicken_share:
                 _thicken_cortex(anatomy, rng.uniform(*config.thicken_mm))
             if rng.random() < config.close_share:
                 _close_sulci(anatomy, rng.uniform(*config.close_mm))

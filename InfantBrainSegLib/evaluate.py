@@ -21,6 +21,7 @@ METRICS = {
     "hausdorff_mm": "Hausdorff mm",
     "hausdorff95_mm": "HD95 mm",
     "modified_hausdorff_mm": "Dubuisson-Jain mm",
+    "volume_ratio": "volume / reference",
 }
 OWN_OUTPUT = "segmentation"  # what `segment` calls its labelmap, in a folder for each subject
 
@@ -213,7 +214,7 @@ def cohort_table(cohort: dict[str, Scores]) -> str:
     for tissue in TISSUES:
         summaries = [_summary(cohort, tissue.short_name, key) for key in METRICS]
         absent = max(len(cohort) - summary["subjects"] for summary in summaries)
-        note = f"distances without {absent} of {len(cohort)} subjects" if absent else ""
+        note = f"without {absent} of {len(cohort)} subjects" if absent else ""
         cells = [f"{_number(summary['mean'])} ({_number(summary['sd'])})" for summary in summaries]
         rows.append([f"mean (SD) of {len(cohort)}", tissue.short_name, *cells, note])
     return _layout(rows)

@@ -1,4 +1,4 @@
-"""Overlap and surface distances, as iSeg-2017 measures them, each under its own name.
+"""Overlap and surface distances, as iSeg-2017 measures them, and volumes, each under its own name.
 
 A surface is a region minus its 6-connected erosion. In the challenge's tables "MHD" behaves as the maximum Hausdorff
 distance; here that one, its 95th percentile and the modified Hausdorff of Dubuisson and Jain (1994) are kept apart.
@@ -55,13 +55,23 @@ class SurfaceDistances:
 
 @dataclass(frozen=True)
 class TissueMetrics:
-    """How well one tissue agrees; distances are NaN where it is absent from one side, and `note` says from which."""
+    """How well one tissue agrees; distances are NaN where it is absent from one side, and `note` says from which.
+
+    Attributes
+    ----------
+    dice, average_surface_distance_mm, hausdorff_mm, hausdorff95_mm, modified_hausdorff_mm : float
+        See the functions of these names.
+    volume_ratio : float
+        Volume of the prediction over that of the reference; NaN where the reference lacks the tissue, 1 where both do.
+    note : str
+    """
 
     dice: float
     average_surface_distance_mm: float
     hausdorff_mm: float
     hausdorff95_mm: float
     modified_hausdorff_mm: float
+    volume_ratio: float
     note: str = ""
 
 
@@ -78,6 +88,23 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     """
     total = np.count_nonzero(prediction) + np.count_nonzero(reference)
     return 2 * np.count_nonzero(prediction & reference) / total if total else 1.0
+
+
+def volume_ratio(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """|A| / |B|; NaN where B is empty, but 1 where both are.
+
+    Parameters
+    ----------
+    prediction, reference : (X, Y, Z) bool arrays
+
+    Returns
+    -------
+    float
+    """
+    predicted, wanted = np.count_nonzero(prediction), np.count_nonzero(reference)
+    if wanted == 0:
+        return math.nan if predicted else 1.0
+    return predicted / wanted
 
 
 def surface_distances(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> SurfaceDistances:
@@ -176,5 +203,6 @@ def _measure(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Spacing)
         distances.hausdorff_mm,
         distances.hausdorff95_mm,
         distances.modified_hausdorff_mm,
+        volume_ratio(prediction, reference),
         f"absent from the {' and the '.join(absent)}" if absent else "",
     )

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import SimpleITK as sitk
 import torch
@@ -250,7 +251,7 @@ def _tables(folder: Path, folds: list[Fold], settings: dict) -> tuple[str, dict]
             raise TrainingError(f"{folder / fold.name} was made with other settings than this run: choose another output folder for one.")
         for condition in _CONDITIONS:
             for subject, tissues in scores[condition].items():
-                cohorts[condition][subject] = {tissue: TissueMetrics(**_with_nan(values)) for tissue, values in tissues.items()}
+                cohorts[condition][subject] = {tissue: _metrics(folder / fold.name, values) for tissue, values in tissues.items()}
     parts = [table1(cohorts["with_context"]), "", table2(cohorts["with_context"], cohorts["without_context"])]
     if missing:
         parts.append(f"Not run yet: {', '.join(missing)}.")
@@ -272,5 +273,9 @@ def _without_nan(values: dict) -> dict:
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
 
 
-def _with_nan(values: dict) -> dict:
-    return {key: math.nan if value is None else value for key, value in values.items()}
+def _metrics(folder: Path, values: dict[str, Any]) -> TissueMetrics:
+    known: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
+    try:
+        return TissueMetrics(**known)
+    except TypeError as error:
+        raise TrainingError(f"{folder / 'scores.json'} is of another version ({error}): remove it to test that fold again.") from error

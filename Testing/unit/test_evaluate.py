@@ -122,7 +122,7 @@ def test_two_folders_give_each_subject_and_the_mean_and_sd(cohort, tmp_path):
     lines = table.splitlines()
     assert len(lines) == 1 + 3 * 3 + 3
     assert "0.500 (0.500)" in lines[-2]
-    assert "distances without 1 of 3 subjects" in lines[-2]
+    assert "without 1 of 3 subjects" in lines[-2]
 
 
 def test_one_subject_has_a_mean_and_no_sd(pair, tmp_path):

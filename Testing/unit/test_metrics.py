@@ -104,7 +104,7 @@ def labelled(csf=0, gm=0, wm=0):
 def test_a_tissue_absent_from_one_side_has_dice_0_and_no_distances():
     found = metrics.evaluate_labels(labelled(csf=2, gm=3), labelled(csf=2, wm=3), (1, 1, 1))
     assert list(found) == ["CSF", "GM", "WM"]
-    assert found["CSF"] == metrics.TissueMetrics(1, 0, 0, 0, 0)
+    assert found["CSF"] == metrics.TissueMetrics(1, 0, 0, 0, 0, 1)
     assert found["GM"].note == "absent from the reference"
     assert found["WM"].note == "absent from the prediction"
     for short_name in ("GM", "WM"):
@@ -114,7 +114,14 @@ def test_a_tissue_absent_from_one_side_has_dice_0_and_no_distances():
 
 def test_a_tissue_absent_from_both_sides_has_dice_1_and_distances_0():
     found = metrics.evaluate_labels(labelled(csf=1), labelled(csf=1), (1, 1, 1))["GM"]
-    assert found == metrics.TissueMetrics(1, 0, 0, 0, 0, "absent from the prediction and the reference")
+    assert found == metrics.TissueMetrics(1, 0, 0, 0, 0, 1, "absent from the prediction and the reference")
+
+
+def test_the_volume_ratio_is_over_the_reference_and_unknown_without_one():
+    found = metrics.evaluate_labels(labelled(csf=3, gm=2), labelled(csf=4, wm=5), (1, 1, 1))
+    assert found["CSF"].volume_ratio == 0.75
+    assert math.isnan(found["GM"].volume_ratio)
+    assert found["WM"].volume_ratio == 0
 
 
 def test_a_mask_restricts_both_sides():

@@ -158,6 +158,16 @@ def test_a_fold_of_other_files_does_not_enter_the_tables(with_first_fold):
         run_reproduce(replace(with_first_fold, fold=2), lambda line: None)
 
 
+def test_scores_of_another_version_are_refused_by_name(with_first_fold):
+    path = with_first_fold.output_dir / "fold-01" / "scores.json"
+    scores = json.loads(path.read_text(encoding="utf-8"))
+    for subject in scores["with_context"].values():
+        del subject["WM"]["volume_ratio"]
+    path.write_text(json.dumps(scores), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"scores\.json is of another version \(.*volume_ratio.*remove it"):
+        run_reproduce(replace(with_first_fold, fold=2), lambda line: None)
+
+
 def test_a_truncated_checkpoint_is_refused_by_name(with_first_fold):
     options = with_first_fold
     folder = options.output_dir / "fold-01"

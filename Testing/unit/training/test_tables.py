@@ -8,8 +8,8 @@ from InfantBrainSegLib.training.tables import PAPER_SUBJECTS, PAPER_WITH_CONTEXT
 
 
 def cohort(doc, asd=0.3, mhd=7.0):
-    one = {tissue: TissueMetrics(doc, asd, mhd, 1.0, 0.5) for tissue in ("CSF", "GM", "WM")}
-    two = {**one, "WM": TissueMetrics(doc + 0.02, math.nan, math.nan, math.nan, math.nan, "absent from the prediction")}
+    one = {tissue: TissueMetrics(doc, asd, mhd, 1.0, 0.5, 1.0) for tissue in ("CSF", "GM", "WM")}
+    two = {**one, "WM": TissueMetrics(doc + 0.02, math.nan, math.nan, math.nan, math.nan, 0.0, "absent from the prediction")}
     return {"subject-3": one, "subject-11": two}
 
 

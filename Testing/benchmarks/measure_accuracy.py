@@ -42,7 +42,7 @@ COLUMNS = {
 WITH, ONE_ROUND, WITHOUT, FLIP = "with context", "with context, one round", "without context", "with context, flip"
 T1_ALONE, T2_ALONE = "T1 alone", "T2 alone"
 SYNTHETIC, NEWBORNS = (WITH, ONE_ROUND, WITHOUT), (WITH, ONE_ROUND, WITHOUT, T1_ALONE, T2_ALONE)
-CLEAN_KEY = "hausdorff_to_cleaned_reference_mm"
+CLEAN_KEY, VOLUME_KEY = "hausdorff_to_cleaned_reference_mm", "volume_ratio"
 Case = tuple[sitk.Image, sitk.Image, sitk.Image | None, np.ndarray, np.ndarray | None]  # T1, T2, mask, reference, evaluation mask
 
 
@@ -69,7 +69,7 @@ def measure(case: Case, variant: str, weights_dir: Path | None = None) -> dict:
     result = segment(None if variant == T2_ALONE else t1, None if variant == T1_ALONE else t2, mask, options)
     labels, spacing_mm = sitk.GetArrayFromImage(result.labels), t1.GetSpacing()[::-1]
     metrics = evaluate_labels(labels, reference, spacing_mm, inside)
-    scores = {name: {key: asdict(metrics[name])[key] for key in COLUMNS} for name in NAMES}
+    scores = {name: {key: asdict(metrics[name])[key] for key in (*COLUMNS, VOLUME_KEY)} for name in NAMES}
     for volume in result.volumes:
         scores[volume.tissue] |= {"confidence": volume.mean_confidence, "fraction": volume.fraction}
     if variant == WITH and inside is None:
@@ -122,6 +122,12 @@ def specks(subjects: dict) -> str:
     return f"Maximum Hausdorff with context, mm, where the reference is cleaned of specks by the rule for results: {found}.\n"
 
 
+def volumes(subjects: dict, names: list[str]) -> str:
+    values = {name: [scores[WITH][name][VOLUME_KEY] for scores in subjects.values()] for name in names}
+    found = ", ".join(f"{name} {np.mean(v):.2f} ({min(v):.2f} to {max(v):.2f})" for name, v in values.items())
+    return f"Volume with context over that of the reference, mean (range): {found}.\n"
+
+
 def gain(subjects: dict, what: str, before: str, after: str) -> str:
     tests = []
     for name in NAMES:
@@ -149,9 +155,12 @@ def write_card(results: dict, overlaps: list[dict]) -> None:
         f"{both:.2f} on both together (iSeg-2017: 0.70, 0.87 and 0.615).\n",
         table(adults, "Synthetic, from held-out adult maps 15, 17, 18", COLUMNS),
         specks(adults),
+        volumes(adults, NAMES),
         table(infants, "Synthetic, from held-out infant maps at 5 and 8 months", COLUMNS),
+        volumes(infants, NAMES),
         calibration(results["synthetic"]),
         table(results["newborns"], "Real newborns, inside the manual labels", {"dice": "DOC"}),
+        volumes(results["newborns"], ["GM", "WM"]),
     ]
     worst = {name: min(scores[WITH][name]["dice"] for scores in results["newborns"].values()) for name in ("GM", "WM")}
     parts.append(

@@ -27,7 +27,12 @@ from .stages import FINETUNE_ITERATIONS, StagePlan, finetune_plan, train_pair
 from .tables import Cohort, summary
 
 _ONE_IN = 5  # of the subjects is held out, unless they are named
-_ROWS = (("DOC", "dice", 3), ("ASD mm", "average_surface_distance_mm", 3), ("HD95 mm", "hausdorff95_mm", 2))
+_ROWS = (
+    ("DOC", "dice", 3),
+    ("ASD mm", "average_surface_distance_mm", 3),
+    ("HD95 mm", "hausdorff95_mm", 2),
+    ("volume / reference", "volume_ratio", 3),
+)
 _LOCAL = ("pack", "label_maps", "output_dir", "data", "held_out")
 
 

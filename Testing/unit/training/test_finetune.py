@@ -62,6 +62,7 @@ def test_the_report_compares_the_held_out_subjects_before_and_after(finished):
     header = text.splitlines()[0]
     assert "DOC before" in header
     assert "HD95 mm after" in header
+    assert header.rstrip().endswith("volume / reference before  volume / reference after")
     assert (options.output_dir / "held_out.txt").read_text(encoding="utf-8") == text + "\n"
     figures = json.loads((options.output_dir / "held_out.json").read_text(encoding="utf-8"))
     assert set(figures["before"]) == set(figures["after"]) == {"subject-02"}

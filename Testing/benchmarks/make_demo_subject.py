@@ -1,4 +1,6 @@
-"""Make the bundled demo subject: painted by the simulator on a heavily deformed map that was kept out of training.
+"""Make a subject like the bundled demo: painted by the simulator on a heavily deformed map that was kept out of training.
+
+The bundled one was made so before the simulator was corrected: the same seed gives another brain now.
 
 python Testing/benchmarks/make_demo_subject.py LABEL_MAPS/adult/adult_17.nii.gz InfantBrainSeg/Resources/SampleData
 """

@@ -157,7 +157,6 @@ def write_card(results: dict, overlaps: list[dict]) -> None:
         specks(adults),
         volumes(adults, NAMES),
         table(infants, "Synthetic, from held-out infant maps at 5 and 8 months", COLUMNS),
-        volumes(infants, NAMES),
         calibration(results["synthetic"]),
         table(results["newborns"], "Real newborns, inside the manual labels", {"dice": "DOC"}),
         volumes(results["newborns"], ["GM", "WM"]),

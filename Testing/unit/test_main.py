@@ -291,7 +291,7 @@ def test_evaluate_prints_a_table_and_writes_json(tmp_path, capsys):
     path = save(phantoms.draw(phantoms.grid((2.0, 2.0, 2.0))), tmp_path / "a.nii.gz")
     argv = ["evaluate", "--prediction", path, "--reference", path, "--json", tmp_path / "scores.json"]
     assert main([str(word) for word in argv]) == 0
-    assert capsys.readouterr().out.count("1.000") == 3
+    assert capsys.readouterr().out.count("1.000") == 6  # DOC and volume ratio of three tissues
     assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["tissues"]["WM"]["dice"] == 1.0
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PHASES = ("newborn", "isointense", "late")
+PHASES = NEWBORN, ISOINTENSE, LATE = ("newborn", "isointense", "late")
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,11 @@ class ContrastConfig:
     phase_shares : tuple of float
         Newborn (contrast inverted), isointense (about 6 months), late (9 months and more). The two outer ones teach
         contrast: a network that sees only isointense ones learns depth below the surface instead (method.md).
-    isointense_t1, isointense_t2 : float
-        Largest contrast of myelinated white matter to cortex; found by measuring histogram overlaps (see Testing/unit/test_synthesis.py).
+    isointense_t1, isointense_t2 : tuple of float
+        Largest contrast to cortex of unmyelinated and of myelinated white matter, which lie on either side of it; found by measuring
+        histogram overlaps (see Testing/unit/training/test_synthesis.py).
+    isointense_lag : tuple of float
+        Of T2 behind T1, in the myelination field's logit: where one scan shows no contrast the other then does.
     isointense_csf_t2 : tuple of float
         CSF on T2; brighter fluid would spread cortex's histogram by partial volume beyond the measured overlap.
     depth_free_share : float
@@ -31,9 +34,10 @@ class ContrastConfig:
     """
 
     phase_shares: tuple[float, float, float] = (0.25, 0.5, 0.25)
-    isointense_t1: float = 0.36
-    isointense_t2: float = 0.05
-    isointense_csf_t2: tuple[float, float] = (1.3, 2.2)
+    isointense_t1: tuple[float, float] = (0.09, 0.26)
+    isointense_t2: tuple[float, float] = (0.035, 0.035)
+    isointense_lag: tuple[float, float] = (0.5, 3.0)
+    isointense_csf_t2: tuple[float, float] = (1.3, 2.0)
     depth_free_share: float = 0.4
     field_weight: float = 1.0
 
@@ -97,15 +101,17 @@ def draw_contrast(rng: np.random.Generator, config: ContrastConfig | None = None
     """
     config = config or ContrastConfig()
     phase = phase or PHASES[int(rng.choice(3, p=np.asarray(config.phase_shares)))]
-    t1_wm, t2_wm, offset = {"newborn": _newborn, "isointense": _isointense, "late": _late}[phase](rng, config)
+    t1_wm, t2_wm, offset = {NEWBORN: _newborn, ISOINTENSE: _isointense, LATE: _late}[phase](rng, config)
     depth_free = rng.random() < config.depth_free_share
-    newborn = phase == "newborn"
+    newborn = phase == NEWBORN
     csf_t1 = (0.4, 0.92) if newborn else (0.2, 0.72)
-    csf_t2 = config.isointense_csf_t2 if phase == "isointense" else (1.35, 3.2)
+    isointense = phase == ISOINTENSE
+    csf_t2 = config.isointense_csf_t2 if isointense else (1.35, 3.2)
+    lag = config.isointense_lag if isointense else (0.0, 1.0)
     return Contrast(
         phase=phase,
         t1=_channel(rng, rng.uniform(*csf_t1), t1_wm, rng.uniform(0, 0.04 * newborn), lag=0.0),
-        t2=_channel(rng, rng.uniform(*csf_t2), t2_wm, rng.uniform(0, 0.12 * newborn), lag=rng.uniform(0.0, 1.0)),
+        t2=_channel(rng, rng.uniform(*csf_t2), t2_wm, rng.uniform(0, 0.12 * newborn), lag=rng.uniform(*lag)),
         depth_weight=0.0 if depth_free else config.field_weight * rng.uniform(0.0, 1.0),
         central_weight=config.field_weight * rng.uniform(0.3, 2.0),
         posterior_weight=config.field_weight * rng.uniform(-0.2, 1.0),
@@ -116,10 +122,11 @@ def draw_contrast(rng: np.random.Generator, config: ContrastConfig | None = None
 
 
 def _isointense(rng, config):
-    """Small contrasts favoured; unmyelinated white matter on either side of cortex."""
-    t1 = config.isointense_t1 * rng.beta(1.4, 1.8) * (-1 if rng.random() < 0.1 else 1)
-    t2 = -config.isointense_t2 * rng.beta(1.2, 1.8) * (-1 if rng.random() < 0.2 else 1)
-    return (t1 * rng.uniform(-0.5, 0.6), t1), (t2 * rng.uniform(-0.7, 0.6), t2), rng.uniform(-1.5, 0.8)
+    """Unmyelinated and myelinated white matter lie on either side of cortex, near it; mixed, they cross it somewhere."""
+    (t1_below, t1_above), (t2_above, t2_below) = config.isointense_t1, config.isointense_t2
+    t1 = -rng.uniform(-0.02, t1_below), rng.uniform(0.03, t1_above)
+    t2 = rng.uniform(-0.01, t2_above), -rng.uniform(0.0, t2_below)
+    return t1, t2, rng.uniform(-1.5, 1.2)
 
 
 def _newborn(rng, _config):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from .artefacts import ArtefactConfig, degrade, smooth_noise
-from .contrast import Channel, Contrast, ContrastConfig, draw_contrast
+from .contrast import NEWBORN, Channel, Contrast, ContrastConfig, draw_contrast
 from .labelmaps import (
     AIR,
     CORTEX,
@@ -24,6 +24,7 @@ from .labelmaps import (
     WHITE,
     LabelMap,
 )
+from .thickening import MARGIN_VOXELS, amount_for, moved_volumes, pull_back, sample, thickening_field
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class SimulatorConfig:
         Thickness of CSF kept outside the brain's hull; below 0 the rim is missing.
     dura_share : float
         Share of subjects with remnants of dura beyond the rim (imperfect skull stripping).
-    thicken_share, thicken_mm
-        Share of subjects whose cortex grows into white matter, and how far: infants' cortex is thicker than adults' shrunk.
+    newborn_cortex, cortex : tuple of float
+        Volume of cortex over that of white matter, in newborns and later (see `thickening`): adults have 1.0 to 1.1, iSeg-2017 about 1.4.
     close_share, close_mm
         Share of subjects whose cortex grows into sulcal CSF, and how far: infants' sulci are tighter than adults'.
     contrast, artefacts
@@ -56,8 +57,8 @@ class SimulatorConfig:
     warp_scale_mm: tuple[float, float] = (20.0, 45.0)
     rim_mm: tuple[float, float] = (-0.2, 3.0)
     dura_share: float = 0.4
-    thicken_share: float = 0.3
-    thicken_mm: tuple[float, float] = (0.2, 1.1)
+    newborn_cortex: tuple[float, float] = (0.9, 1.5)
+    cortex: tuple[float, float] = (0.9, 1.9)
     close_share: float = 0.6
     close_mm: tuple[float, float] = (0.2, 1.3)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
@@ -116,6 +117,7 @@ class Simulator:
         weights = adult / [counts[_is_adult(m)] for m in maps]  # lean on adult maps: infant ones have too thick a cortex (method.md)
         self._shares = weights / weights.sum()
         self._voxels = [np.argwhere(m.classes > AIR).astype(np.int16) for m in maps]
+        self._thickening: dict[str, np.ndarray] = {}  # of the maps that were asked for: 20 MB each
 
     def patch(self, rng: np.random.Generator, size: int = 64) -> Painted:
         """A patch round a random brain voxel of a random map.
@@ -149,7 +151,9 @@ class Simulator:
     def _paint(self, label_map, centre, size, rng, phase=None) -> Painted:
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         contrast = draw_contrast(rng, self.config.contrast, phase)
-        anatomy, scale = self._deform(label_map, centre, size, rng, generator)
+        cortex = rng.uniform(*(self.config.newborn_cortex if contrast.phase == NEWBORN else self.config.cortex))
+        amount = amount_for(label_map.classes, cortex)
+        anatomy, scale = self._deform(label_map, centre, size, amount, (rng, generator))
         rim_mm = rng.uniform(*self.config.rim_mm)
         fractions, dura = self._trim_rim(anatomy, rim_mm, rng, generator)
         myelin_logit = _myelination(anatomy, contrast, generator)
@@ -162,13 +166,14 @@ class Simulator:
         myelin = [
             float((torch.sigmoid(myelin_logit - c.lag) * wm_share).sum() / wm_share.sum().clamp(min=1)) for c in (contrast.t1, contrast.t2)
         ]
-        whole_brain = _whole_brain(label_map, contrast, rim_mm / scale, myelin)
+        whole_brain = _whole_brain(label_map, contrast, rim_mm / scale, myelin, amount)
         images = torch.stack([degrade(image, mask, self.config.artefacts, rng, generator) for image in images])
         return Painted(images, labels, mask, whole_brain, contrast.phase)
 
-    def _deform(self, label_map: LabelMap, centre, size, rng, generator) -> tuple[_Anatomy, float]:
+    def _deform(self, label_map: LabelMap, centre, size, thicker: float, random) -> tuple[_Anatomy, float]:
         """Sample the map's classes and fields on a deformed grid, linearly, so that borders become partial volume."""
         config, device = self.config, self.device
+        rng, generator = random
         scale = rng.uniform(*(config.adult_scale if _is_adult(label_map) else config.infant_scale))
         matrix = torch.as_tensor(_random_affine(rng, config, scale), dtype=torch.float32, device=device)
         axes = [torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2 for n in size]
@@ -176,8 +181,10 @@ class Simulator:
         warp_mm = smooth_noise((3, *size), rng.uniform(*config.warp_scale_mm), generator) * rng.uniform(0, config.warp_mm) / scale
         shift = torch.as_tensor(np.asarray(centre), dtype=torch.float32, device=device).view(3, 1, 1, 1)
         source = torch.einsum("ij,jxyz->ixyz", matrix, grid) + warp_mm + shift
-        low, high = _bounds(source, label_map.classes.shape)
-        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        low, box = _box(source, label_map.classes.shape, MARGIN_VOXELS)
+        field = torch.as_tensor(self._thickening_field(label_map)[(slice(None), *box)], device=device).float()
+        source = pull_back(source, field, thicker, low)
+        low, box = _box(source, label_map.classes.shape)
         classes = torch.as_tensor(np.ascontiguousarray(label_map.classes[box]), device=device)
         stacked = torch.empty((PAINT_CLASSES + 2, *classes.shape), device=device)
         for paint_class in range(OUTER_CSF, PAINT_CLASSES):
@@ -186,7 +193,7 @@ class Simulator:
         for channel, values in enumerate(fields, PAINT_CLASSES - 1):
             stacked[channel] = torch.as_tensor(np.ascontiguousarray(values[box]), device=device)
         stacked[-3] = 255 - stacked[-3]  # so that beyond the map it is far outside
-        sampled = _sample(stacked, source, low)
+        sampled = sample(stacked, source, low)
         fractions = torch.cat([1 - sampled[:-3].sum(0, keepdim=True), sampled[:-3]])
         middle = torch.tensor([(n - 1) / 2 for n in label_map.classes.shape], device=device)
         radius_mm = (source - middle.view(3, 1, 1, 1)).square().sum(0).sqrt()
@@ -195,12 +202,14 @@ class Simulator:
         unit_mm = FIELD_UNIT_MM * scale
         central = torch.exp(-((radius_mm / 38) ** 2))
         anatomy = _Anatomy(fractions, outside_mm * unit_mm, depth_mm * unit_mm, gap_mm * unit_mm, central, posterior)
-        if _is_adult(label_map):
-            if rng.random() < config.thicken_share:
-                _thicken_cortex(anatomy, rng.uniform(*config.thicken_mm))
-            if rng.random() < config.close_share:
-                _close_sulci(anatomy, rng.uniform(*config.close_mm))
+        if _is_adult(label_map) and rng.random() < config.close_share:
+            _close_sulci(anatomy, rng.uniform(*config.close_mm))
         return anatomy, scale
+
+    def _thickening_field(self, label_map: LabelMap) -> np.ndarray:
+        if label_map.name not in self._thickening:
+            self._thickening[label_map.name] = thickening_field(label_map.classes)
+        return self._thickening[label_map.name]
 
     def _trim_rim(self, anatomy: _Anatomy, rim_mm: float, rng, generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Cut the CSF rim at an uneven distance from the hull; sometimes leave dura beyond it."""
@@ -250,28 +259,11 @@ def _random_affine(rng, config: SimulatorConfig, scale: float) -> np.ndarray:
     return mirror @ rx @ ry @ rz @ shear / sizes
 
 
-def _bounds(source: torch.Tensor, shape) -> tuple[list[int], list[int]]:
-    """Box of the map that a sampling grid touches, at least one voxel."""
-    low = [int(np.clip(np.floor(float(axis.min())) - 1, 0, n - 1)) for axis, n in zip(source, shape, strict=True)]
-    high = [int(np.clip(np.ceil(float(axis.max())) + 2, a + 1, n)) for axis, n, a in zip(source, shape, low, strict=True)]
-    return low, high
-
-
-def _sample(stacked: torch.Tensor, source: torch.Tensor, low) -> torch.Tensor:
-    """(C, X', Y', Z') block sampled linearly at (3, X, Y, Z) voxel positions of the whole map; 0 beyond the block."""
-    shape = torch.tensor(stacked.shape[1:], device=stacked.device, dtype=torch.float32)
-    start = torch.tensor(low, device=stacked.device, dtype=torch.float32).view(3, 1, 1, 1)
-    unit = 2 * (source - start + 0.5) / shape.view(3, 1, 1, 1) - 1
-    grid = unit.flip(0).permute(1, 2, 3, 0)[None]  # grid_sample wants the last axis first: (1, X, Y, Z, 3)
-    return F.grid_sample(stacked[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
-
-
-def _thicken_cortex(anatomy: _Anatomy, thicker_mm: float) -> None:
-    """Turn the white matter next to cortex into cortex, in place; thin blades are kept, and so are the walls of the ventricles."""
-    shallow = (anatomy.depth_mm < thicker_mm) & (F.max_pool3d(anatomy.depth_mm[None, None], 5, 1, 2)[0, 0] > 2 * thicker_mm)
-    moved = anatomy.fractions[WHITE] * (shallow & _near_cortex(anatomy))
-    anatomy.fractions[WHITE] -= moved
-    anatomy.fractions[CORTEX] += moved
+def _box(source: torch.Tensor, shape, margin: int = 0) -> tuple[list[int], tuple[slice, ...]]:
+    """First voxel and slices of the part of the map that a sampling grid touches, at least one voxel."""
+    low = [int(np.clip(np.floor(float(axis.min())) - 1 - margin, 0, n - 1)) for axis, n in zip(source, shape, strict=True)]
+    high = [int(np.clip(np.ceil(float(axis.max())) + 2 + margin, a + 1, n)) for axis, n, a in zip(source, shape, low, strict=True)]
+    return low, tuple(slice(a, b) for a, b in zip(low, high, strict=True))
 
 
 def _close_sulci(anatomy: _Anatomy, closer_mm: float) -> None:
@@ -300,11 +292,12 @@ def _labels(fractions: torch.Tensor, air: torch.Tensor) -> torch.Tensor:
     return torch.where(air < 0.5, tissues.argmax(0) + 1, 0)
 
 
-def _whole_brain(label_map: LabelMap, contrast: Contrast, rim_mm: float, myelin: list[float]) -> np.ndarray:
+def _whole_brain(label_map: LabelMap, contrast: Contrast, rim_mm: float, myelin: list[float], thicker: float) -> np.ndarray:
     """Mean and SD of T1 and T2 over the whole brain, from class shares: (2, 2)."""
     inside = (label_map.classes != OUTER_CSF) | (label_map.outside * FIELD_UNIT_MM <= rim_mm)
-    counts = np.bincount(label_map.classes[inside], minlength=PAINT_CLASSES)[1:]
-    shares = counts / counts.sum()
+    counts = np.bincount(label_map.classes[inside], minlength=PAINT_CLASSES).astype(float)
+    counts[CORTEX], counts[WHITE] = moved_volumes(counts[CORTEX], counts[WHITE], thicker)
+    shares = counts[1:] / counts[1:].sum()
     statistics = []
     for channel, mixed in zip((contrast.t1, contrast.t2), myelin, strict=True):
         wm = channel.unmyelinated + (channel.myelinated - channel.unmyelinated) * mixed

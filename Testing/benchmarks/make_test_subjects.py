@@ -13,7 +13,7 @@ from InfantBrainSegLib.images import write_text
 from InfantBrainSegLib.training.commands import write_subject
 from InfantBrainSegLib.training.config import HELD_OUT
 from InfantBrainSegLib.training.labelmaps import read_label_map
-from InfantBrainSegLib.training.measure import gm_wm_joint_overlap, isointense_subject
+from InfantBrainSegLib.training.measure import isointense_subject
 
 
 def main() -> None:
@@ -34,8 +34,7 @@ def main() -> None:
                 continue
             painted, overlaps = isointense_subject(label_map, 1000 + number)
             write_subject(painted, folder)
-            found = dict(zip(("t1", "t2"), overlaps, strict=True)) | {"both": gm_wm_joint_overlap(painted)}
-            write_text(json.dumps(found), folder / "overlaps.json")
+            write_text(json.dumps(dict(zip(("t1", "t2", "both"), overlaps, strict=True))), folder / "overlaps.json")
             print(folder.name, *(f"{overlap:.2f}" for overlap in overlaps), flush=True)
 
 

@@ -9,7 +9,7 @@ from InfantBrainSegLib.training import artefacts, measure
 from InfantBrainSegLib.training.artefacts import ArtefactConfig, degrade, smooth_noise
 from InfantBrainSegLib.training.batches import normalise_like_a_volume
 from InfantBrainSegLib.training.contrast import ContrastConfig, draw_contrast
-from InfantBrainSegLib.training.labelmaps import CORTEX, read_label_map
+from InfantBrainSegLib.training.labelmaps import CORTEX, WHITE, read_label_map
 from InfantBrainSegLib.training.measure import histogram_overlap, isointense_subject, joint_overlap
 from InfantBrainSegLib.training.synthesis import Simulator, SimulatorConfig
 
@@ -46,6 +46,15 @@ def test_white_matter_of_newborns_is_darker_than_gray_on_t1_and_of_late_infants_
         assert late.t1.myelinated > 1 >= late.t2.myelinated
 
 
+def test_isointense_white_matter_lies_on_both_sides_of_cortex_and_t2_lags():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        contrast = draw_contrast(rng, phase="isointense")
+        assert contrast.t1.unmyelinated <= 1.02 < contrast.t1.myelinated
+        assert contrast.t2.unmyelinated >= 0.99 >= contrast.t2.myelinated - 0.01
+        assert contrast.t2.lag - contrast.t1.lag >= 0.5
+
+
 def test_without_the_myelination_field_white_matter_differs_between_subjects_alone():
     rng = np.random.default_rng(0)
     even = [draw_contrast(rng, ContrastConfig(field_weight=0.0)) for _ in range(20)]
@@ -55,8 +64,10 @@ def test_without_the_myelination_field_white_matter_differs_between_subjects_alo
 
 def test_a_patch_is_normalised_as_its_whole_volume_would_be(label_map):
     differences = []
+    own = np.count_nonzero(label_map.classes == CORTEX) / np.count_nonzero(label_map.classes == WHITE)
+    as_drawn = SimulatorConfig(newborn_cortex=(own, own), cortex=(own, own), close_share=0.0)  # in so small a phantom sulci would fill
     for seed in range(6):
-        painted = Simulator([label_map]).subject(label_map, np.random.default_rng(seed))
+        painted = Simulator([label_map], as_drawn).subject(label_map, np.random.default_rng(seed))
         mask = painted.mask.numpy()
         by_volume = np.stack([normalise(image, mask) for image in painted.images.numpy()])
         differences.append(np.abs(normalise_like_a_volume(painted, None).numpy() - by_volume)[:, mask].mean())
@@ -89,49 +100,53 @@ def test_two_images_together_tell_apart_what_neither_tells_alone():
 
 
 def test_a_measured_subject_has_the_overlaps_asked_for_and_held_still(label_map, monkeypatch):
-    monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (0.3, 0.3))
+    monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (0.3, 0.3, 0.3))
     monkeypatch.setattr(artefacts, "_moved", lambda *_: pytest.fail("The subject moved."))
     for seed in range(8):
-        painted, (t1, t2) = isointense_subject(label_map, seed)
-        assert (t1, t2) == measure.gm_wm_overlaps(painted)
-        assert abs(t1 - 0.70) <= 0.3
-        assert abs(t2 - 0.87) <= 0.3
+        painted, overlaps = isointense_subject(label_map, seed)
+        assert overlaps == measure.gm_wm_overlaps(painted)
+        assert np.abs(np.subtract(overlaps, (0.70, 0.87, 0.615))).max() <= 0.3
 
 
 def test_a_measured_subject_of_an_adult_map_has_the_size_of_six_months(label_map, monkeypatch):
-    monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (1.0, 1.0))
+    monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (1.0, 1.0, 1.0))
     tissue_ml = np.count_nonzero(label_map.classes >= CORTEX) / 1000
     monkeypatch.setattr(measure, "typical_brain_ml", lambda age_months: 0.6 * tissue_ml / 0.9)
     volumes_ml = [int((isointense_subject(label_map, seed)[0].labels >= GM.value).sum()) / 1000 for seed in range(6)]
     assert np.mean(volumes_ml) == pytest.approx(0.6 * tissue_ml, rel=0.25)  # closed sulci add to it
 
 
-@pytest.mark.parametrize("share", ["thicken_share", "close_share"])
-def test_cortex_grows_where_cortex_is_and_not_along_the_ventricles(label_map, share):
-    labels = {}
-    for value in (0.0, 1.0):
-        ranges = {"thicken_mm": (1.1, 1.1), "close_mm": (1.3, 1.3), "thicken_share": 0.0, "close_share": 0.0, share: value}
-        simulator = Simulator([label_map], SimulatorConfig(adult_scale=(1.0, 1.0), **ranges))
-        labels[value] = simulator.subject(label_map, np.random.default_rng(3)).labels.numpy()
-    grown = (labels[1.0] == GM.value) & (labels[0.0] != GM.value) & (labels[0.0] > 0)
+def painted_labels(label_map, phase: str | None = None, **ranges) -> np.ndarray:
+    config = SimulatorConfig(adult_scale=(1.0, 1.0), **({"close_share": 0.0} | ranges))
+    return Simulator([label_map], config).subject(label_map, np.random.default_rng(3), phase).labels.numpy()
+
+
+def test_closing_sulci_grows_cortex_where_cortex_is_and_not_along_the_ventricles(label_map):
+    before, after = painted_labels(label_map), painted_labels(label_map, close_share=1.0, close_mm=(1.3, 1.3))
+    grown = (after == GM.value) & (before != GM.value) & (before > 0)
     middle = np.linalg.norm(np.argwhere(np.ones(grown.shape)) - (np.array(grown.shape) - 1) / 2, axis=1).reshape(grown.shape)
-    ventricle = (labels[0.0] == CSF.value) & (middle < 9)
+    ventricle = (before == CSF.value) & (middle < 9)
     assert ventricle.sum() > 20
     assert grown.sum() > 100
     assert not (grown & ndimage.binary_dilation(ventricle, np.ones((3, 3, 3)))).any()
+
+
+@pytest.mark.parametrize("phase", ["newborn", "isointense", "late"])
+def test_cortex_has_the_share_asked_for_and_newborns_one_of_their_own(label_map, phase):
+    own = np.count_nonzero(label_map.classes == CORTEX) / np.count_nonzero(label_map.classes == WHITE)
+    wanted = {"newborn": ("newborn_cortex", "cortex")}.get(phase, ("cortex", "newborn_cortex"))
+    thin, thick = (painted_labels(label_map, phase, **{wanted[0]: (ratio, ratio), wanted[1]: (own, own)}) for ratio in (own, 1.5 * own))
+    ratios = [np.count_nonzero(labels == GM.value) / np.count_nonzero(labels == WM.value) for labels in (thin, thick)]
+    assert ratios[1] / ratios[0] == pytest.approx(1.5, rel=0.15)
 
 
 @pytest.mark.skipif(not SHARED_LABEL_MAPS.is_dir(), reason="the label maps of shared/data are not here")
 def test_isointense_overlaps_cover_and_centre_on_the_measured_ones():
     label_map = read_label_map(SHARED_LABEL_MAPS / "adult" / "adult_17.nii.gz")
     simulator = Simulator([label_map])
-    overlaps = []
-    for seed in range(8):
-        painted = simulator.subject(label_map, np.random.default_rng(seed), "isointense")
-        labels = painted.labels.numpy()
-        overlaps.append([histogram_overlap(i[labels == GM.value], i[labels == WM.value]) for i in painted.images.numpy()])
-    t1, t2 = np.array(overlaps).T
-    assert t1.min() < 0.70 < t1.max()
-    assert t2.min() < 0.87 < t2.max()
-    assert np.mean(t1) == pytest.approx(0.70, abs=0.08)
-    assert np.mean(t2) == pytest.approx(0.87, abs=0.08)
+    subjects = [simulator.subject(label_map, np.random.default_rng(seed), "isointense") for seed in range(8)]
+    overlaps = np.array([measure.gm_wm_overlaps(painted) for painted in subjects])
+    wanted = (0.70, 0.87, 0.615)
+    assert (overlaps.min(0) < wanted).all()
+    assert (overlaps.max(0) > wanted).all()
+    assert np.abs(overlaps.mean(0) - wanted).max() < 0.1

@@ -194,13 +194,13 @@ def test_the_library_itself_with_its_own_weights_segments_a_block_of_the_sample(
     nodes = []
     for name in ("T1", "T2"):
         image = sitk.ReadImage(str(folder / f"{name}.nii.gz"))
-        nodes.append(mrml.volume_node(sitk.Cast(image[38:90, 44:96, 25:77], sitk.sitkFloat32), name))  # 52 mm cubed, 126 ml of brain
+        nodes.append(mrml.volume_node(sitk.Cast(image[38:90, 44:96, 25:77], sitk.sitkFloat32), name))  # 52 mm cubed, 119 ml of brain
     steps = []
     parameters = SegmentParameters(device="cpu", useContext=False, extract="off")  # no whole brain
     run = SceneLogic().process(*nodes, parameters=parameters, progress=lambda step, _: steps.append(step))
     volumes = slicer.util.arrayFromTableColumn(run.tableNode, "Volume cm3")
     assert all(volume > 3 for volume in volumes)
-    assert 100 < sum(volumes) < 141
+    assert 100 < sum(volumes) < 130
     assert list(dict.fromkeys(steps)) == ["read", "load", "align", "extract", "prepare", "stage 1", "clean up", "restore", "write", "done"]
     told = json.loads(run.provenanceNode.GetText())
     manifest = json.loads((ROOT / "InfantBrainSegLib" / "weights" / "manifest.json").read_text(encoding="utf-8"))

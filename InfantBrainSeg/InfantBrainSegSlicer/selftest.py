@@ -9,7 +9,7 @@ from InfantBrainSegLib.labels import TISSUES
 
 from .sample_data import FOLDER, load_sample
 
-LEAST_DOC = {"CSF": 0.95, "GM": 0.82, "WM": 0.80}  # MODEL_CARD.md measured .979, .895, .877 for this subject
+LEAST_DOC = {"CSF": 0.93, "GM": 0.84, "WM": 0.80}  # MODEL_CARD.md measured .963, .887, .855 for this subject
 VOLUME_TOLERANCE = 0.2  # of the reference volume; white matter, the smallest, is the hardest
 
 

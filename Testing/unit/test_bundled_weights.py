@@ -13,7 +13,7 @@ from InfantBrainSegLib.training import recipes_folder
 from InfantBrainSegLib.weights import BUNDLED_DIR, load_network
 
 DEMO = Path(__file__).parents[2] / "InfantBrainSeg" / "Resources" / "SampleData"
-LEAST_DOC = {"CSF": 0.90, "GM": 0.70, "WM": 0.70}  # a brain deformed more than any in training, at a T1 overlap of 0.89
+LEAST_DOC = {"CSF": 0.93, "GM": 0.84, "WM": 0.80}  # measured: 0.963, 0.887, 0.855
 
 
 @pytest.mark.slow

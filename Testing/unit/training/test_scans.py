@@ -63,13 +63,13 @@ def test_for_fine_tuning_the_cerebrum_is_taken_out_and_set_upright_as_segment_do
     turn = sitk.Euler3DTransform()
     turn.SetRotation(0.0, 0.0, np.radians(90))
 
-    def upper_half_turned(t1, t2, *rest):
+    def upper_part_turned(t1, t2, *rest):
         mask = sitk.GetArrayFromImage(scan.mask_image)  # (K, J, I)
-        mask[: mask.shape[0] // 2] = 0
+        mask[: mask.shape[0] * 2 // 5] = 0
         moved = [move_grid(image, turn) for image in (t1, t2, on_grid_of(t1, mask))]
         return Extraction(*moved, turn, {"words": "", "turned_degrees": 90.0, "turned": True})
 
-    monkeypatch.setattr("InfantBrainSegLib.intake.extract", upper_half_turned)
+    monkeypatch.setattr("InfantBrainSegLib.intake.extract", upper_part_turned)
     upper = read_scan(files, runner=Runner(CPU, "cpu", SlidingWindowConfig(), False))
     label = move_grid(sitk.ReadImage(str(files.label)), turn)
     target = to_image(np.zeros(upper.labels.shape, np.uint8), upper.prepared.grid)

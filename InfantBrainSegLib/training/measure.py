@@ -60,7 +60,7 @@ def gm_wm_overlaps(painted: Painted) -> tuple[float, float, float]:
 def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Painted, tuple[float, float, float]]:
     """Draw subjects from a map, none of whom moved, until one's overlaps are the measured ones.
 
-    Adult maps that are larger are brought to the size of six months first, and to the shares of the tissues; infant maps have their own.
+    Adult maps that are larger are brought to the size of six months first, infant maps have their own; all are brought to iSeg's shares.
 
     Parameters
     ----------

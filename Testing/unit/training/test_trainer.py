@@ -61,6 +61,7 @@ def test_the_log_holds_training_and_held_out_doc_per_tissue(config, tmp_path):
         assert set(line["training_doc"]) == set(line["held_out_doc"]) == {"CSF", "GM", "WM"}
 
 
+@pytest.mark.usefixtures("repeatable_kernels")  # oneDNN's bfloat16 kernels of so narrow a network at times give no finite gradient
 def test_training_learns(config):
     longer = dataclasses.replace(config, iterations=120, validate_every=30, checkpoint_minutes=9.0, learning_rate=0.02)
     lines = []

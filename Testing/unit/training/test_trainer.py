@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -59,6 +61,48 @@ def test_the_log_holds_training_and_held_out_doc_per_tissue(config, tmp_path):
     assert [line["iteration"] for line in lines] == [2, 4]
     for line in lines:
         assert set(line["training_doc"]) == set(line["held_out_doc"]) == {"CSF", "GM", "WM"}
+
+
+class FixedPatches:
+    """The same two patches again and again, asked for at once or one by one."""
+
+    def __init__(self):
+        rng = np.random.default_rng(1)
+        self.images = torch.as_tensor(rng.normal(size=(2, 2, 16, 16, 16)), dtype=torch.float32)
+        self.labels = torch.as_tensor(rng.integers(4, size=(2, 16, 16, 16)))
+        self.given = itertools.count()
+
+    def batch(self, rng, size, augment=True):
+        which = [next(self.given) % 2 for _ in range(size)]
+        return self.images[which], self.labels[which]
+
+
+def first_step(config, folder):
+    """Loss, overlap counts and gradients of the first batch."""
+    trainer = Trainer(dataclasses.replace(config, output_dir=str(folder)), CPU, sources=(FixedPatches(), FixedPatches()))
+    loss, counts = trainer._step()
+    return trainer._beside is not None, loss, counts, [parameter.grad for parameter in trainer.network.parameters()]
+
+
+@pytest.mark.usefixtures("repeatable_kernels")
+def test_patches_side_by_side_give_the_gradients_of_one_batch(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "training_autocast", lambda device: contextlib.nullcontext())
+    config = dataclasses.replace(config, network=NetworkConfig(base_width=2, norm="instance"))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    beside, loss, counts, gradients = first_step(config, tmp_path / "together")
+    assert not beside
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    beside, loss_beside, counts_beside, gradients_beside = first_step(config, tmp_path / "beside")
+    assert beside
+    assert loss_beside == pytest.approx(loss, rel=1e-5)
+    np.testing.assert_array_equal(counts_beside, counts)
+    assert all(gradient.abs().max() > 0 for gradient in gradients)
+    torch.testing.assert_close(gradients_beside, gradients, rtol=1e-3, atol=1e-6)
+
+
+def test_a_network_that_normalises_by_the_batch_takes_it_whole(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert not first_step(dataclasses.replace(config, network=NetworkConfig(base_width=2, norm="batch")), tmp_path / "run")[0]
 
 
 @pytest.mark.usefixtures("repeatable_kernels")  # oneDNN's bfloat16 kernels of so narrow a network at times give no finite gradient

@@ -51,6 +51,8 @@ class SegmentParameters:
         A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; empty for the bundled weights.
     useContext : bool
         Both stages; False stops after the first.
+    secondRound : bool
+        Run the second stage twice, the second time on the mirrored brain and its own result.
     flip : bool
         Also segment the mirror image and average; twice the time.
     saveProbabilities : bool
@@ -71,6 +73,7 @@ class SegmentParameters:
     device: str = "auto"
     weightsPath: str = ""
     useContext: bool = True
+    secondRound: bool = True
     flip: bool = False
     saveProbabilities: bool = False
     saveMask: bool = False
@@ -101,6 +104,8 @@ class SegmentParameters:
             options += ["--weights", str(Path(self.weightsPath).absolute())]
         if not self.useContext:
             options.append("--no-context")
+        elif not self.secondRound:
+            options += ["--rounds", "1"]
         if self.flip:
             options.append("--flip")
         if self.saveProbabilities:

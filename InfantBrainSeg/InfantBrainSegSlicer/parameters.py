@@ -20,7 +20,7 @@ class InfantBrainSegParameterNode:
         Brain mask; with none the cerebrum is found.
     outputSegmentation, labelmapNode, tableNode : nodes
         No segmentation or table: a new one is made. No labelmap: none is made.
-    saveProbabilities, saveMask, useContext, flip : bool
+    saveProbabilities, saveMask, useContext, secondRound, flip : bool
     ageMonths : str
         As it was typed; empty: unknown.
     extractCerebrum, alignT2 : bool
@@ -48,6 +48,7 @@ class InfantBrainSegParameterNode:
     device: str = "auto"
     weightsPath: str = ""
     useContext: bool = True
+    secondRound: bool = True
     flip: bool = False
 
 
@@ -58,6 +59,7 @@ def segment_parameters(node: InfantBrainSegParameterNode) -> SegmentParameters:
         device=node.device,
         weightsPath=node.weightsPath.strip(),
         useContext=node.useContext,
+        secondRound=node.secondRound,
         flip=node.flip,
         saveProbabilities=node.saveProbabilities,
         saveMask=node.saveMask,

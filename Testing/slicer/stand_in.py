@@ -108,6 +108,7 @@ def main():
     for name in ("t1", "t2", "output-dir", "mask", "device", "weights", "progress", "input", "extract", "align", "bias-correction", "json"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--age-months", type=float)
+    parser.add_argument("--rounds", type=int)
     for name in ("--no-context", "--flip", "--save-probabilities", "--check-only"):
         parser.add_argument(name, action="store_true")
     arguments = parser.parse_args(sys.argv[2:])

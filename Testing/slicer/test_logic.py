@@ -135,6 +135,12 @@ def test_parameters_reach_the_command_line(logic, scans):
     assert words[words.index("--progress") + 1] == "lines"
 
 
+@pytest.mark.parametrize(("chosen", "rounds"), [({}, 2), ({"secondRound": False}, 1), ({"secondRound": False, "useContext": False}, 2)])
+def test_the_second_round_may_be_left_out(chosen, rounds):
+    words = ["segment", "--t1", "T1.nii", "--output-dir", "out", *SegmentParameters(**chosen).options()]
+    assert build_parser().parse_args(words).rounds == rounds
+
+
 def test_bad_input_is_told_before_anything_starts(logic, scene, scans):
     logic.command = ["must not start"]
     before = ids(scene)

@@ -225,15 +225,24 @@ def test_a_run_goes_on_while_another_module_is_open(panel, scans):
 def test_the_choices_come_back_with_a_saved_scene(panel, scans, scene, tmp_path):
     panel.ready(scans)
     panel.ui.flipCheckBox.click()
+    panel.ui.secondRoundCheckBox.click()
     panel.segment_to_the_end()
     volumes = panel.table()["Volume (ml)"]
     assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
     scene.Clear(0)
-    assert not panel.ui.flipCheckBox.checked
+    assert (panel.ui.flipCheckBox.checked, panel.ui.secondRoundCheckBox.checked) == (False, True)
     assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
     assert (panel.ui.t1Selector.currentNode().GetName(), panel.ui.t2Selector.currentNode().GetName()) == ("T1", "T2")
-    assert panel.ui.flipCheckBox.checked
+    assert (panel.ui.flipCheckBox.checked, panel.ui.secondRoundCheckBox.checked) == (True, False)
     assert panel.table()["Volume (ml)"] == volumes
+
+
+def test_without_the_second_network_its_second_round_is_no_choice(panel):
+    assert panel.ui.secondRoundCheckBox.enabled
+    panel.ui.contextCheckBox.click()
+    assert not panel.ui.secondRoundCheckBox.enabled
+    panel.ui.contextCheckBox.click()
+    assert panel.ui.secondRoundCheckBox.enabled
 
 
 @pytest.mark.slow

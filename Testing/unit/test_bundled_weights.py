@@ -17,6 +17,7 @@ LEAST_DOC = {"CSF": 0.93, "GM": 0.84, "WM": 0.80}  # measured: 0.963, 0.887, 0.8
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_the_bundled_weights_segment_the_demo_subject_in_a_flipped_and_permuted_orientation():
     t1, t2, reference = (sitk.DICOMOrient(sitk.ReadImage(str(DEMO / f"{name}.nii.gz")), "PIR") for name in ("T1", "T2", "label"))
     result = segment(t1, t2)
@@ -44,8 +45,8 @@ def test_the_bundled_files_hold_the_bundled_preset_and_say_how_they_were_trained
     assert all(np.isfinite(p.detach().numpy()).all() for p in loaded.network.parameters())
 
 
-def test_the_bundled_weights_stay_under_40_mb():
-    assert sum(path.stat().st_size for path in BUNDLED_DIR.glob("*.pt")) < 40e6
+def test_the_bundled_weights_stay_under_60_mb():
+    assert sum(path.stat().st_size for path in BUNDLED_DIR.glob("*.pt")) < 60e6
 
 
 def test_the_weights_of_extraction_add_less_than_10_mb():

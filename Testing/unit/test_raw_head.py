@@ -40,6 +40,7 @@ def raw_demo():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_a_raw_head_is_segmented_inside_its_cerebrum(tmp_path):
     t1, t2, brain = raw_demo()
     for name, image in (("T1", t1), ("T2", t2)):

@@ -68,7 +68,7 @@ class NetworkConfig:
 PAPER_FCN1 = NetworkConfig((1, 1), base_width=64, skip_streams="first", patch_norm=True)  # 48.9 M parameters
 PAPER_FCN2 = NetworkConfig((1, 1, 3), base_width=64, skip_streams="first", patch_norm=True)  # 70.8 M parameters
 BUNDLED_FCN1 = NetworkConfig((1, 1), base_width=16, norm="instance")  # trains on two CPU cores
-BUNDLED_FCN2 = NetworkConfig((1, 1, 3), base_width=16, norm="instance")
+BUNDLED_FCN2 = NetworkConfig((1, 1, 3), base_width=32, norm="instance")
 BUNDLED_LOCATE = NetworkConfig((1, 1), base_width=8, convs_per_level=(1, 1, 2, 2, 2), norm="instance")  # sees a whole head
 BUNDLED_REFINE = NetworkConfig((1, 1, 3), base_width=8, norm="instance")
 PRESETS = {"paper": (PAPER_FCN1, PAPER_FCN2), "bundled": (BUNDLED_FCN1, BUNDLED_FCN2)}

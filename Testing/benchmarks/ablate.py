@@ -3,8 +3,8 @@
     python Testing/benchmarks/ablate.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
 
 TEST_SUBJECTS is what make_test_subjects.py wrote. Every run sees the same patches in the same order (painted once and kept in memory,
-1.1 GB for 400 iterations) but for the run with another seed and the one whose patches are painted otherwise. Each is a short run of half
-the bundled width: enough to rank large effects, no more; the run with another seed shows how much is chance. After FCN-1 the form of
+1.1 GB for 400 iterations) but for the run with another seed and the one whose patches are painted otherwise. Each is a short run at base
+width 8: enough to rank large effects, no more; the run with another seed shows how much is chance. After FCN-1 the form of
 FCN-2's context is changed, each time on the distance maps of the bundled FCN-1. A run that is done is not repeated.
 """
 
@@ -166,7 +166,7 @@ def write_card(results: dict) -> None:
     if results["context_variants"]:
         lines += [
             "",
-            f"FCN-2, {results['iterations']} iterations from random weights at half the bundled width, instance normalisation, on the "
+            f"FCN-2, {results['iterations']} iterations from random weights at base width 8, instance normalisation, on the "
             "distance maps of the bundled FCN-1; the same subjects.",
             *table(results["context_variants"]),
         ]

@@ -13,7 +13,7 @@ import torch
 from ..device import is_out_of_memory, training_autocast
 from ..errors import DeviceError, TrainingError
 from ..images import check_writable_folder, write_text
-from ..labels import CLASS_COUNT, PART_NAMES, TISSUES
+from ..labels import PART_NAMES, TISSUES
 from ..network import MultiStreamFCN
 from .batches import BatchMaker, ContextFromFirstStage
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -23,6 +23,7 @@ from .heads import build_head_pack, load_heads
 from .labelmaps import build_pack, load_pack
 from .losses import deep_supervision_loss, parameter_groups
 from .synthesis import Simulator
+from .tally import Tally, dice_of, overlap_counts
 from .transfer import Transferred, partial_transfer, start_from, transfer_table
 
 _TRAIN, _HELD_OUT = 0, 1  # branches of the random numbers
@@ -136,7 +137,7 @@ class Trainer:
         config = self.config
         self._report_transfer(report)
         saved = time.monotonic()
-        recent = _Running()
+        recent = Tally()
         while self.iteration < config.iterations:
             loss, dice = self._guarded_step()
             recent.add(loss, dice, self._left_out > 0)
@@ -150,7 +151,7 @@ class Trainer:
             done = self.iteration == config.iterations
             if done or self.iteration % config.validate_every == 0:
                 report(self._log(recent))
-                recent = _Running()
+                recent = Tally()
             if done or time.monotonic() - saved > 60 * config.checkpoint_minutes:
                 self._save()
                 saved = time.monotonic()
@@ -214,7 +215,7 @@ class Trainer:
         with self._autocast():
             logits = self._forward(images.to(memory_format=torch.channels_last_3d))
         loss = deep_supervision_loss(logits, labels, self.config.loss_weights)
-        return loss, _overlap_counts(logits[0].detach().argmax(1), labels)
+        return loss, overlap_counts(logits[0].detach().argmax(1), labels)
 
     def _take_batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         current = self._next or self._paint(self.iteration)
@@ -244,10 +245,10 @@ class Trainer:
             images, labels = self.held_out.batch(np.random.default_rng([self.config.seed, _HELD_OUT, index]), 1, augment=False)
             with self._autocast():
                 logits = probe(images.to(memory_format=torch.channels_last_3d))
-            counts += _overlap_counts(logits.argmax(1), labels)
-        return _dice(counts)
+            counts += overlap_counts(logits.argmax(1), labels)
+        return dice_of(counts)
 
-    def _log(self, recent: "_Running") -> str:
+    def _log(self, recent: Tally) -> str:
         names = PART_NAMES if self.config.stage in HEAD_STAGES else [tissue.short_name for tissue in TISSUES]
         line = {
             "iteration": self.iteration,
@@ -315,33 +316,6 @@ class Trainer:
         self.iteration = int(state["iteration"])
 
 
-class _Running:
-    """Means since the last line of the log."""
-
-    def __init__(self):
-        self.losses: list[float] = []
-        self.counts = np.zeros((2, len(TISSUES)))
-        self.left_out = 0
-        self.start = time.monotonic()
-
-    def add(self, loss: float, counts: np.ndarray, left_out: bool) -> None:
-        self.losses.append(loss)
-        self.left_out += left_out
-        self.counts += counts
-
-    @property
-    def loss(self) -> float:
-        return float(np.mean(self.losses)) if self.losses else float("nan")
-
-    @property
-    def dice(self) -> np.ndarray:
-        return _dice(self.counts)
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
-
-
 def learning_rate(config: TrainingConfig, iteration: int) -> float:
     """Learning rate of an iteration: halved every 3,000 (paper, section 4.1), or warm-up and polynomial decay ("bundled")."""
     if config.recipe == "paper":
@@ -368,14 +342,3 @@ def _optimizer(network, config: TrainingConfig) -> torch.optim.Optimizer:
 
 def _fast_layout(network):
     return network.to(memory_format=torch.channels_last_3d)
-
-
-def _overlap_counts(predicted: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
-    """Voxels in both, and in one plus in the other, per tissue: (2, 3)."""
-    pairs = torch.bincount((predicted * CLASS_COUNT + labels).flatten(), minlength=CLASS_COUNT**2).cpu().numpy()
-    table = pairs.reshape(CLASS_COUNT, CLASS_COUNT).astype(float)
-    return np.stack([np.diag(table), table.sum(0) + table.sum(1)])[:, 1:]
-
-
-def _dice(counts: np.ndarray) -> np.ndarray:
-    return 2 * counts[0] / np.maximum(counts[1], 1)

@@ -246,6 +246,7 @@ def test_without_the_second_network_its_second_round_is_no_choice(panel):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_a_piece_of_the_sample_is_segmented_with_the_bundled_weights(panel):
     t1, t2, reference = (_piece_of_the_sample(name) for name in ("T1", "T2", "label"))
     panel.choose((mrml.volume_node(t1, "piece T1"), mrml.volume_node(t2, "piece T2")))

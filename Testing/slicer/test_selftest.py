@@ -7,6 +7,7 @@ from stand_in import ROOT
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 def test_the_module_s_self_test_runs_and_passes_in_the_host(scene):
     host.start()
     module = host.load_module(ROOT / "InfantBrainSeg" / "InfantBrainSeg.py")

@@ -7,9 +7,10 @@ import vtk
 
 from InfantBrainSegLib.labels import TISSUES
 
+from .options import SegmentParameters
 from .sample_data import FOLDER, load_sample
 
-LEAST_DOC = {"CSF": 0.93, "GM": 0.84, "WM": 0.80}  # MODEL_CARD.md measured .963, .887, .855 for this subject
+LEAST_DOC = {"CSF": 0.93, "GM": 0.84, "WM": 0.80}  # MODEL_CARD.md measured .965, .891, .860 for this subject, in two rounds
 VOLUME_TOLERANCE = 0.2  # of the reference volume; white matter, the smallest, is the hardest
 
 
@@ -27,7 +28,7 @@ class SelfTest:
         from InfantBrainSegLib.metrics import dice  # brings scipy, which Slicer's start must not wait for
 
         t1, t2 = load_sample()
-        run = self.logicClass().process(t1, t2)
+        run = self.logicClass().process(t1, t2, parameters=SegmentParameters(secondRound=False))  # the second takes two fifths of the time
         self.assertEqual(run.state, "finished", run.message)
         reference = slicer.util.loadLabelVolume(str(FOLDER / "label.nii.gz"))
         expected = slicer.util.arrayFromVolume(reference)

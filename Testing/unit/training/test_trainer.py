@@ -41,7 +41,10 @@ def repeatable_kernels():
 
 
 @pytest.mark.usefixtures("repeatable_kernels")
-def test_a_resumed_run_ends_in_the_same_state(config, tmp_path):
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_resumed_run_ends_in_the_same_state(config, tmp_path, monkeypatch, cores):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cores)
+    config = dataclasses.replace(config, network=NetworkConfig(base_width=2, norm="instance"))
     whole = Trainer(config, CPU).run(lambda line: None)
     again = dataclasses.replace(config, output_dir=str(tmp_path / "again"))
     interrupted = Trainer(again, CPU)

@@ -5,6 +5,7 @@ what lies beyond it), the depth inside white matter (for myelination) and the di
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,16 @@ class LabelMap:
     outside: np.ndarray
     depth: np.ndarray
     gap: np.ndarray
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Voxels of each paint class: (7,) int64."""
+        return np.bincount(self.classes.ravel(), minlength=PAINT_CLASSES)
+
+    @cached_property
+    def rim_counts(self) -> np.ndarray:
+        """Voxels of outer CSF at each distance outside the hull in 0.1 mm: (256,) int64."""
+        return np.bincount(self.outside[self.classes == OUTER_CSF], minlength=_FIELD_MAX + 1)
 
 
 _FIELDS = ("classes", "outside", "depth", "gap")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..labels import BACKGROUND, CSF, GM, WM
 from .artefacts import ArtefactConfig, degrade, smooth_noise
 from .contrast import NEWBORN, Channel, Contrast, ContrastConfig, draw_contrast
 from .labelmaps import (
@@ -152,7 +153,7 @@ class Simulator:
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         contrast = draw_contrast(rng, self.config.contrast, phase)
         cortex = rng.uniform(*(self.config.newborn_cortex if contrast.phase == NEWBORN else self.config.cortex))
-        amount = amount_for(label_map.classes, cortex)
+        amount = amount_for(label_map.counts[CORTEX], label_map.counts[WHITE], cortex)
         anatomy, scale = self._deform(label_map, centre, size, amount, (rng, generator))
         rim_mm = rng.uniform(*self.config.rim_mm)
         fractions, dura = self._trim_rim(anatomy, rim_mm, rng, generator)
@@ -275,7 +276,10 @@ def _close_sulci(anatomy: _Anatomy, closer_mm: float) -> None:
 
 def _near_cortex(anatomy: _Anatomy) -> torch.Tensor:
     """(X, Y, Z) bool: within two voxels of one that is cortex for the most part."""
-    return F.max_pool3d(anatomy.fractions[CORTEX][None, None], 5, 1, 2)[0, 0] > 0.5
+    largest = anatomy.fractions[CORTEX][None, None]
+    for axis in range(3):  # a cube's maximum, one axis at a time
+        largest = F.max_pool3d(largest, [5 if a == axis else 1 for a in range(3)], 1, [2 if a == axis else 0 for a in range(3)])
+    return largest[0, 0] > 0.5
 
 
 def _myelination(anatomy: _Anatomy, contrast: Contrast, generator) -> torch.Tensor:
@@ -288,14 +292,16 @@ def _myelination(anatomy: _Anatomy, contrast: Contrast, generator) -> torch.Tens
 
 
 def _labels(fractions: torch.Tensor, air: torch.Tensor) -> torch.Tensor:
-    tissues = torch.stack([fractions[OUTER_CSF] + fractions[VENTRICLE], fractions[CORTEX : LATE_DEEP_GM + 1].sum(0), fractions[WHITE]])
-    return torch.where(air < 0.5, tissues.argmax(0) + 1, 0)
+    """The tissue with the largest share; of equal ones the lower label."""
+    csf, gm, wm = fractions[OUTER_CSF] + fractions[VENTRICLE], fractions[CORTEX : LATE_DEEP_GM + 1].sum(0), fractions[WHITE]
+    tissue = torch.where(wm > torch.maximum(csf, gm), WM.value, torch.where(gm > csf, GM.value, CSF.value))
+    return torch.where(air < 0.5, tissue, BACKGROUND)
 
 
 def _whole_brain(label_map: LabelMap, contrast: Contrast, rim_mm: float, myelin: list[float], thicker: float) -> np.ndarray:
     """Mean and SD of T1 and T2 over the whole brain, from class shares: (2, 2)."""
-    inside = (label_map.classes != OUTER_CSF) | (label_map.outside * FIELD_UNIT_MM <= rim_mm)
-    counts = np.bincount(label_map.classes[inside], minlength=PAINT_CLASSES).astype(float)
+    counts = label_map.counts.astype(float)
+    counts[OUTER_CSF] = label_map.rim_counts[np.arange(len(label_map.rim_counts)) * FIELD_UNIT_MM <= rim_mm].sum()
     counts[CORTEX], counts[WHITE] = moved_volumes(counts[CORTEX], counts[WHITE], thicker)
     shares = counts[1:] / counts[1:].sum()
     statistics = []

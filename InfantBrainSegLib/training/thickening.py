@@ -41,9 +41,9 @@ def thickening_field(classes: np.ndarray) -> np.ndarray:
     return np.stack([fft.irfftn(1j * axis * potential, classes.shape) for axis in axes]).astype(np.float16)
 
 
-def amount_for(classes: np.ndarray, cortex_to_white: float) -> float:
-    """Times which the field brings the volume of cortex to so many times that of white matter, as far as 0.3 either way goes."""
-    ratio = np.count_nonzero(classes == CORTEX) / np.count_nonzero(classes == WHITE)
+def amount_for(cortex: float, white: float, cortex_to_white: float) -> float:
+    """Times which the field brings these volumes of cortex and white matter to a ratio, as far as 0.3 either way goes."""
+    ratio = cortex / white
     return float(np.clip((cortex_to_white - ratio) / (ratio * (1 + cortex_to_white)), -_LARGEST, _LARGEST))
 
 

@@ -40,12 +40,11 @@ def test_cortex_gains_what_white_matter_loses(amount):
 
 
 def test_the_amount_brings_the_ratio_that_was_asked_for_as_far_as_it_may():
-    classes = slabs(10, 10)
-    amount = amount_for(classes, 1.5)
+    amount = amount_for(10, 10, 1.5)
     assert amount == pytest.approx(0.2)  # 12 to 8
     assert np.divide(*moved_volumes(10, 10, amount)) == pytest.approx(1.5)
-    assert amount_for(classes, 1.0) == 0
-    assert (amount_for(classes, 9.0), amount_for(classes, 0.1)) == (0.3, -0.3)
+    assert amount_for(10, 10, 1.0) == 0
+    assert (amount_for(10, 10, 9.0), amount_for(10, 10, 0.1)) == (0.3, -0.3)
 
 
 def test_a_blade_of_white_matter_gets_thinner_and_none_of_it_is_lost():

@@ -1,8 +1,11 @@
 """Spatial context for the second stage: one distance map per tissue, from the first stage's label map (paper, section 3)."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy import ndimage
 
 from .labels import TISSUES
@@ -69,3 +72,37 @@ def _signed_mm(inside: np.ndarray, spacing_mm, clip_mm: float) -> np.ndarray:
         return np.full(inside.shape, -clip_mm, np.float32)
     signed_mm -= ndimage.distance_transform_edt(inside, spacing_mm).astype(np.float32)
     return np.clip(signed_mm, -clip_mm, clip_mm)
+
+
+def signed_distance_maps(labels: torch.Tensor, clip_mm: float) -> torch.Tensor:
+    """The signed maps of `distance_maps`, of many label maps of 1 mm at once and on any device.
+
+    The nearest voxel is sought as far as `clip_mm`, along one axis after the other: squared distances add up.
+
+    Parameters
+    ----------
+    labels : (B, X, Y, Z) uint8 torch.Tensor
+    clip_mm : float
+        Under 50.
+
+    Returns
+    -------
+    (B, 3, X, Y, Z) float32 torch.Tensor
+        In [-1, 1].
+    """
+    inside = torch.stack([labels == tissue.value for tissue in TISSUES], 1)
+    to_tissue_mm, to_others_mm = (_distances_mm(target, math.ceil(clip_mm)) for target in (inside, ~inside))
+    return (to_tissue_mm - to_others_mm).clamp(-clip_mm, clip_mm) / clip_mm
+
+
+def _distances_mm(target: torch.Tensor, reach: int) -> torch.Tensor:
+    """(B, C, X, Y, Z) distance to the nearest voxel that is True, exact up to `reach` voxels and more than that beyond."""
+    far = 4 * reach**2
+    square = torch.where(target, 0, far).to(torch.int16)
+    for axis in range(2, 5):
+        pad = [0] * 6
+        pad[2 * (4 - axis)] = pad[2 * (4 - axis) + 1] = reach
+        padded = F.pad(square, pad, value=far)
+        for step in range(-reach, reach + 1):
+            square = torch.minimum(square, padded.narrow(axis, reach + step, square.shape[axis]) + step**2)
+    return square.float().sqrt()

@@ -1,13 +1,22 @@
 """Fresh batches from the simulator, as a network sees them."""
 
+from typing import Protocol
+
 import numpy as np
 import torch
 
-from ..context import ContextConfig, distance_maps
+from ..context import ContextConfig, distance_maps, signed_distance_maps
 from .augment import rotate_and_flip
 from .synthesis import Painted, Simulator
 
 _CLIP_QUANTILES = (0.005, 0.995)  # those of prepare.normalise
+
+
+class PatchSource(Protocol):
+    """What batches come from: `BatchMaker`, `WithContext`, `head_synthesis.HeadPatches` or `scans.ScanPatches`."""
+
+    def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (B, C, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
 
 
 def normalise_like_a_volume(painted: Painted, rng: np.random.Generator | None) -> torch.Tensor:
@@ -38,7 +47,7 @@ def normalise_like_a_volume(painted: Painted, rng: np.random.Generator | None) -
 
 
 class BatchMaker:
-    """Makes batch number i of a run; the same number gives the same batch.
+    """Makes batches of painted patches; the same random numbers give the same batch.
 
     Parameters
     ----------
@@ -46,24 +55,20 @@ class BatchMaker:
     recipe : str
         See `TrainingConfig`.
     patch_voxels : int
-    add_context : callable, optional
-        Takes (B, 2, X, Y, Z) images and returns (B, 5, X, Y, Z) with the distance maps of the first stage.
     stream_dropout : float
         Chance that an augmented patch lacks T1 or T2: that image is all zeros, as inference gives an absent one.
     """
 
-    def __init__(self, simulator: Simulator, recipe: str, patch_voxels: int, add_context=None, stream_dropout: float = 0.0):
+    def __init__(self, simulator: Simulator, recipe: str, patch_voxels: int, stream_dropout: float = 0.0):
         self.simulator = simulator
         self.recipe = recipe
         self.patch_voxels = patch_voxels
-        self.add_context = add_context
         self.stream_dropout = stream_dropout
 
     def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (B, 2 or 5, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
+        """Images (B, 2, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
         images, labels = zip(*(self._patch(rng, augment) for _ in range(size)), strict=True)
-        stacked = torch.stack(images)
-        return (self.add_context(stacked) if self.add_context else stacked), torch.stack(labels)
+        return torch.stack(images), torch.stack(labels)
 
     def _patch(self, rng, augment):
         painted = self.simulator.patch(rng, self.patch_voxels)
@@ -76,27 +81,51 @@ class BatchMaker:
         return image, painted.labels
 
 
-class ContextFromFirstStage:
-    """Adds the distance maps of what a trained FCN-1 really outputs.
+class ContextFromNetwork:
+    """Gives images the distance maps of what a trained network really outputs.
 
     Parameters
     ----------
-    fcn1 : torch.nn.Module
+    network : torch.nn.Module
+        FCN-1; or FCN-2, whose own result guides it in its second round.
     config : ContextConfig
     autocast : callable
-        Returns the context manager to run `fcn1` under.
+        Returns the context manager to run `network` under.
     """
 
-    def __init__(self, fcn1: torch.nn.Module, config: ContextConfig, autocast):
-        self.fcn1 = fcn1.eval()
+    def __init__(self, network: torch.nn.Module, config: ContextConfig, autocast):
+        self.network = network.eval()
         self.config = config
         self.autocast = autocast
+        self.device = next(network.parameters()).device
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, 2, X, Y, Z) to (B, 5, X, Y, Z)."""
+        """(B, as many as the network takes, X, Y, Z) to (B, 5, X, Y, Z), T1 and T2 before the maps, on the network's device."""
+        images = images.to(self.device, memory_format=torch.channels_last_3d)
         with self.autocast():
-            logits = self.fcn1(images)
-        labels = logits.argmax(1).to(torch.uint8).cpu().numpy()  # (B, X, Y, Z)
-        maps = np.stack([distance_maps(one, self.config) for one in labels])
-        return torch.cat([images, torch.as_tensor(maps, device=images.device)], 1)
+            labels = self.network(images).argmax(1).to(torch.uint8)  # (B, X, Y, Z)
+        if self.config.signed:
+            maps = signed_distance_maps(labels, self.config.clip_mm)
+        else:
+            maps = torch.from_numpy(np.stack([distance_maps(one, self.config) for one in labels.cpu().numpy()])).to(self.device)
+        return torch.cat([images[:, :2], maps], 1)
+
+
+class WithContext:
+    """Patches of another source with distance maps.
+
+    Parameters
+    ----------
+    source : PatchSource
+    add_context : ContextFromNetwork
+    """
+
+    def __init__(self, source: PatchSource, add_context: ContextFromNetwork):
+        self.source = source
+        self.add_context = add_context
+
+    def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (B, 5, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
+        images, labels = self.source.batch(rng, size, augment)
+        return self.add_context(images), labels

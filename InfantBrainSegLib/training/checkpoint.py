@@ -54,7 +54,7 @@ def load_checkpoint(path: Path, config: dict) -> dict | None:
         raise TrainingError(f"The checkpoint {path} is damaged ({type(error).__name__}): remove it to start anew.") from error
     except TrainingError as error:
         raise TrainingError(f"The checkpoint {path} is of another version ({error}): take another output_dir, or remove it.") from error
-    free = ("iterations", "device", "compile", "output_dir", "checkpoint_minutes", "label_maps", "pack")
+    free = ("iterations", "device", "compile", "output_dir", "checkpoint_minutes", "label_maps", "pack", "painters")
     changed = [name for name in config if name not in free and theirs.get(name) != config[name]]
     if changed:
         name = changed[0]

@@ -45,6 +45,11 @@ class TrainingConfig:
         The paper: 10,000, 2, 64, 1e-3, 0.005.
     stream_dropout : float
         Chance that a training patch of the recipe "bundled" lacks T1 or T2.
+    own_context : float
+        For "fcn2": chance that a batch is mirrored and gets distance maps of the moving average's own result in place of FCN-1's, as in
+        the second round.
+    uses, painters : int
+        Iterations that each painted batch serves, mirrored every second time; processes that paint for a GPU, 0 for a thread.
     average_decay : float
         Of the moving average of the weights that is validated and saved by the recipe "bundled".
     device : str
@@ -76,6 +81,9 @@ class TrainingConfig:
     loss_weights: tuple[float, ...] = LOSS_WEIGHTS
     seed: int = 1
     stream_dropout: float = 0.0
+    own_context: float = 0.0
+    uses: int = 1
+    painters: int = 0
     average_decay: float = 0.998
     device: str = "auto"
     checkpoint_minutes: float = 4.0
@@ -95,8 +103,12 @@ class TrainingConfig:
             )
         if self.stage == "fcn2" and not self.fcn1:
             raise TrainingError('stage "fcn2" needs the weights of an FCN-1 to make its context from: set fcn1.')
-        if min(self.iterations, self.batch_size, self.patch_voxels, self.validate_every, self.validation_patches) < 1:
-            raise TrainingError("iterations, batch_size, patch_voxels, validate_every and validation_patches are 1 or more.")
+        if min(self.iterations, self.batch_size, self.patch_voxels, self.uses, self.validate_every, self.validation_patches) < 1:
+            raise TrainingError("iterations, batch_size, patch_voxels, uses, validate_every and validation_patches are 1 or more.")
+        if self.painters < 0:
+            raise TrainingError(f"painters is {self.painters}; wanted 0 or more.")
+        if self.own_context and self.stage != "fcn2":
+            raise TrainingError(f'own_context is {self.own_context} and stage {self.stage!r}; wanted stage "fcn2" or 0.')
 
 
 def read_config(path: Path) -> TrainingConfig:

@@ -4,6 +4,7 @@ The approach of SynthSeg and BabySeg (random deformation, random contrast), with
 myelination. Everything runs in torch on any device; low-resolution noise is upsampled, labels are sampled with `grid_sample`.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -206,6 +207,12 @@ class Simulator:
         if _is_adult(label_map) and rng.random() < config.close_share:
             _close_sulci(anatomy, rng.uniform(*config.close_mm))
         return anatomy, scale
+
+    def prepare(self) -> None:
+        """Make now what each map needs once, so that processes forked later share it."""
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(self._thickening_field, self.maps))
+            list(threads.map(lambda label_map: (label_map.counts, label_map.rim_counts), self.maps))
 
     def _thickening_field(self, label_map: LabelMap) -> np.ndarray:
         if label_map.name not in self._thickening:

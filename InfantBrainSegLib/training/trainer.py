@@ -1,11 +1,11 @@
 """The training loop: fresh patches, deep supervision, checkpoints that resume to the same state, a log."""
 
 import contextlib
+import copy
 import json
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,26 +15,17 @@ from ..errors import DeviceError, TrainingError
 from ..images import check_writable_folder, write_text
 from ..labels import PART_NAMES, TISSUES
 from ..network import MultiStreamFCN
-from .batches import BatchMaker, ContextFromFirstStage
+from .batch_queue import Batch, BatchQueue
+from .batches import ContextFromNetwork, PatchSource
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import HEAD_STAGES, TrainingConfig, config_to_dict
-from .head_synthesis import FIND, REFINE, HeadPatches, HeadSimulator
-from .heads import build_head_pack, load_heads
-from .labelmaps import build_pack, load_pack
 from .losses import deep_supervision_loss, parameter_groups
-from .synthesis import Simulator
+from .sources import simulated_sources
 from .tally import Tally, dice_of, overlap_counts
 from .transfer import Transferred, partial_transfer, start_from, transfer_table
 
-_TRAIN, _HELD_OUT = 0, 1  # branches of the random numbers
+_TRAIN, _HELD_OUT, _ROUND = 0, 1, 2  # branches of the random numbers
 MAX_LEFT_OUT = 50  # steps in a row: single ones come of rounding, so many of a run that is lost
-
-
-class PatchSource(Protocol):
-    """What batches come from: `BatchMaker`, `head_synthesis.HeadPatches` or `scans.ScanPatches`."""
-
-    def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (B, C, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
 
 
 class Trainer:
@@ -83,36 +74,21 @@ class Trainer:
         if not self.checkpoint_path.is_file():
             self.transferred = partial_transfer(self.network, config.init_t1, config.init_t2)
         self.network = _fast_layout(self.network.to(device))
-        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self._averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.average = self._averaged.state_dict()
         self.optimizer = _optimizer(self.network, config)
         self._forward = torch.compile(self.network) if config.compile else self.network
         self.iteration = 0
         self._left_out = 0  # steps in a row whose gradient was not finite
         self._resume()
-        self._painter = ThreadPoolExecutor(
-            1, initializer=torch.set_num_threads, initargs=(1,)
-        )  # paints the next batch while this one trains
-        self._next: Future | None = None
         self._beside = _patch_threads(config, device)
-        self.training, self.held_out = sources or self._simulated(fcn1)
-
-    def _simulated(self, fcn1) -> tuple[PatchSource, PatchSource]:
-        config = self.config
-        if config.stage in HEAD_STAGES:
-            return self._heads(lambda name: name not in config.held_out), self._heads(lambda name: name in config.held_out)
-        add_context = None
-        if fcn1 is not None:
-            if not config.context.signed and config.context.divisor_mm is None:
-                raise TrainingError(
-                    "context divides unsigned distances by their maximum, which a simulated patch does not know of its volume: set "
-                    "context.divisor_mm or context.signed; `reproduce` trains on the paper's maps."
-                )
-            add_context = ContextFromFirstStage(_fast_layout(fcn1.to(self.device)), config.context, self._autocast)
-        pack = Path(config.pack)
-        if not pack.is_file():
-            build_pack(Path(config.label_maps), pack)
-        training = self._batches(load_pack(pack, lambda name: name not in config.held_out), add_context)
-        return training, self._batches(load_pack(pack, lambda name: name in config.held_out), add_context)
+        self._own_context = ContextFromNetwork(self._averaged, config.context, self._autocast) if config.own_context else None
+        self.training, self.held_out = sources or simulated_sources(
+            config, device, None if fcn1 is None else _fast_layout(fcn1.to(device)), self._autocast
+        )
+        self._queue: BatchQueue | None = None
+        self._held_out_batches: list[Batch] = []
+        torch.backends.cudnn.benchmark = device.type == "cuda"  # every batch has the same size
 
     def run(self, report=print) -> dict[str, torch.Tensor]:
         """Train to the last iteration.
@@ -155,6 +131,7 @@ class Trainer:
             if done or time.monotonic() - saved > 60 * config.checkpoint_minutes:
                 self._save()
                 saved = time.monotonic()
+        self._queue = None  # ends the processes that paint
         return self.result()
 
     def result(self) -> dict[str, torch.Tensor]:
@@ -190,7 +167,7 @@ class Trainer:
 
     def _whole_batch(self) -> tuple[float, np.ndarray]:
         """Set the gradients of one batch; give its loss and overlap counts."""
-        images, labels = self._take_batch()
+        images, labels = self._second_round(*self._take_batch(), [self.iteration])
         loss, counts = self._loss(images, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -202,8 +179,8 @@ class Trainer:
         parameters = list(self.network.parameters())
 
         def of_patch(index: int) -> tuple[float, np.ndarray, tuple[torch.Tensor, ...]]:
-            images, labels = self.training.batch(np.random.default_rng([self.config.seed, _TRAIN, self.iteration, index]), 1)
-            loss, counts = self._loss(images, labels)
+            images, labels = self.training.batch(self._rng(_TRAIN, self.iteration, index), 1)
+            loss, counts = self._loss(*self._second_round(images, labels, [self.iteration, index]))
             return float(loss.detach()), counts, torch.autograd.grad(loss, parameters)
 
         losses, counts, gradients = zip(*threads.map(of_patch, range(size)), strict=True)
@@ -212,19 +189,27 @@ class Trainer:
         return float(np.mean(losses)), np.sum(counts, 0)
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+        labels = labels.to(self.device)
         with self._autocast():
-            logits = self._forward(images.to(memory_format=torch.channels_last_3d))
+            logits = self._forward(images.to(self.device, memory_format=torch.channels_last_3d))
         loss = deep_supervision_loss(logits, labels, self.config.loss_weights)
         return loss, overlap_counts(logits[0].detach().argmax(1), labels)
 
-    def _take_batch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        current = self._next or self._paint(self.iteration)
-        self._next = self._paint(self.iteration + 1)
-        return current.result()
+    def _second_round(self, images: torch.Tensor, labels: torch.Tensor, numbers: list[int]) -> Batch:
+        """With the chance `own_context`, the batch as the second round sees it: mirrored, with maps of the network's own result."""
+        if self._own_context is None or self._rng(_ROUND, *numbers).random() >= self.config.own_context:
+            return images, labels
+        return self._own_context(images).flip(2), labels.flip(1)
 
-    def _paint(self, iteration: int) -> Future:
-        rng = np.random.default_rng([self.config.seed, _TRAIN, iteration])
-        return self._painter.submit(self.training.batch, rng, self.config.batch_size)
+    def _take_batch(self) -> Batch:
+        config = self.config
+        if self._queue is None:
+            run = range(self.iteration, config.iterations)
+            self._queue = BatchQueue(self.training, (config.seed, _TRAIN), config.batch_size, config.uses, config.painters, run)
+        return self._queue.take(self.iteration)
+
+    def _rng(self, *numbers: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, *numbers])
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -238,14 +223,15 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> np.ndarray:
         """DOC of CSF, GM and WM over held-out patches, the same ones at each call: (3,)."""
-        probe = _fast_layout(MultiStreamFCN(self.config.network).to(self.device)).eval()
-        probe.load_state_dict(self.result())
+        if not self._held_out_batches:
+            numbers = range(self.config.validation_patches)
+            self._held_out_batches = [self.held_out.batch(self._rng(_HELD_OUT, number), 1, augment=False) for number in numbers]
+        network = (self._averaged if self.config.recipe == "bundled" else self.network).eval()
         counts = np.zeros((2, len(TISSUES)))
-        for index in range(self.config.validation_patches):
-            images, labels = self.held_out.batch(np.random.default_rng([self.config.seed, _HELD_OUT, index]), 1, augment=False)
+        for images, labels in self._held_out_batches:
             with self._autocast():
-                logits = probe(images.to(memory_format=torch.channels_last_3d))
-            counts += overlap_counts(logits.argmax(1), labels)
+                logits = network(images.to(self.device, memory_format=torch.channels_last_3d))
+            counts += overlap_counts(logits.argmax(1), labels.to(self.device))
         return dice_of(counts)
 
     def _log(self, recent: Tally) -> str:
@@ -274,18 +260,6 @@ class Trainer:
         if self.checkpoint_path.is_file():
             return f"go on from the last good checkpoint, {self.checkpoint_path}, or start anew with a lower learning_rate."
         return "there is no checkpoint yet; start anew with a lower learning_rate."
-
-    def _batches(self, maps, add_context) -> BatchMaker:
-        config = self.config
-        return BatchMaker(Simulator(maps, device=self.device), config.recipe, config.patch_voxels, add_context, config.stream_dropout)
-
-    def _heads(self, keep) -> HeadPatches:
-        config = self.config
-        pack = Path(config.pack)
-        if not pack.is_file():
-            build_head_pack(Path(config.label_maps), pack)
-        simulator = HeadSimulator(load_heads(pack, keep), FIND if config.stage == "locate" else REFINE, self.device)
-        return HeadPatches(simulator, config.patch_voxels, config.stream_dropout)
 
     def _autocast(self):
         return contextlib.nullcontext() if self.config.recipe == "paper" else training_autocast(self.device)
@@ -328,7 +302,8 @@ def _patch_threads(config: TrainingConfig, device: torch.device) -> ThreadPoolEx
     """A thread for each patch of a batch where that pays and changes no result, sharing the cores."""
     cores = torch.get_num_threads()
     count = min(config.batch_size, cores)
-    if device.type != "cpu" or count < 2 or config.compile or config.network.norm == "batch":
+    ahead = config.uses > 1 or config.painters > 0
+    if device.type != "cpu" or count < 2 or ahead or config.compile or config.network.norm == "batch":
         return None
     return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(cores // count,))
 

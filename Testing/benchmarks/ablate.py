@@ -23,12 +23,12 @@ from InfantBrainSegLib.context import ContextConfig
 from InfantBrainSegLib.device import resolve_device, training_autocast
 from InfantBrainSegLib.images import write_text
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
-from InfantBrainSegLib.training.batches import BatchMaker, ContextFromFirstStage
+from InfantBrainSegLib.training.batches import BatchMaker, ContextFromNetwork, PatchSource, WithContext
 from InfantBrainSegLib.training.config import HELD_OUT, TrainingConfig, config_to_dict
 from InfantBrainSegLib.training.contrast import ContrastConfig
 from InfantBrainSegLib.training.labelmaps import load_pack
 from InfantBrainSegLib.training.synthesis import Simulator, SimulatorConfig
-from InfantBrainSegLib.training.trainer import PatchSource, Trainer
+from InfantBrainSegLib.training.trainer import Trainer
 from InfantBrainSegLib.weights import BUNDLED_DIR, load_network, save_weights
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
@@ -92,28 +92,15 @@ class Remembered:
         return images.float(), labels.long()
 
 
-@dataclass(frozen=True)
-class WithContext:
-    """Patches of another source with the distance maps of the bundled FCN-1."""
-
-    source: PatchSource
-    add_context: ContextFromFirstStage
-
-    def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-        """See `PatchSource`."""
-        images, labels = self.source.batch(rng, size, augment)
-        return self.add_context(images), labels
-
-
 def with_context(sources: tuple[PatchSource, PatchSource], context: ContextConfig) -> tuple[PatchSource, PatchSource]:
     device = resolve_device("auto")
     fcn1 = load_network("fcn1").network.to(device, memory_format=torch.channels_last_3d)
-    add = ContextFromFirstStage(fcn1, context, lambda: training_autocast(device))
+    add = ContextFromNetwork(fcn1, context, lambda: training_autocast(device))
     return WithContext(sources[0], add), WithContext(sources[1], add)
 
 
 def patches(pack: Path, simulator: SimulatorConfig, keep: Callable[[str], bool]) -> Remembered:
-    return Remembered(BatchMaker(Simulator(load_pack(pack, keep), simulator), "bundled", 64, None, STREAM_DROPOUT))
+    return Remembered(BatchMaker(Simulator(load_pack(pack, keep), simulator), "bundled", 64, STREAM_DROPOUT))
 
 
 def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource], iterations: int, folder: Path) -> None:

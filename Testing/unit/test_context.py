@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
-from InfantBrainSegLib.context import ContextConfig, distance_maps
+from InfantBrainSegLib.context import ContextConfig, distance_maps, signed_distance_maps
 from InfantBrainSegLib.labels import CSF, GM, WM
 
 
@@ -48,3 +49,13 @@ def test_an_absent_tissue_is_far_away_everywhere(signed):
 
 def test_a_tissue_that_fills_the_volume_is_deep_inside():
     assert (distance_maps(np.full((4, 4, 4), WM.value, np.uint8))[WM.value - 1] == -1).all()
+
+
+@pytest.mark.parametrize("clip_mm", [2.5, 10.0])
+def test_signed_maps_of_many_patches_are_those_of_each(clip_mm):
+    rng = np.random.default_rng(4)
+    labels = rng.choice(4, size=(3, 24, 20, 15), p=[0.9, 0.02, 0.05, 0.03]).astype(np.uint8)
+    labels[1, :, :, 6:] = GM.value  # one tissue nearly everywhere
+    labels[2] = WM.value  # one tissue alone, the others absent
+    expected = np.stack([distance_maps(one, ContextConfig(clip_mm=clip_mm)) for one in labels])
+    torch.testing.assert_close(signed_distance_maps(torch.from_numpy(labels), clip_mm), torch.from_numpy(expected))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from InfantBrainSegLib.context import ContextConfig
+from InfantBrainSegLib.context import ContextConfig, distance_maps
 from InfantBrainSegLib.errors import DeviceError, TrainingError
 from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training import trainer as trainer_module
@@ -288,3 +288,35 @@ def test_a_wrong_config_is_refused_in_one_line(tmp_path, text, said):
     with pytest.raises(TrainingError, match=said) as error:
         read_config(tmp_path / "config.json")
     assert "\n" not in str(error.value)
+
+
+def test_the_second_round_is_trained_on_the_mirrored_batch_with_maps_of_the_networks_own_result(config):
+    network = NetworkConfig((1, 1, 3), base_width=2, norm="instance")
+    second = dataclasses.replace(config, stage="fcn2", fcn1="given", network=network, own_context=1.0, iterations=1)
+    trainer = Trainer(second, CPU, fcn1=MultiStreamFCN(config.network))
+    images, labels = trainer.training.batch(np.random.default_rng(0), 2)
+    with torch.no_grad(), trainer._autocast():
+        own = trainer._averaged(images.contiguous(memory_format=torch.channels_last_3d)).argmax(1).numpy().astype(np.uint8)
+    mirrored, mirrored_labels = trainer._second_round(images, labels, [0])
+    assert torch.equal(mirrored[:, :2].flip(2), images[:, :2])
+    assert torch.equal(mirrored_labels.flip(1), labels)
+    maps = np.stack([distance_maps(one) for one in own])
+    torch.testing.assert_close(mirrored[:, 2:].flip(2), torch.from_numpy(maps))
+    trainer.run(lambda line: None)
+
+
+def test_a_run_painted_by_processes_with_each_batch_used_twice_resumes(config, tmp_path):
+    config = dataclasses.replace(config, uses=2, painters=1, iterations=3)
+    whole = Trainer(config, CPU).run(lambda line: None)
+    again = dataclasses.replace(config, output_dir=str(tmp_path / "again"))
+    Trainer(dataclasses.replace(again, iterations=2), CPU).run(lambda line: None)
+    resumed = Trainer(again, CPU)
+    assert resumed.iteration == 2
+    state = resumed.run(lambda line: None)
+    assert whole.keys() == state.keys()
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"painters": -1}, "painters is -1"), ({"uses": 0}, "uses"), ({"own_context": 0.5}, "fcn2")])
+def test_a_config_that_asks_for_the_impossible_is_refused(config, wrong, said):
+    with pytest.raises(TrainingError, match=said):
+        dataclasses.replace(config, **wrong)

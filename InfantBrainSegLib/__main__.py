@@ -132,9 +132,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rounds",
         type=int,
-        choices=(1, 2),
-        default=2,
-        help="runs of the second stage; 2 (default): once more on its own result and the mirrored brain; 1: as in the paper",
+        choices=(1, 2, 3),
+        default=3,
+        help="runs of the second stage; 1: as in the paper; 2, 3 (default): on its own result, the second time on the mirrored brain",
     )
     parser.add_argument("--flip", action="store_true", help="average with the left-right mirrored brain: twice the time")
     parser.add_argument(

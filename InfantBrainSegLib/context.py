@@ -33,8 +33,8 @@ class ContextConfig:
     divisor_mm: float | None = None
 
 
-def distance_maps(labels: np.ndarray, config: ContextConfig | None = None, spacing_mm=(1.0, 1.0, 1.0)) -> np.ndarray:
-    """Distance maps of CSF, GM and WM.
+def distance_maps(labels: np.ndarray, config: ContextConfig | None = None) -> np.ndarray:
+    """Distance maps of CSF, GM and WM, of labels on a grid of 1 mm.
 
     A signed distance is d(outside) - d(inside) between voxel centres, so that the two sides of a border are at +1 and -1 voxel.
 
@@ -43,8 +43,6 @@ def distance_maps(labels: np.ndarray, config: ContextConfig | None = None, spaci
     labels : (X, Y, Z) uint8 array
         Label map of the first stage.
     config : ContextConfig, optional
-    spacing_mm : sequence of 3 float
-        Voxel size along X, Y, Z.
 
     Returns
     -------
@@ -53,25 +51,15 @@ def distance_maps(labels: np.ndarray, config: ContextConfig | None = None, spaci
         absent is at 1 everywhere.
     """
     config = config or ContextConfig()
-    maps = np.empty((len(TISSUES), *labels.shape), np.float32)
+    if config.signed:
+        return signed_distance_maps(torch.from_numpy(labels)[None], config.clip_mm)[0].numpy()
+    maps = np.ones((len(TISSUES), *labels.shape), np.float32)
     for channel, tissue in enumerate(TISSUES):
         inside = labels == tissue.value
-        if not inside.any():
-            maps[channel] = 1.0
-        elif config.signed:
-            maps[channel] = _signed_mm(inside, spacing_mm, config.clip_mm) / config.clip_mm
-        else:
-            distance_mm = ndimage.distance_transform_edt(~inside, spacing_mm)
+        if inside.any():
+            distance_mm = ndimage.distance_transform_edt(~inside)
             maps[channel] = distance_mm / (config.divisor_mm or max(distance_mm.max(), 1e-6))
     return maps
-
-
-def _signed_mm(inside: np.ndarray, spacing_mm, clip_mm: float) -> np.ndarray:
-    signed_mm = ndimage.distance_transform_edt(~inside, spacing_mm).astype(np.float32)
-    if inside.all():
-        return np.full(inside.shape, -clip_mm, np.float32)
-    signed_mm -= ndimage.distance_transform_edt(inside, spacing_mm).astype(np.float32)
-    return np.clip(signed_mm, -clip_mm, clip_mm)
 
 
 def signed_distance_maps(labels: torch.Tensor, clip_mm: float) -> torch.Tensor:
@@ -83,7 +71,6 @@ def signed_distance_maps(labels: torch.Tensor, clip_mm: float) -> torch.Tensor:
     ----------
     labels : (B, X, Y, Z) uint8 torch.Tensor
     clip_mm : float
-        Under 50.
 
     Returns
     -------
@@ -98,7 +85,7 @@ def signed_distance_maps(labels: torch.Tensor, clip_mm: float) -> torch.Tensor:
 def _distances_mm(target: torch.Tensor, reach: int) -> torch.Tensor:
     """(B, C, X, Y, Z) distance to the nearest voxel that is True, exact up to `reach` voxels and more than that beyond."""
     far = 4 * reach**2
-    square = torch.where(target, 0, far).to(torch.int16)
+    square = torch.where(target, 0, far).to(torch.int16 if far + reach**2 < 2**15 else torch.int32)
     for axis in range(2, 5):
         pad = [0] * 6
         pad[2 * (4 - axis)] = pad[2 * (4 - axis) + 1] = reach

@@ -21,11 +21,12 @@ class SegmentOptions:
     use_context : bool
         Both stages; False stops after the first, without spatial context.
     rounds : int
-        How often the second stage runs: once, as in the paper, or twice, the second time on the mirrored brain with distance maps of its
-        own result; both results are averaged then.
+        How often the second stage runs: once, as in the paper; the second time on the mirrored brain with distance maps of its own result,
+        and a third time on the brain as it lies with those of the first two. The last two results are averaged.
     flip : bool
         Average the probabilities of each run of a network with those of the left-right mirrored brain: twice the time.
-    window : SlidingWindowConfig
+    window : SlidingWindowConfig or None
+        None for windows as each network was trained (`runner.trained_window`).
     cleanup : CleanupConfig
     age_months : float or None
         From birth at term; the brain's volume is then checked against that age.
@@ -42,14 +43,14 @@ class SegmentOptions:
     weights_dir: str | Path | None = None
     use_context: bool = True
     flip: bool = False
-    window: SlidingWindowConfig = field(default_factory=SlidingWindowConfig)
+    window: SlidingWindowConfig | None = None
     cleanup: CleanupConfig = field(default_factory=CleanupConfig)
     age_months: float | None = None
     align: str = "auto"
     bias_correction: str = AUTO
     extract: str = "auto"
-    rounds: int = 2
+    rounds: int = 3
 
     def __post_init__(self):
-        if self.rounds not in (1, 2):
-            raise ValueError(f"rounds is {self.rounds}; wanted 1 or 2.")
+        if self.rounds not in (1, 2, 3):
+            raise ValueError(f"rounds is {self.rounds}; wanted 1, 2 or 3.")

@@ -19,15 +19,21 @@ STEP_ENDS = {
     "extract": 0.22,
     "prepare": 0.26,
     "stage 1": 0.45,
-    "context": 0.48,
-    "stage 2": 0.71,
-    "context again": 0.74,
-    "stage 2 again": 0.95,
+    "context": 0.46,
+    "stage 2": 0.62,
+    "context, round 2": 0.63,
+    "stage 2, round 2": 0.78,
+    "context, round 3": 0.79,
+    "stage 2, round 3": 0.95,
     "clean up": 0.96,
     "restore": 0.98,
     "write": 1.0,
 }
-ROUNDS = (("context", "stage 2"), ("context again", "stage 2 again"))  # steps of the second stage, each time that it runs
+ROUNDS = (  # steps of the second stage, each time that it runs
+    ("context", "stage 2"),
+    ("context, round 2", "stage 2, round 2"),
+    ("context, round 3", "stage 2, round 3"),
+)
 PACKAGES = ("torch", "numpy", "SimpleITK", "scipy", "vtk")
 
 

@@ -127,7 +127,7 @@ def segment(
             "use_context": options.use_context,
             "rounds": options.rounds,
             "flip": options.flip,
-            "window": asdict(options.window),
+            "windows": {stage.stage: asdict(runner.window_of(stage)) for stage in stages},
             "cleanup": asdict(options.cleanup),
             "age_months": options.age_months,
             "align": options.align,
@@ -152,21 +152,22 @@ def segment(
 
 
 def _tissues(runner: Runner, stages: list[LoadedNetwork], prepared: Prepared, options: SegmentOptions, steps: Steps) -> _Found:
-    """Both stages; in its second round the second one sees the brain mirrored, guided by its own result, and both rounds are averaged."""
+    """Both stages; the second one in rounds guided by its own result, every second one on the mirrored brain; the last two are averaged."""
     with steps("stage 1") as inside:
         probabilities = runner.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
     labels = _most_likely(probabilities, prepared.mask)
     if not options.use_context:
         return _Found(None, labels, probabilities)
-    first = labels
+    first, last = labels, None
     for index, (context, stage_2) in enumerate(ROUNDS[: options.rounds]):
         with steps(context):
             maps = distance_maps(labels, stages[1].context or ContextConfig())  # (3, X, Y, Z)
             inputs = np.concatenate([prepared.images, maps])  # (5, X, Y, Z)
         with steps(stage_2) as inside:
-            run = runner.predict_mirrored if index else runner.predict
+            run = runner.predict_mirrored if index % 2 else runner.predict
             found = run(stages[1], inputs, prepared.mask, partial(inside, stage_2))
-        probabilities = (probabilities + found) / 2 if index else found
+        probabilities = found if last is None else (last + found) / 2
+        last = found
         labels = _most_likely(probabilities, prepared.mask)
     return _Found(first, labels, probabilities)
 

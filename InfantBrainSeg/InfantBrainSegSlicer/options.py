@@ -52,7 +52,7 @@ class SegmentParameters:
     useContext : bool
         Both stages; False stops after the first.
     secondRound : bool
-        Run the second stage twice, the second time on the mirrored brain and its own result.
+        Run the second stage three times, guided by its own result from the second time on.
     flip : bool
         Also segment the mirror image and average; twice the time.
     saveProbabilities : bool

@@ -28,7 +28,7 @@ class SelfTest:
         from InfantBrainSegLib.metrics import dice  # brings scipy, which Slicer's start must not wait for
 
         t1, t2 = load_sample()
-        run = self.logicClass().process(t1, t2, parameters=SegmentParameters(secondRound=False))  # the second takes two fifths of the time
+        run = self.logicClass().process(t1, t2, parameters=SegmentParameters(secondRound=False))  # two more take half of the time
         self.assertEqual(run.state, "finished", run.message)
         reference = slicer.util.loadLabelVolume(str(FOLDER / "label.nii.gz"))
         expected = slicer.util.arrayFromVolume(reference)

@@ -10,21 +10,22 @@ import argparse
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+from InfantBrainSegLib import runner, sliding_window
 from InfantBrainSegLib.images import read_image
 from InfantBrainSegLib.report import peak_memory_mb
 from InfantBrainSegLib.segment import SegmentOptions, segment
 
 DEMO = Path(__file__).parents[2] / "InfantBrainSeg" / "Resources" / "SampleData"
-PRECISIONS = {"mixed": True, "float32": False}
+PRECISIONS = ("mixed", "float32")
 
 
 def run_once(arguments: argparse.Namespace) -> dict:
     """Segment in this process and give the run's figures."""
     options = SegmentOptions(arguments.device, arguments.weights)
-    options = replace(options, window=replace(options.window, amp=PRECISIONS[arguments.precision]))
+    if arguments.precision == "float32":
+        sliding_window.autocast_dtype = runner.autocast_dtype = lambda device: None
     mask = read_image(arguments.mask) if arguments.mask else None
     report = segment(read_image(arguments.t1), read_image(arguments.t2), mask, options).report
     seconds = {**report["seconds"], "total": sum(report["seconds"].values())}

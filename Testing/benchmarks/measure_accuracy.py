@@ -65,7 +65,7 @@ def newborn_case(folder: Path) -> Case:
 
 def measure(case: Case, variant: str, weights_dir: Path | None = None) -> dict:
     t1, t2, mask, reference, inside = case
-    options = SegmentOptions("auto", weights_dir, variant != WITHOUT, variant == FLIP, rounds=2 if variant in (WITH, FLIP) else 1)
+    options = SegmentOptions("auto", weights_dir, variant != WITHOUT, variant == FLIP, rounds=3 if variant in (WITH, FLIP) else 1)
     result = segment(None if variant == T2_ALONE else t1, None if variant == T1_ALONE else t2, mask, options)
     labels, spacing_mm = sitk.GetArrayFromImage(result.labels), t1.GetSpacing()[::-1]
     metrics = evaluate_labels(labels, reference, spacing_mm, inside)

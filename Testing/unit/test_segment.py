@@ -12,8 +12,10 @@ from InfantBrainSegLib.extract import left_as_given
 from InfantBrainSegLib.images import index_to_physical
 from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.postprocess import CleanupConfig
+from InfantBrainSegLib.runner import trained_window
 from InfantBrainSegLib.segment import SegmentOptions, segment
 from InfantBrainSegLib.sliding_window import SlidingWindowConfig
+from InfantBrainSegLib.weights import LoadedNetwork
 
 
 def thresholds(network, inputs, mask, config, device, progress=None):
@@ -68,7 +70,7 @@ def test_the_second_stage_sees_distance_maps_of_the_first_stages_labels(weights_
     monkeypatch.setattr(runner_module, "predict", spy)
     grid = phantoms.grid()
     segment(phantoms.draw(grid, phantoms.T1_LEVELS), phantoms.draw(grid, phantoms.T2_LEVELS), options=SegmentOptions("cpu", weights_dir))
-    assert [len(inputs) for inputs in seen] == [2, 5, 5]
+    assert [len(inputs) for inputs in seen] == [2, 5, 5, 5]
     labels_inside = [seen[1][1 + tissue.value] < 0 for tissue in (CSF, GM, WM)]  # a signed distance is negative in its tissue
     assert np.array_equal(seen[0], seen[1][:2])
     assert np.array_equal(np.sum(labels_inside, 0) == 1, seen[0].any(0) | np.any(labels_inside, 0))
@@ -92,7 +94,7 @@ def test_the_second_round_sees_the_mirrored_brain_guided_by_the_firsts_result_an
 
     runs = ["stage 1", "mirrored", "round 1", "mirrored", "straight", "mirrored"] if flip else ["stage 1", "round 1", "mirrored"]
     monkeypatch.setattr(runner_module, "predict", answers)
-    result = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, flip=flip))
+    result = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, flip=flip, rounds=2))
     assert len(seen) == len(runs)
     once, again = seen[runs.index("round 1")], seen[-1][:, ::-1]
     inside = once[0] != 0
@@ -108,17 +110,44 @@ def test_the_second_round_sees_the_mirrored_brain_guided_by_the_firsts_result_an
     assert np.nanmax(np.abs(surest - expected[:, None, None])) < 1e-3
 
 
+def test_the_third_round_is_guided_by_the_first_two_and_averaged_with_the_second_alone(weights_dir, phantom_scans, monkeypatch):
+    answers = [(0.1, 0.1, 0.7, 0.1), (0.1, 0.1, 0.6, 0.2), (0.1, 0.0, 0.1, 0.8), (0.0, 0.9, 0.05, 0.05)]  # of the four runs, everywhere
+    seen = []
+
+    def spy(network, inputs, mask, config, device, progress=None):
+        seen.append(inputs)
+        return np.broadcast_to(np.float32(answers[len(seen) - 1])[:, None, None, None], (4, *mask.shape))
+
+    monkeypatch.setattr(runner_module, "predict", spy)
+    result = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir))
+    first, _, third = seen[1:]
+    inside = first[0] != 0
+    assert np.array_equal(third[:2], first[:2])
+    assert (third[2:][:, inside].argmin(0) + 1 == WM.value).all()  # GM and WM of the first two runs: 0.35 and 0.5
+    assert result._probabilities.max((1, 2, 3)).tolist() == pytest.approx([0.05, 0.45, 0.075, 0.425], abs=1e-3)
+
+
+def test_windows_are_as_large_as_a_network_was_trained_on_but_not_too_large():
+    def windows(**training):
+        window = trained_window(LoadedNetwork(None, "fcn2", "", None, training))
+        return window.patch_voxels, window.batch_size
+
+    assert windows() == windows(patch_voxels=64) == (64, 4)
+    assert windows(patch_voxels=96) == (80, 2)
+    assert windows(patch_voxels=32) == (32, 4)
+
+
 def test_one_round_is_the_papers_way(weights_dir, phantom_scans):
     options = SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(overlap=0), rounds=1)
     report = segment(*phantom_scans, options=options).report
     assert report["options"]["rounds"] == 1
     assert "stage 2" in report["seconds"]
-    assert "stage 2 again" not in report["seconds"]
+    assert "stage 2, round 2" not in report["seconds"]
 
 
 def test_other_numbers_of_rounds_are_refused():
-    with pytest.raises(ValueError, match="rounds is 3; wanted 1 or 2"):
-        SegmentOptions(rounds=3)
+    with pytest.raises(ValueError, match="rounds is 4; wanted 1, 2 or 3"):
+        SegmentOptions(rounds=4)
 
 
 def test_without_context_one_network_is_loaded_and_run(weights_dir, phantom_scans):
@@ -161,7 +190,7 @@ def test_memory_that_runs_out_is_noted_and_the_next_stage_starts_smaller(weights
 
     monkeypatch.setattr(runner_module, "predict", short_of_memory)
     report = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(batch_size=4))).report
-    assert tried == [4, 2, 1, 1, 1]
+    assert tried == [4, 2, 1, 1, 1, 1]
     assert len(report["memory_ladder"]) == 2
     assert report["device"]["batch_size"] == 1
 
@@ -195,8 +224,10 @@ def test_progress_only_rises_and_names_each_step_in_order(weights_dir, phantom_s
         "stage 1",
         "context",
         "stage 2",
-        "context again",
-        "stage 2 again",
+        "context, round 2",
+        "stage 2, round 2",
+        "context, round 3",
+        "stage 2, round 3",
         "clean up",
         "restore",
     ]

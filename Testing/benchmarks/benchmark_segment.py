@@ -51,13 +51,13 @@ def run_apart(arguments: argparse.Namespace, precision: str) -> dict:
 
 def table(mixed: dict, full: dict) -> str:
     """Lay out two runs and their ratio."""
-    lines = [f"{mixed['device']}; mixed precision here is {mixed['precision']}", f"{'':<18}{'mixed':>10}{'float32':>10}{'ratio':>8}"]
+    lines = [f"{mixed['device']}; mixed precision here is {mixed['precision']}", f"{'':<21}{'mixed':>10}{'float32':>10}{'ratio':>8}"]
     for step in {**full["seconds"], **mixed["seconds"]}:  # the second stage may run again in one of them alone
         fast, slow = (run["seconds"].get(step, 0.0) for run in (mixed, full))
-        lines.append(f"{step + ', s':<18}{fast:10.2f}{slow:10.2f}{slow / max(fast, 1e-3):8.2f}")
+        lines.append(f"{step + ', s':<21}{fast:10.2f}{slow:10.2f}{slow / max(fast, 1e-3):8.2f}")
     for name, key in (("peak memory, MB", "peak_memory_mb"), ("GPU memory, MB", "gpu_peak_memory_mb")):
         if mixed[key] and full[key]:
-            lines.append(f"{name:<18}{mixed[key]:10.0f}{full[key]:10.0f}{full[key] / mixed[key]:8.2f}")
+            lines.append(f"{name:<21}{mixed[key]:10.0f}{full[key]:10.0f}{full[key] / mixed[key]:8.2f}")
     return "\n".join(lines)
 
 

@@ -33,7 +33,8 @@ class Trainer:
 
     The random numbers of iteration i depend on the seed and i alone, so that a resumed run goes on as if it had not stopped.
     On a CPU of several cores each patch of a batch has a thread of its own, from painting to gradients, unless the network normalises by
-    the batch: a step takes a quarter less time than with all cores on one operation.
+    the batch or batches are painted ahead (`TrainingConfig.uses`, `painters`): a step takes a quarter less time than with all cores on
+    one operation.
 
     Parameters
     ----------
@@ -88,7 +89,8 @@ class Trainer:
         )
         self._queue: BatchQueue | None = None
         self._held_out_batches: list[Batch] = []
-        torch.backends.cudnn.benchmark = device.type == "cuda"  # every batch has the same size
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # every batch has the same size
 
     def run(self, report=print) -> dict[str, torch.Tensor]:
         """Train to the last iteration.

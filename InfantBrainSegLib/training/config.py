@@ -7,6 +7,7 @@ from pathlib import Path
 from ..context import ContextConfig
 from ..errors import TrainingError
 from ..network import BUNDLED_FCN1, NetworkConfig
+from .contrast import PHASE_SHARES, PHASES
 from .losses import LOSS_WEIGHTS
 
 STREAMS = {"fcn1": (1, 1), "fcn2": (1, 1, 3), "locate": (1, 1), "refine": (1, 1, 3)}
@@ -43,6 +44,8 @@ class TrainingConfig:
         Names and checksums of the labelled scans trained on; empty for simulated patches. Keeps a run from going on with other scans.
     iterations, batch_size, patch_voxels, learning_rate, weight_decay, seed
         The paper: 10,000, 2, 64, 1e-3, 0.005.
+    phase_shares : tuple of float
+        See `ContrastConfig`, of the patches trained on; held-out ones are drawn by its own.
     stream_dropout : float
         Chance that a training patch of the recipe "bundled" lacks T1 or T2.
     own_context : float
@@ -80,6 +83,7 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     loss_weights: tuple[float, ...] = LOSS_WEIGHTS
     seed: int = 1
+    phase_shares: tuple[float, ...] = PHASE_SHARES
     stream_dropout: float = 0.0
     own_context: float = 0.0
     uses: int = 1
@@ -107,6 +111,8 @@ class TrainingConfig:
             raise TrainingError("iterations, batch_size, patch_voxels, uses, validate_every and validation_patches are 1 or more.")
         if self.painters < 0:
             raise TrainingError(f"painters is {self.painters}; wanted 0 or more.")
+        if len(self.phase_shares) != len(PHASES) or min(self.phase_shares) < 0 or abs(sum(self.phase_shares) - 1) > 1e-6:
+            raise TrainingError(f"phase_shares is {self.phase_shares}; wanted {len(PHASES)} shares of sum 1: {', '.join(PHASES)}.")
         if self.own_context and self.stage != "fcn2":
             raise TrainingError(f'own_context is {self.own_context} and stage {self.stage!r}; wanted stage "fcn2" or 0.')
 
@@ -140,7 +146,7 @@ def config_from_dict(given: dict) -> TrainingConfig:
             values["network"] = NetworkConfig(**values["network"])
         if "context" in values:
             values["context"] = ContextConfig(**values["context"])
-        for name in ("held_out", "loss_weights", "data"):
+        for name in ("held_out", "loss_weights", "phase_shares", "data"):
             if name in values:
                 values[name] = tuple(values[name])
         return TrainingConfig(**values)

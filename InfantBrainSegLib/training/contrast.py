@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PHASES = NEWBORN, ISOINTENSE, LATE = ("newborn", "isointense", "late")
+PHASE_SHARES = (0.25, 0.5, 0.25)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ContrastConfig:
         Scales every term of the myelination field that varies in space; with 0 each subject's white matter is even.
     """
 
-    phase_shares: tuple[float, float, float] = (0.25, 0.5, 0.25)
+    phase_shares: tuple[float, ...] = PHASE_SHARES
     isointense_t1: tuple[float, float] = (0.09, 0.26)
     isointense_t2: tuple[float, float] = (0.035, 0.035)
     isointense_lag: tuple[float, float] = (0.5, 3.0)

@@ -7,10 +7,11 @@ import torch
 from ..errors import TrainingError
 from .batches import BatchMaker, ContextFromNetwork, PatchSource, WithContext
 from .config import HEAD_STAGES, TrainingConfig
+from .contrast import ContrastConfig
 from .head_synthesis import FIND, REFINE, HeadPatches, HeadSimulator
 from .heads import build_head_pack, load_heads
 from .labelmaps import build_pack, load_pack
-from .synthesis import Simulator
+from .synthesis import Simulator, SimulatorConfig
 
 
 def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autocast) -> tuple[PatchSource, PatchSource]:
@@ -50,7 +51,9 @@ def _brains(config: TrainingConfig, device: torch.device, held_out: bool) -> Bat
     if not pack.is_file():
         build_pack(Path(config.label_maps), pack)
     maps = load_pack(pack, lambda name: (name in config.held_out) == held_out)
-    return BatchMaker(Simulator(maps, device=device), config.recipe, config.patch_voxels, config.stream_dropout)
+    contrast = ContrastConfig() if held_out else ContrastConfig(phase_shares=config.phase_shares)
+    simulator = Simulator(maps, SimulatorConfig(contrast=contrast), device)
+    return BatchMaker(simulator, config.recipe, config.patch_voxels, config.stream_dropout)
 
 
 def _heads(config: TrainingConfig, device: torch.device, held_out: bool) -> HeadPatches:

@@ -66,6 +66,7 @@ def finetune_plan(loaded: tuple[LoadedNetwork, LoadedNetwork]) -> StagePlan:
             iterations=FINETUNE_ITERATIONS,
             learning_rate=_FINETUNE_RATE,
             stream_dropout=float(one.training.get("stream_dropout", 0.0)),  # what they can do with T1 or T2 alone is to last
+            own_context=float(one.training.get("own_context", 0.0)),  # and what they make of their own result
             average_decay=0.995,
             validate_every=100,
         )

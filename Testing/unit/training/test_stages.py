@@ -12,9 +12,12 @@ from InfantBrainSegLib.training.stages import finetune_plan, train_pair
 from InfantBrainSegLib.weights import LoadedNetwork
 
 
-def tiny_plan(training):
+def tiny_plan(training, of_second=None):
+    training = {"fcn1": training, "fcn2": of_second or training}
     torch.manual_seed(3)  # some random networks see no tissue at all
-    loaded = [LoadedNetwork(MultiStreamFCN(NetworkConfig(streams, 2)), stage, "00", None, training) for stage, streams in STAGES.items()]
+    loaded = [
+        LoadedNetwork(MultiStreamFCN(NetworkConfig(streams, 2)), stage, "00", None, training[stage]) for stage, streams in STAGES.items()
+    ]
     plan = finetune_plan(tuple(loaded))
     short = {"iterations": 1, "patch_voxels": 32, "validation_patches": 1}
     window = replace(plan.window, patch_voxels=32, overlap=0.0, amp=False)
@@ -49,6 +52,21 @@ def test_fine_tuning_keeps_up_what_the_weights_can_do_with_one_image(scans, tmp_
 
 def test_weights_trained_without_dropout_are_tuned_without():
     assert tiny_plan({}).first.stream_dropout == 0.0
+
+
+def test_weights_that_learned_from_their_own_result_are_tuned_on_it(scans, tmp_path, monkeypatch):
+    rounds = []
+    with_own = stages.Trainer._second_round
+
+    def seen(self, images, labels, numbers):
+        rounds.append(self.config.stage)
+        shown, shown_labels = with_own(self, images, labels, numbers)
+        assert torch.equal(shown[:, :2].flip(2), images[:, :2]) == (self.config.stage == "fcn2")
+        return shown, shown_labels
+
+    monkeypatch.setattr(stages.Trainer, "_second_round", seen)
+    train_pair(tiny_plan({}, {"own_context": 1.0}), (scans[:1], scans[1:]), tmp_path, torch.device("cpu"), lambda line: None)
+    assert set(rounds) == {"fcn1", "fcn2"}
 
 
 def test_networks_come_back_on_the_cpu_ready_to_predict(scans, tmp_path):

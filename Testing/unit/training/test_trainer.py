@@ -316,7 +316,25 @@ def test_a_run_painted_by_processes_with_each_batch_used_twice_resumes(config, t
     assert whole.keys() == state.keys()
 
 
-@pytest.mark.parametrize(("wrong", "said"), [({"painters": -1}, "painters is -1"), ({"uses": 0}, "uses"), ({"own_context": 0.5}, "fcn2")])
+def test_the_phases_trained_on_are_those_asked_for_and_held_out_patches_stay_the_same(config):
+    newborns, late = (Trainer(dataclasses.replace(config, phase_shares=shares), CPU) for shares in ((1, 0, 0), (0, 0, 1)))
+    draws = [np.random.default_rng(number) for number in range(8)]
+    assert {newborns.training.simulator.patch(rng, 16).phase for rng in draws} == {"newborn"}
+    assert {late.training.simulator.patch(rng, 16).phase for rng in draws} == {"late"}
+    held_out = [trainer.held_out.batch(np.random.default_rng(1), 1, augment=False)[0] for trainer in (newborns, late)]
+    assert torch.equal(*held_out)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"painters": -1}, "painters is -1"),
+        ({"uses": 0}, "uses"),
+        ({"own_context": 0.5}, "fcn2"),
+        ({"phase_shares": (0.5, 0.5)}, "wanted 3 shares of sum 1: newborn"),
+        ({"phase_shares": (0.5, 0.5, 0.5)}, "wanted 3 shares of sum 1: newborn"),
+    ],
+)
 def test_a_config_that_asks_for_the_impossible_is_refused(config, wrong, said):
     with pytest.raises(TrainingError, match=said):
         dataclasses.replace(config, **wrong)

@@ -11,7 +11,7 @@ from .device import autocast_dtype, run_with_memory_ladder
 from .sliding_window import SlidingWindowConfig, predict
 from .weights import LoadedNetwork
 
-_LARGEST_WINDOW = 80  # voxels: the second network, trained on 96, is as good on synthetic subjects as with 96, and better on newborns
+_LARGEST_WINDOW = 80  # voxels: measured with a second network trained on 96: as good on synthetic subjects as 96, and better on newborns
 
 
 def trained_window(stage: LoadedNetwork) -> SlidingWindowConfig:

@@ -1,6 +1,7 @@
 """What a training run needs to know, read from a JSON file."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class TrainingConfig:
     iterations, batch_size, patch_voxels, learning_rate, weight_decay, seed
         The paper: 10,000, 2, 64, 1e-3, 0.005.
     phase_shares : tuple of float
-        See `ContrastConfig`, of the patches trained on; held-out ones are drawn by its own.
+        See `ContrastConfig`: of the patches that "fcn1" or "fcn2" trains on; held-out ones keep its default shares.
     stream_dropout : float
         Chance that a training patch of the recipe "bundled" lacks T1 or T2.
     own_context : float
@@ -111,7 +112,7 @@ class TrainingConfig:
             raise TrainingError("iterations, batch_size, patch_voxels, uses, validate_every and validation_patches are 1 or more.")
         if self.painters < 0:
             raise TrainingError(f"painters is {self.painters}; wanted 0 or more.")
-        if len(self.phase_shares) != len(PHASES) or min(self.phase_shares) < 0 or abs(sum(self.phase_shares) - 1) > 1e-6:
+        if len(self.phase_shares) != len(PHASES) or min(self.phase_shares) < 0 or not math.isclose(sum(self.phase_shares), 1):
             raise TrainingError(f"phase_shares is {self.phase_shares}; wanted {len(PHASES)} shares of sum 1: {', '.join(PHASES)}.")
         if self.own_context and self.stage != "fcn2":
             raise TrainingError(f'own_context is {self.own_context} and stage {self.stage!r}; wanted stage "fcn2" or 0.')

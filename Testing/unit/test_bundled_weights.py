@@ -13,7 +13,7 @@ from InfantBrainSegLib.training import recipes_folder
 from InfantBrainSegLib.weights import BUNDLED_DIR, load_network
 
 DEMO = Path(__file__).parents[2] / "InfantBrainSeg" / "Resources" / "SampleData"
-LEAST_DOC = {"CSF": 0.95, "GM": 0.87, "WM": 0.84}  # measured: 0.967, 0.901, 0.876
+LEAST_DOC = {"CSF": 0.95, "GM": 0.87, "WM": 0.84}  # measured: 0.967, 0.903, 0.881
 
 
 @pytest.mark.slow

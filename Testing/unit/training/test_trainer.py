@@ -333,6 +333,7 @@ def test_the_phases_trained_on_are_those_asked_for_and_held_out_patches_stay_the
         ({"own_context": 0.5}, "fcn2"),
         ({"phase_shares": (0.5, 0.5)}, "wanted 3 shares of sum 1: newborn"),
         ({"phase_shares": (0.5, 0.5, 0.5)}, "wanted 3 shares of sum 1: newborn"),
+        ({"phase_shares": (0.5, 0.5, float("nan"))}, "wanted 3 shares of sum 1: newborn"),
     ],
 )
 def test_a_config_that_asks_for_the_impossible_is_refused(config, wrong, said):

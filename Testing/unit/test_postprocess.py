@@ -1,3 +1,4 @@
+import math
 import time
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import pytest
 from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.postprocess import CleanupConfig, clean
 
-OFF = CleanupConfig(island_mm3=(0, 0, 0), hole_mm3=(0, 0, 0), stray_mm3=0)
+OFF = CleanupConfig(island_mm3=(0, 0, 0), hole_mm3=(0, 0, 0), gm_reach_mm=math.inf, stray_mm3=0)
 MM = (1, 1, 1)
 
 
@@ -131,6 +132,42 @@ def test_a_stray_piece_apart_from_the_brain_becomes_background(brain):
     assert run(labels, replace(OFF, stray_mm3=1), mask=mask).labels[11, 11, 11] == CSF.value
 
 
+@pytest.fixture
+def wall():
+    """CSF below x = 4, WM above, between them a sheet of GM one voxel thick; where y is under 6 GM is 6 voxels thick."""
+    labels = np.full((10, 30, 10), WM.value, np.uint8)
+    labels[:4] = CSF.value
+    labels[4] = GM.value
+    labels[2:8, :6] = GM.value
+    return labels
+
+
+def test_a_thin_rind_of_gm_far_from_thick_gm_goes_to_the_more_probable_of_csf_and_wm(wall):
+    likely = probabilities_of(wall, csf=0.3)
+    likely[WM.value, 4, :, 5:] = 0.4
+    cleaned = clean(wall, likely, wall > 0, MM, replace(OFF, gm_reach_mm=5))
+    assert (cleaned.labels[4, :12] == GM.value).all()  # y = 6 is the tip of the last ball, 7 to 11 are in reach
+    assert (cleaned.labels[4, 12:, :5] == CSF.value).all()
+    assert (cleaned.labels[4, 12:, 5:] == WM.value).all()
+    assert cleaned.rinds_removed == 1
+    assert cleaned.voxels_changed == 18 * 10
+
+
+def test_the_reach_of_gm_is_in_mm(wall):
+    cleaned = run(wall, replace(OFF, gm_reach_mm=5), spacing_mm=(0.5, 0.5, 0.5), csf=0.3)
+    assert (cleaned.labels[4, :17] == GM.value).all()
+    assert (cleaned.labels[4, 17:] == CSF.value).all()
+
+
+def test_gm_that_is_thick_enough_is_no_rind(wall):
+    thick = wall.copy()
+    thick[4:7] = GM.value
+    assert run(thick, replace(OFF, gm_reach_mm=5)).rinds_removed == 0
+    thin = np.where(wall == GM.value, WM.value, wall)
+    thin[4] = GM.value  # nowhere thick: no scale to measure by
+    assert run(thin, replace(OFF, gm_reach_mm=5)).voxels_changed == 0
+
+
 def test_labels_outside_the_mask_become_background(brain):
     mask = brain > 0
     mask[9] = False
@@ -165,7 +202,7 @@ def test_no_voxel_inside_a_noisy_brain_is_left_without_tissue_and_no_island_is_l
     labels[:12][labels[:12] == WM.value] = GM.value
     labels[12:][labels[12:] == GM.value] = WM.value
     labels[[0, -1]] = labels[:, [0, -1]] = labels[:, :, [0, -1]] = GM.value
-    config = CleanupConfig(island_mm3=(50, 50, 50), hole_mm3=(0, 0, 0))
+    config = CleanupConfig(island_mm3=(50, 50, 50), hole_mm3=(0, 0, 0), gm_reach_mm=math.inf)
     cleaned = run(labels, config, mask=np.ones(labels.shape, bool))
     assert (cleaned.labels > 0).all()
     again = run(cleaned.labels, config)

@@ -1,6 +1,5 @@
 """Isolated islands and internal holes, cleaned per tissue by rules in mm³ (paper, section 4.1); thin rinds that are no gray matter."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,8 +27,8 @@ class CleanupConfig:
         A tissue's pieces under this volume, joined to the rest not even by a corner, go to the best tissue that they touch.
     hole_mm3 : three floats
         Other tissues' regions under this volume, closed in by one tissue on all faces, go to that tissue.
-    gm_reach_mm : float
-        GM that is further than this, on a way through GM, from GM that holds a ball of 1 mm radius goes to CSF or WM; inf: none does.
+    gm_reach_mm : float or None
+        GM that is further than this, on a way through GM, from GM that holds a ball of 1 mm radius goes to CSF or WM; None: none does.
     stray_mm3 : float
         Pieces of brain under this volume, surrounded by background and apart from the largest piece, become background.
     enabled : bool
@@ -38,7 +37,7 @@ class CleanupConfig:
 
     island_mm3: tuple[float, float, float] = (5.0, 100.0, 30.0)
     hole_mm3: tuple[float, float, float] = (30.0, 5.0, 30.0)
-    gm_reach_mm: float = 5.0
+    gm_reach_mm: float | None = 5.0
     stray_mm3: float = 1000.0  # rests of dura, skin or an eye; a brain is 300 times larger
     enabled: bool = True
 
@@ -132,9 +131,9 @@ def _fill_brain_holes(labels: np.ndarray, probabilities: np.ndarray, brain: np.n
     return int(ndimage.label(closed, _FACES)[1])
 
 
-def _remove_rinds(labels: np.ndarray, probabilities: np.ndarray, reach_mm: float, spacing_mm: Sequence[float]) -> int:
+def _remove_rinds(labels: np.ndarray, probabilities: np.ndarray, reach_mm: float | None, spacing_mm: Sequence[float]) -> int:
     """Give GM out of reach of thick GM to CSF or WM, voxel by voxel whichever is more probable."""
-    if math.isinf(reach_mm):
+    if reach_mm is None:
         return 0
     gm = labels == GM.value
     thick = ndimage.binary_opening(gm, _ball(spacing_mm))

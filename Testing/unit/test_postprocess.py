@@ -1,4 +1,3 @@
-import math
 import time
 from dataclasses import replace
 
@@ -8,7 +7,7 @@ import pytest
 from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.postprocess import CleanupConfig, clean
 
-OFF = CleanupConfig(island_mm3=(0, 0, 0), hole_mm3=(0, 0, 0), gm_reach_mm=math.inf, stray_mm3=0)
+OFF = CleanupConfig(island_mm3=(0, 0, 0), hole_mm3=(0, 0, 0), gm_reach_mm=None, stray_mm3=0)
 MM = (1, 1, 1)
 
 
@@ -202,7 +201,7 @@ def test_no_voxel_inside_a_noisy_brain_is_left_without_tissue_and_no_island_is_l
     labels[:12][labels[:12] == WM.value] = GM.value
     labels[12:][labels[12:] == GM.value] = WM.value
     labels[[0, -1]] = labels[:, [0, -1]] = labels[:, :, [0, -1]] = GM.value
-    config = CleanupConfig(island_mm3=(50, 50, 50), hole_mm3=(0, 0, 0), gm_reach_mm=math.inf)
+    config = CleanupConfig(island_mm3=(50, 50, 50), hole_mm3=(0, 0, 0), gm_reach_mm=None)
     cleaned = run(labels, config, mask=np.ones(labels.shape, bool))
     assert (cleaned.labels > 0).all()
     again = run(cleaned.labels, config)

@@ -6,7 +6,8 @@ TEST_SUBJECTS is what make_test_subjects.py wrote. Each subject is segmented wit
 paper's way) and without, the newborns also from T1 or T2 alone, with one round; --flip adds the left-right flip on the adult maps'
 subjects, which takes half of the time. Painted labels hold specks that no rater would leave, and one of them decides a maximum Hausdorff
 distance: it is also measured against labels that were cleaned by the rule for results. The figures go to
-Testing/benchmarks/results/accuracy.json too; what is there already, measured with the same weights, is not measured again.
+Testing/benchmarks/results/accuracy.json too; what is there already, measured with the same weights and the same clean-up, is not
+measured again.
 """
 
 import argparse
@@ -43,6 +44,7 @@ WITH, ONE_ROUND, WITHOUT, FLIP = "with context", "with context, one round", "wit
 T1_ALONE, T2_ALONE = "T1 alone", "T2 alone"
 SYNTHETIC, NEWBORNS = (WITH, ONE_ROUND, WITHOUT), (WITH, ONE_ROUND, WITHOUT, T1_ALONE, T2_ALONE)
 CLEAN_KEY, VOLUME_KEY = "hausdorff_to_cleaned_reference_mm", "volume_ratio"
+CLEANUP = json.loads(json.dumps(asdict(CleanupConfig())))
 Case = tuple[sitk.Image, sitk.Image, sitk.Image | None, np.ndarray, np.ndarray | None]  # T1, T2, mask, reference, evaluation mask
 
 
@@ -179,10 +181,10 @@ def write_card(results: dict, overlaps: list[dict]) -> None:
 
 
 def still_valid(results: dict, weights: dict[str, str]) -> dict:
-    """Drop what other weights gave; the first stage alone does not depend on the second's."""
+    """Drop what other weights or another clean-up gave; the first stage alone does not depend on the second's."""
     before = results.get("weights", {})
-    if before.get("fcn1") != weights["fcn1"]:
-        return {"weights": weights, "synthetic": {}, "newborns": {}}
+    if before.get("fcn1") != weights["fcn1"] or results.get("cleanup") != CLEANUP:
+        return {"weights": weights, "cleanup": CLEANUP, "synthetic": {}, "newborns": {}}
     if before["fcn2"] != weights["fcn2"]:
         for kind in ("synthetic", "newborns"):
             for scores in results[kind].values():

@@ -6,7 +6,7 @@ All with one round of context, which takes less time: what matters here are the 
 TEST_SUBJECTS is what make_test_subjects.py wrote: its first subject of each adult map is given other voxels, rings, a bias field, noise or
 no rim of fluid, one thing at a time, and compared with its own labels on the same grid. Newborns and late infants are painted from the
 same held-out maps. The figures go to Testing/benchmarks/results/robustness.json too; what is there already, measured with the same
-weights, is not measured again.
+weights and the same clean-up, is not measured again.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 import torch
-from measure_accuracy import NAMES, ONE_ROUND, T1_ALONE, T2_ALONE, Case, measure, synthetic_case
+from measure_accuracy import CLEANUP, NAMES, ONE_ROUND, T1_ALONE, T2_ALONE, Case, measure, synthetic_case
 from scipy import ndimage
 
 from InfantBrainSegLib.images import write_text
@@ -143,10 +143,10 @@ def main() -> None:
     parser.add_argument("--label-maps", type=Path, required=True)
     parser.add_argument("--phases", type=Path, default=Path("runs/phases"), help="gets the subjects in other phases")
     arguments = parser.parse_args()
-    weights = {stage: load_network(stage).sha256 for stage in ("fcn1", "fcn2")}
+    basis = {"weights": {stage: load_network(stage).sha256 for stage in ("fcn1", "fcn2")}, "cleanup": CLEANUP}
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    if results.get("weights") != weights:
-        results = {"weights": weights, "conditions": {}}
+    if {key: results.get(key) for key in basis} != basis:
+        results = {**basis, "conditions": {}}
     jobs: list[tuple[str, str, str, Callable[[], Case]]] = []
     for name in MAPS:
         folder = arguments.synthetic / f"{name}_1"

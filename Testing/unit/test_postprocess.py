@@ -7,7 +7,7 @@ import pytest
 from InfantBrainSegLib.labels import CSF, GM, WM
 from InfantBrainSegLib.postprocess import CleanupConfig, clean
 
-OFF = CleanupConfig(island_mm3=(0, 0, 0), hole_mm3=(0, 0, 0), gm_reach_mm=None, stray_mm3=0)
+OFF = CleanupConfig(island_mm3=(0, 0, 0), hole_mm3=(0, 0, 0), rind_mm3=0, stray_mm3=0)
 MM = (1, 1, 1)
 
 
@@ -144,7 +144,7 @@ def wall():
 def test_a_thin_rind_of_gm_far_from_thick_gm_goes_to_the_more_probable_of_csf_and_wm(wall):
     likely = probabilities_of(wall, csf=0.3)
     likely[WM.value, 4, :, 5:] = 0.4
-    cleaned = clean(wall, likely, wall > 0, MM, replace(OFF, gm_reach_mm=5))
+    cleaned = clean(wall, likely, wall > 0, MM, replace(OFF, rind_mm3=300))
     assert (cleaned.labels[4, :12] == GM.value).all()  # y = 6 is the tip of the last ball, 7 to 11 are in reach
     assert (cleaned.labels[4, 12:, :5] == CSF.value).all()
     assert (cleaned.labels[4, 12:, 5:] == WM.value).all()
@@ -152,8 +152,13 @@ def test_a_thin_rind_of_gm_far_from_thick_gm_goes_to_the_more_probable_of_csf_an
     assert cleaned.voxels_changed == 18 * 10
 
 
+def test_a_large_rind_may_be_a_thin_cortex_and_stays(wall):
+    assert run(wall, replace(OFF, rind_mm3=180)).voxels_changed == 0
+    assert run(wall, replace(OFF, rind_mm3=181)).voxels_changed == 18 * 10
+
+
 def test_the_reach_of_gm_is_in_mm(wall):
-    cleaned = run(wall, replace(OFF, gm_reach_mm=5), spacing_mm=(0.5, 0.5, 0.5), csf=0.3)
+    cleaned = run(wall, replace(OFF, rind_mm3=300), spacing_mm=(0.5, 0.5, 0.5), csf=0.3)
     assert (cleaned.labels[4, :17] == GM.value).all()
     assert (cleaned.labels[4, 17:] == CSF.value).all()
 
@@ -161,10 +166,10 @@ def test_the_reach_of_gm_is_in_mm(wall):
 def test_gm_that_is_thick_enough_is_no_rind(wall):
     thick = wall.copy()
     thick[4:7] = GM.value
-    assert run(thick, replace(OFF, gm_reach_mm=5)).rinds_removed == 0
+    assert run(thick, replace(OFF, rind_mm3=300)).rinds_removed == 0
     thin = np.where(wall == GM.value, WM.value, wall)
     thin[4] = GM.value  # nowhere thick: no scale to measure by
-    assert run(thin, replace(OFF, gm_reach_mm=5)).voxels_changed == 0
+    assert run(thin, replace(OFF, rind_mm3=300)).voxels_changed == 0
 
 
 def test_labels_outside_the_mask_become_background(brain):
@@ -201,7 +206,7 @@ def test_no_voxel_inside_a_noisy_brain_is_left_without_tissue_and_no_island_is_l
     labels[:12][labels[:12] == WM.value] = GM.value
     labels[12:][labels[12:] == GM.value] = WM.value
     labels[[0, -1]] = labels[:, [0, -1]] = labels[:, :, [0, -1]] = GM.value
-    config = CleanupConfig(island_mm3=(50, 50, 50), hole_mm3=(0, 0, 0), gm_reach_mm=None)
+    config = CleanupConfig(island_mm3=(50, 50, 50), hole_mm3=(0, 0, 0), rind_mm3=0)
     cleaned = run(labels, config, mask=np.ones(labels.shape, bool))
     assert (cleaned.labels > 0).all()
     again = run(cleaned.labels, config)

@@ -19,7 +19,7 @@ class CleanupConfig:
     The defaults follow real anatomy: in manual labels of newborns and in adult maps, GM is one piece (no other of 20 mm³ or more) and WM
     nearly so (none of 50), while closed pockets of CSF in the sulci are real from a few mm³ upwards. Sheets of GM under 3 mm thick reach
     no further than 5 mm from thicker GM, but for fewer than 120 mm³ in 23 of 25 label maps; further out, on the walls of the
-    ventricles, they are mixtures of CSF and WM, pieces of up to 134 mm³ in 98 results. Larger ones may be a cortex that large ventricles
+    ventricles, they are mixtures of CSF and WM, pieces of up to 134 mm³ in 137 results. Larger ones may be a cortex that large ventricles
     have thinned.
 
     Attributes

@@ -14,7 +14,7 @@ _CORNERS = ndimage.generate_binary_structure(3, 3)  # 26 neighbours
 
 @dataclass(frozen=True)
 class CleanupConfig:
-    """What counts as an island or a hole; tuples are in the order CSF, GM, WM.
+    """What counts as an island, a hole or a rind; tuples are in the order CSF, GM, WM.
 
     The defaults follow real anatomy: in manual labels of newborns and in adult maps, GM is one piece (no other of 20 mm³ or more) and WM
     nearly so (none of 50), while closed pockets of CSF in the sulci are real from a few mm³ upwards. Sheets of GM under 3 mm thick reach
@@ -101,7 +101,7 @@ def clean(
     voxel_mm3 = float(np.prod(spacing_mm))
     strays = _remove_strays(inner, config.stray_mm3 / voxel_mm3)
     brain_holes = _fill_brain_holes(inner, likely, brain)
-    rinds = _remove_rinds(inner, likely, config, spacing_mm)
+    rinds = _remove_rinds(inner, likely, config.rind_mm3 / voxel_mm3, config.gm_reach_mm, spacing_mm)
     islands, holes = {}, {}
     for tissue, limit_mm3 in zip(TISSUES, config.island_mm3, strict=True):
         islands[tissue.short_name] = _remove_islands(inner, likely, tissue, limit_mm3 / voxel_mm3)
@@ -135,15 +135,15 @@ def _fill_brain_holes(labels: np.ndarray, probabilities: np.ndarray, brain: np.n
     return int(ndimage.label(closed, _FACES)[1])
 
 
-def _remove_rinds(labels: np.ndarray, probabilities: np.ndarray, config: CleanupConfig, spacing_mm: Sequence[float]) -> int:
+def _remove_rinds(labels: np.ndarray, probabilities: np.ndarray, limit_voxels: float, reach_mm: float, spacing_mm: Sequence[float]) -> int:
     """Give small pieces of GM out of reach of thick GM to CSF or WM, voxel by voxel whichever is more probable."""
     gm = labels == GM.value
     thick = ndimage.binary_opening(gm, _ball(spacing_mm))
     if not thick.any():
         return 0
-    steps = max(1, round(config.gm_reach_mm / min(spacing_mm)))
+    steps = max(1, round(reach_mm / min(spacing_mm)))
     pieces, count = ndimage.label(gm & ~ndimage.binary_dilation(thick, _CORNERS, steps, mask=gm), _CORNERS)
-    small = np.bincount(pieces.ravel(), minlength=count + 1) < config.rind_mm3 / float(np.prod(spacing_mm))
+    small = np.bincount(pieces.ravel(), minlength=count + 1) < limit_voxels
     small[0] = False
     rind = small[pieces]
     labels[rind] = np.where(probabilities[CSF.value][rind] > probabilities[WM.value][rind], CSF.value, WM.value)

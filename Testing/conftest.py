@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from InfantBrainSegLib.allocator import keep_freed_memory
+from InfantBrainSegLib.core.allocator import keep_freed_memory
 
 keep_freed_memory()  # a third less time on a CPU
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from InfantBrainSegLib.checks import Check
-from InfantBrainSegLib.errors import InfantBrainSegError, InputError
-from InfantBrainSegLib.labels import TISSUES
+from InfantBrainSegLib.core.check import Check
+from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
+from InfantBrainSegLib.core.labels import TISSUES
 
 from .nodes import BINARY_LABELMAP, array_of, ijk_to_ras, image_from_mask, image_from_volume, parent_to_world
 from .options import AUTO, Scans, SegmentParameters
@@ -129,9 +129,10 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
     InputError
         If the images can not be used, with the nodes' names.
     """
-    from InfantBrainSegLib import gatekeeper, prepare  # scipy comes with them: not at Slicer's start
-    from InfantBrainSegLib.checks import new_warnings
-    from InfantBrainSegLib.quality import SKULL_FOUND
+    from InfantBrainSegLib.checks import input_checks as gatekeeper
+    from InfantBrainSegLib.core.check import new_warnings
+    from InfantBrainSegLib.preparation import normalisation as prepare  # scipy comes with them: not at Slicer's start
+    from InfantBrainSegLib.preparation.foreground import SKULL_FOUND
 
     mask = None if scans.mask is None else image_from_mask(scans.mask, scans.main)
     t1, t2 = (None if node is None else image_from_volume(node) for node in (scans.t1, scans.t2))

@@ -4,7 +4,7 @@ import html
 
 from slicer.i18n import tr as _
 
-from InfantBrainSegLib.checks import PASS, STOP, WARN, Check
+from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check
 
 from .messages import checks_title, sentence
 

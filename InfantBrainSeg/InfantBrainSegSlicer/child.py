@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from InfantBrainSegLib.errors import InfantBrainSegError
+from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 GRACE_SECONDS = 1.0  # from asking to forcing; the panel promises an end within two seconds
 KEPT_ERROR_LINES = 200

@@ -7,8 +7,8 @@ import qt
 import slicer
 import vtk
 
-from InfantBrainSegLib.checks import Check
-from InfantBrainSegLib.errors import InfantBrainSegError
+from InfantBrainSegLib.core.check import Check
+from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from .checks import Findings
 from .nodes import ijk_to_ras, to_array

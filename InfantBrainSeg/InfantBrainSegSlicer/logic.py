@@ -10,7 +10,7 @@ from pathlib import Path
 import slicer
 
 import InfantBrainSegLib
-from InfantBrainSegLib.errors import InfantBrainSegError
+from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from . import statistics
 from .checks import Findings, check_inputs, check_outputs, look_quickly

@@ -4,7 +4,7 @@ import html
 
 from slicer.i18n import tr as _
 
-from InfantBrainSegLib.checks import PASS, Check
+from InfantBrainSegLib.core.check import PASS, Check
 
 from .provenance import Record
 

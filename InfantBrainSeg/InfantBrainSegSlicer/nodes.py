@@ -12,7 +12,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
 
-from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.core.errors import InputError
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 BINARY_LABELMAP = "Binary labelmap"  # vtkSegmentationConverter's name of the representation

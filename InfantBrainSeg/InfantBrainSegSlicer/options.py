@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.core.errors import InputError
 
 AUTO, ON, OFF = "auto", "on", "off"
 _CHOICES = {"extract": (AUTO, OFF), "align": (AUTO, OFF), "biasCorrection": (AUTO, ON, OFF)}

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from InfantBrainSegLib import __version__
-from InfantBrainSegLib.checks import Check
+from InfantBrainSegLib.core.check import Check
 
 from .places import OWN_MM, Place
 

@@ -14,9 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 
-from InfantBrainSegLib.errors import InfantBrainSegError
-from InfantBrainSegLib.images import read_image, same_grid
-from InfantBrainSegLib.labels import TISSUES, Tissue
+from InfantBrainSegLib.core.errors import InfantBrainSegError
+from InfantBrainSegLib.core.labels import TISSUES, Tissue
+from InfantBrainSegLib.imaging.files import read_image, same_grid
 
 from .handover import Given
 from .nodes import BINARY_LABELMAP, array_of, ijk_to_ras, image_data_from_array, read_linear_transform, to_matrix

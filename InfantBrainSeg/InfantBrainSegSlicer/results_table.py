@@ -5,7 +5,7 @@ import math
 import qt
 from slicer.i18n import tr as _
 
-from InfantBrainSegLib.labels import TISSUES
+from InfantBrainSegLib.core.labels import TISSUES
 
 from .statistics import texts
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from InfantBrainSegLib.errors import InfantBrainSegError
+from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from .child import Child, describe_end
 from .provenance import Record

@@ -5,7 +5,7 @@ import numpy as np
 import slicer
 import vtk
 
-from InfantBrainSegLib.labels import TISSUES
+from InfantBrainSegLib.core.labels import TISSUES
 
 from .options import SegmentParameters
 from .sample_data import FOLDER, load_sample
@@ -25,7 +25,7 @@ class SelfTest:
 
     def test_the_sample_is_segmented_like_its_labels_on_the_grid_of_its_t1(self):
         """Segment the sample and compare volumes, overlap and geometry."""
-        from InfantBrainSegLib.metrics import dice  # brings scipy, which Slicer's start must not wait for
+        from InfantBrainSegLib.evaluation.metrics import dice  # brings scipy, which Slicer's start must not wait for
 
         t1, t2 = load_sample()
         run = self.logicClass().process(t1, t2, parameters=SegmentParameters(secondRound=False))  # two more take half of the time

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 import vtk
 
-from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.core.errors import InputError
 
 from .nodes import BINARY_LABELMAP, array_of, to_array
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from InfantBrainSegLib.errors import InfantBrainSegError, InputError
+from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
 
 from .checks import scale_warning
 from .edit_guard import EditGuard

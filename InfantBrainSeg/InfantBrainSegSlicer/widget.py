@@ -9,8 +9,8 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from InfantBrainSegLib.checks import PASS
-from InfantBrainSegLib.errors import InfantBrainSegError
+from InfantBrainSegLib.core.check import PASS
+from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from . import messages
 from .checks_box import ChecksBox

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import TrainingError
+from ..core.errors import TrainingError
 from .config import config_from_dict, config_to_dict
 
 

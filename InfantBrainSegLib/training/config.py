@@ -5,11 +5,11 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from ..context import ContextConfig
-from ..errors import TrainingError
-from ..network import BUNDLED_FCN1, NetworkConfig
-from .contrast import PHASE_SHARES, PHASES
+from ..core.errors import TrainingError
+from ..networks.context import ContextConfig
+from ..networks.fcn import BUNDLED_FCN1, NetworkConfig
 from .losses import LOSS_WEIGHTS
+from .simulation.contrast import PHASE_SHARES, PHASES
 
 STREAMS = {"fcn1": (1, 1), "fcn2": (1, 1, 3), "locate": (1, 1), "refine": (1, 1, 3)}
 HEAD_STAGES = ("locate", "refine")

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from ..labels import CLASS_COUNT
+from ..core.labels import CLASS_COUNT
 
 LOSS_WEIGHTS = (1.0, 0.67, 0.33)  # paper, section 4.1: main, 1/2, 1/4
 

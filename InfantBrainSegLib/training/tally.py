@@ -5,7 +5,7 @@ import time
 import numpy as np
 import torch
 
-from ..labels import CLASS_COUNT, TISSUES
+from ..core.labels import CLASS_COUNT, TISSUES
 
 
 class Tally:

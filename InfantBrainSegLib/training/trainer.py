@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..device import is_out_of_memory, training_autocast
-from ..errors import DeviceError, TrainingError
-from ..images import check_writable_folder, write_text
-from ..labels import PART_NAMES, TISSUES
-from ..network import MultiStreamFCN
-from .batch_queue import Batch, BatchQueue
-from .batches import ContextFromNetwork, PatchSource
+from ..core.errors import DeviceError, TrainingError
+from ..core.labels import PART_NAMES, TISSUES
+from ..imaging.files import check_writable_folder, write_text
+from ..networks.device import is_out_of_memory, training_autocast
+from ..networks.fcn import MultiStreamFCN
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import HEAD_STAGES, TrainingConfig, config_to_dict
+from .data.batch_queue import Batch, BatchQueue
+from .data.batches import ContextFromNetwork, PatchSource
+from .data.sources import simulated_sources
 from .losses import deep_supervision_loss, parameter_groups
-from .sources import simulated_sources
 from .tally import Tally, dice_of, overlap_counts
 from .transfer import Transferred, partial_transfer, start_from, transfer_table
 

@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..errors import TrainingError, WeightsError
-from ..network import MultiStreamFCN
+from ..core.errors import TrainingError, WeightsError
+from ..networks.fcn import MultiStreamFCN
 from .widen import widen
 
 _C3D = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b")

@@ -6,7 +6,7 @@ weight among the copies. The shares are random, or the copies would get like gra
 
 import torch
 
-from ..errors import TrainingError
+from ..core.errors import TrainingError
 
 _FIRST = "encoders.0.levels.0.0.conv.weight"  # (base width, channels, 3, 3, 3)
 

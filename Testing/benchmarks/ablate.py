@@ -19,17 +19,17 @@ import numpy as np
 import torch
 from measure_accuracy import NAMES, ONE_ROUND, WITHOUT, Case, measure, newborn_case, synthetic_case
 
-from InfantBrainSegLib.context import ContextConfig
-from InfantBrainSegLib.device import resolve_device, training_autocast
-from InfantBrainSegLib.images import write_text
-from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
-from InfantBrainSegLib.training.batches import BatchMaker, ContextFromNetwork, PatchSource, WithContext
+from InfantBrainSegLib.imaging.files import write_text
+from InfantBrainSegLib.networks.context import ContextConfig
+from InfantBrainSegLib.networks.device import resolve_device, training_autocast
+from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.networks.weights import BUNDLED_DIR, load_network, save_weights
 from InfantBrainSegLib.training.config import HELD_OUT, TrainingConfig, config_to_dict
-from InfantBrainSegLib.training.contrast import ContrastConfig
-from InfantBrainSegLib.training.labelmaps import load_pack
-from InfantBrainSegLib.training.synthesis import Simulator, SimulatorConfig
+from InfantBrainSegLib.training.data.batches import BatchMaker, ContextFromNetwork, PatchSource, WithContext
+from InfantBrainSegLib.training.data.labelmaps import load_pack
+from InfantBrainSegLib.training.simulation.contrast import ContrastConfig
+from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
 from InfantBrainSegLib.training.trainer import Trainer
-from InfantBrainSegLib.weights import BUNDLED_DIR, load_network, save_weights
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
 CARD = Path(__file__).parents[2] / "MODEL_CARD.md"

@@ -12,10 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from InfantBrainSegLib import runner, sliding_window
-from InfantBrainSegLib.images import read_image
-from InfantBrainSegLib.report import peak_memory_mb
-from InfantBrainSegLib.segment import SegmentOptions, segment
+from InfantBrainSegLib.imaging.files import read_image
+from InfantBrainSegLib.networks import predictor as runner
+from InfantBrainSegLib.networks import sliding_window
+from InfantBrainSegLib.pipeline.report import peak_memory_mb
+from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 
 DEMO = Path(__file__).parents[2] / "InfantBrainSeg" / "Resources" / "SampleData"
 PRECISIONS = ("mixed", "float32")

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from InfantBrainSegLib.context import distance_maps
-from InfantBrainSegLib.device import resolve_device
+from InfantBrainSegLib.networks.context import distance_maps
+from InfantBrainSegLib.networks.device import resolve_device
+from InfantBrainSegLib.networks.weights import load_network
 from InfantBrainSegLib.training.config import TrainingConfig
-from InfantBrainSegLib.training.scans import LabelledScan, ScanPatches, read_scan
-from InfantBrainSegLib.training.sites import LabelledFiles
-from InfantBrainSegLib.training.stages import finetune_plan, paper_plan
+from InfantBrainSegLib.training.data.scans import LabelledScan, ScanPatches, read_scan
+from InfantBrainSegLib.training.data.sites import LabelledFiles
+from InfantBrainSegLib.training.experiments.stages import finetune_plan, paper_plan
 from InfantBrainSegLib.training.trainer import Trainer
-from InfantBrainSegLib.weights import load_network
 
 DEMO = Path(__file__).parents[2] / "InfantBrainSeg" / "Resources" / "SampleData"
 

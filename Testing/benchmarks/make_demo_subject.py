@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from InfantBrainSegLib.training.artefacts import ArtefactConfig
-from InfantBrainSegLib.training.commands import write_subject
-from InfantBrainSegLib.training.contrast import ContrastConfig
-from InfantBrainSegLib.training.labelmaps import read_label_map
-from InfantBrainSegLib.training.measure import gm_wm_overlaps
-from InfantBrainSegLib.training.synthesis import Simulator, SimulatorConfig
+from InfantBrainSegLib.training.data.labelmaps import read_label_map
+from InfantBrainSegLib.training.experiments.train import write_subject
+from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig
+from InfantBrainSegLib.training.simulation.contrast import ContrastConfig
+from InfantBrainSegLib.training.simulation.measure import gm_wm_overlaps
+from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
 
 SEED = 16
 CONFIG = SimulatorConfig(

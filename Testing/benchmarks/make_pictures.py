@@ -13,10 +13,10 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
-from InfantBrainSegLib.__main__ import main as command_line
-from InfantBrainSegLib.images import read_image, write_text
-from InfantBrainSegLib.labels import TISSUES
-from InfantBrainSegLib.metrics import dice
+from InfantBrainSegLib.cli.main import main as command_line
+from InfantBrainSegLib.core.labels import TISSUES
+from InfantBrainSegLib.evaluation.metrics import dice
+from InfantBrainSegLib.imaging.files import read_image, write_text
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "InfantBrainSeg" / "Resources" / "SampleData"

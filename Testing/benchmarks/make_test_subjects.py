@@ -9,11 +9,11 @@ import argparse
 import json
 from pathlib import Path
 
-from InfantBrainSegLib.images import write_text
-from InfantBrainSegLib.training.commands import write_subject
+from InfantBrainSegLib.imaging.files import write_text
 from InfantBrainSegLib.training.config import HELD_OUT
-from InfantBrainSegLib.training.labelmaps import read_label_map
-from InfantBrainSegLib.training.measure import isointense_subject
+from InfantBrainSegLib.training.data.labelmaps import read_label_map
+from InfantBrainSegLib.training.experiments.train import write_subject
+from InfantBrainSegLib.training.simulation.measure import isointense_subject
 
 
 def main() -> None:

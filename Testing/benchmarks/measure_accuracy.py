@@ -20,13 +20,13 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, stats
 
-from InfantBrainSegLib.images import read_image, write_text
-from InfantBrainSegLib.labels import BACKGROUND, CLASS_COUNT, TISSUES
-from InfantBrainSegLib.metrics import evaluate_labels, hausdorff_mm
-from InfantBrainSegLib.postprocess import CleanupConfig, clean
-from InfantBrainSegLib.segment import SegmentOptions, segment
-from InfantBrainSegLib.training.labelmaps import PAINT_TO_LABEL, infratentorial, paint_classes
-from InfantBrainSegLib.weights import load_network
+from InfantBrainSegLib.core.labels import BACKGROUND, CLASS_COUNT, TISSUES
+from InfantBrainSegLib.evaluation.metrics import evaluate_labels, hausdorff_mm
+from InfantBrainSegLib.imaging.files import read_image, write_text
+from InfantBrainSegLib.networks.weights import load_network
+from InfantBrainSegLib.pipeline.cleanup import CleanupConfig, clean
+from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
+from InfantBrainSegLib.training.data.labelmaps import PAINT_TO_LABEL, infratentorial, paint_classes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"

@@ -21,9 +21,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from InfantBrainSegLib.align import align, move_grid
-from InfantBrainSegLib.errors import InputError
-from InfantBrainSegLib.images import read_image
+from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.imaging.files import read_image
+from InfantBrainSegLib.preparation.registration import align, move_grid
 
 RESULTS = Path(__file__).parent / "results" / "alignment.json"
 MAX_DEGREES, MAX_MM = 15.0, 20.0

@@ -21,15 +21,15 @@ from make_raw_heads import RAW, write_head
 from measure_accuracy import newborn_case
 from measure_raw import runner, silent
 
-from InfantBrainSegLib import locate
-from InfantBrainSegLib.head import Head, images_on, ras_grid
-from InfantBrainSegLib.images import read_image, write_text
-from InfantBrainSegLib.labels import LEFT_CEREBRUM, RIGHT_CEREBRUM
-from InfantBrainSegLib.metrics import dice
-from InfantBrainSegLib.resample import resample_linearly
+from InfantBrainSegLib.core.labels import LEFT_CEREBRUM, RIGHT_CEREBRUM
+from InfantBrainSegLib.evaluation.metrics import dice
+from InfantBrainSegLib.extraction import locate
+from InfantBrainSegLib.extraction.head import Head, images_on, ras_grid
+from InfantBrainSegLib.imaging.files import read_image, write_text
+from InfantBrainSegLib.imaging.resample import resample_linearly
+from InfantBrainSegLib.networks.weights import load_network
 from InfantBrainSegLib.training.config import HELD_OUT
-from InfantBrainSegLib.training.heads import load_heads
-from InfantBrainSegLib.weights import load_network
+from InfantBrainSegLib.training.data.heads import load_heads
 
 RESULTS = Path(__file__).parent / "results" / "axes.json"
 SEED = 91

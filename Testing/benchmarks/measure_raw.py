@@ -17,15 +17,15 @@ import numpy as np
 import SimpleITK as sitk
 from measure_accuracy import NAMES, newborn_case
 
-from InfantBrainSegLib.align import move_grid
-from InfantBrainSegLib.device import resolve_device
-from InfantBrainSegLib.extract import Extraction, extract
-from InfantBrainSegLib.images import read_image, write_text
-from InfantBrainSegLib.intake import SURE_OF_HEAD
-from InfantBrainSegLib.metrics import dice, evaluate_labels, surface_distances
-from InfantBrainSegLib.runner import Runner
-from InfantBrainSegLib.segment import SegmentOptions, segment
-from InfantBrainSegLib.weights import load_network
+from InfantBrainSegLib.evaluation.metrics import dice, evaluate_labels, surface_distances
+from InfantBrainSegLib.extraction.extract import Extraction, extract
+from InfantBrainSegLib.imaging.files import read_image, write_text
+from InfantBrainSegLib.networks.device import resolve_device
+from InfantBrainSegLib.networks.predictor import Runner
+from InfantBrainSegLib.networks.weights import load_network
+from InfantBrainSegLib.pipeline.prepare_scans import SURE_OF_HEAD
+from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
+from InfantBrainSegLib.preparation.registration import move_grid
 
 RESULTS = Path(__file__).parent / "results" / "raw.json"
 CARD = Path(__file__).parents[2] / "MODEL_CARD.md"

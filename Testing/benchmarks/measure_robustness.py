@@ -20,13 +20,13 @@ import torch
 from measure_accuracy import CLEANUP, NAMES, ONE_ROUND, T1_ALONE, T2_ALONE, Case, measure, synthetic_case
 from scipy import ndimage
 
-from InfantBrainSegLib.images import write_text
-from InfantBrainSegLib.labels import CSF
-from InfantBrainSegLib.training.artefacts import ArtefactConfig, degrade, smooth_noise
-from InfantBrainSegLib.training.commands import write_subject
-from InfantBrainSegLib.training.labelmaps import read_label_map
-from InfantBrainSegLib.training.synthesis import Simulator
-from InfantBrainSegLib.weights import load_network
+from InfantBrainSegLib.core.labels import CSF
+from InfantBrainSegLib.imaging.files import write_text
+from InfantBrainSegLib.networks.weights import load_network
+from InfantBrainSegLib.training.data.labelmaps import read_label_map
+from InfantBrainSegLib.training.experiments.train import write_subject
+from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig, degrade, smooth_noise
+from InfantBrainSegLib.training.simulation.synthesis import Simulator
 
 RESULTS = Path(__file__).parent / "results" / "robustness.json"
 CARD = Path(__file__).parents[2] / "MODEL_CARD.md"

@@ -9,7 +9,7 @@ import json
 
 from measure_accuracy import NAMES, RESULTS, ROOT, WITH
 
-from InfantBrainSegLib.images import write_text
+from InfantBrainSegLib.imaging.files import write_text
 
 PICTURE = ROOT / "Resources" / "calibration.svg"
 COLORS = {"CSF": "#2171b5", "GM": "#636363", "WM": "#cb4b16"}

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 import slicer
 import vtk
 
-from InfantBrainSegLib.images import index_to_physical
+from InfantBrainSegLib.imaging.files import index_to_physical
 
 
 def new_scene(cache_dir):

@@ -51,7 +51,7 @@ def judgement(main):
     """Give checks and a verdict with the middle of the grid as the place to look at, which lies in the world."""
     import numpy as np
 
-    from InfantBrainSegLib.images import index_to_physical
+    from InfantBrainSegLib.imaging.files import index_to_physical
 
     middle_lps_mm = index_to_physical(main) @ [*(np.array(main.GetSize()) // 2), 1]
     place = {"slice_index": main.GetSize()[2] // 2, "ras_mm": (middle_lps_mm[:3] * [-1, -1, 1]).tolist(), "doubtful_share": 0.52}
@@ -67,8 +67,8 @@ def segment(arguments):
     import numpy as np
     import SimpleITK as sitk
 
-    from InfantBrainSegLib.images import read_image, write_image
-    from InfantBrainSegLib.labels import TISSUES
+    from InfantBrainSegLib.core.labels import TISSUES
+    from InfantBrainSegLib.imaging.files import read_image, write_image
 
     t1 = read_image(arguments.t1 or arguments.t2)
     t2 = read_image(arguments.t2 or arguments.t1)

@@ -13,7 +13,7 @@ from InfantBrainSegSlicer.logic import SegmentParameters
 from InfantBrainSegSlicer.options import Scans
 
 import InfantBrainSegLib
-from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.core.errors import InputError
 
 BUNDLED = Path(InfantBrainSegLib.__file__).parent / "weights"
 

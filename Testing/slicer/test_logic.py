@@ -16,9 +16,9 @@ from InfantBrainSegSlicer.run import FAILED, FINISHED, RUNNING
 from run_helpers import echoed_words, ids, poll_to_end, temporary_folders
 from stand_in import ROOT
 
-from InfantBrainSegLib.__main__ import build_parser
-from InfantBrainSegLib.errors import InputError
-from InfantBrainSegLib.labels import TISSUES, from_any
+from InfantBrainSegLib.cli.main import build_parser
+from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.core.labels import TISSUES, from_any
 
 TURNED = np.eye(4)
 TURNED[:3, :3] = phantoms.OBLIQUE

@@ -6,8 +6,8 @@ import SimpleITK as sitk
 import slicer
 from InfantBrainSegSlicer.nodes import image_from_mask, image_from_volume, write_exactly
 
-from InfantBrainSegLib.errors import InputError
-from InfantBrainSegLib.images import index_to_physical, read_image
+from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.imaging.files import index_to_physical, read_image
 
 MOVED = np.array([[0.0, -1.0, 0.0, 12.0], [1.0, 0.0, 0.0, -7.0], [0.0, 0.0, 1.0, 30.0], [0.0, 0.0, 0.0, 1.0]])
 SCALED = np.diag([1.2, 0.9, 1.1, 1.0])

@@ -13,8 +13,8 @@ from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters
 from InfantBrainSegSlicer.results import INPUT_ROLES, MASK_ROLE
 from run_helpers import echoed_words, ids, poll_to_end, temporary_folders
 
-from InfantBrainSegLib.__main__ import build_parser
-from InfantBrainSegLib.errors import InfantBrainSegError, InputError
+from InfantBrainSegLib.cli.main import build_parser
+from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
 
 KEEP = SegmentParameters(saveMask=True)
 TURNED = np.eye(4)

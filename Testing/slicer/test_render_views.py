@@ -6,7 +6,7 @@ import render_views
 import SimpleITK as sitk
 import slicer
 
-from InfantBrainSegLib.labels import TISSUES
+from InfantBrainSegLib.core.labels import TISSUES
 
 SIZE = 160
 

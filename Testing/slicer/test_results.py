@@ -13,9 +13,9 @@ from InfantBrainSegSlicer.handover import Given
 from InfantBrainSegSlicer.options import Scans
 from InfantBrainSegSlicer.results import INPUT_ROLES, Outcome, ResultNodes, Wanted, import_outcome, provenance_text, read_outcome
 
-from InfantBrainSegLib.errors import InfantBrainSegError
-from InfantBrainSegLib.images import write_image
-from InfantBrainSegLib.labels import TISSUES
+from InfantBrainSegLib.core.errors import InfantBrainSegError
+from InfantBrainSegLib.core.labels import TISSUES
+from InfantBrainSegLib.imaging.files import write_image
 
 GRID = ((2.5, 2.0, 3.0), phantoms.OBLIQUE)
 REPORT = {

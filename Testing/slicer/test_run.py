@@ -15,7 +15,7 @@ from InfantBrainSegSlicer.logic import SegmentParameters
 from InfantBrainSegSlicer.run import CANCELLED, FAILED, FINISHED
 from run_helpers import ids, poll_to_end, poll_until, temporary_folders
 
-from InfantBrainSegLib.errors import InfantBrainSegError
+from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 FAILURES = {
     "abort": ("SIGKILL", "terminate called"),

@@ -10,7 +10,7 @@ from InfantBrainSegSlicer.options import Scans
 from InfantBrainSegSlicer.results import Outcome, ResultNodes, import_outcome
 from InfantBrainSegSlicer.statistics import measure_segments, recompute
 
-from InfantBrainSegLib.errors import InputError
+from InfantBrainSegLib.core.errors import InputError
 
 REPORT = {"volumes": [{"tissue": "CSF", "mean_confidence": 0.8}, {"tissue": "GM", "mean_confidence": None}]}
 

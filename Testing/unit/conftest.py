@@ -6,12 +6,12 @@ import SimpleITK as sitk
 import torch
 from stand_ins import StandIn
 
-from InfantBrainSegLib.batch import BatchOptions
-from InfantBrainSegLib.context import ContextConfig
-from InfantBrainSegLib.images import write_image
-from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
-from InfantBrainSegLib.segment import SegmentOptions
-from InfantBrainSegLib.weights import save_weights
+from InfantBrainSegLib.batch.run import BatchOptions
+from InfantBrainSegLib.imaging.files import write_image
+from InfantBrainSegLib.networks.context import ContextConfig
+from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.networks.weights import save_weights
+from InfantBrainSegLib.pipeline.segmenter import SegmentOptions
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ import numpy as np
 import phantoms
 import SimpleITK as sitk
 
-from InfantBrainSegLib.head import Head
-from InfantBrainSegLib.labels import CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
+from InfantBrainSegLib.core.labels import CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
+from InfantBrainSegLib.extraction.head import Head
 
 SCALP = 4
 T1_LEVELS = np.array([0, 120, 128, 136, 40], np.float32)  # air, left, right, infratentorial, scalp: at borders little looks like a part

@@ -4,7 +4,7 @@ import numpy as np
 import phantoms
 import SimpleITK as sitk
 
-from InfantBrainSegLib.gatekeeper import check_images
+from InfantBrainSegLib.checks.input_checks import check_images
 
 SCALE = 1.2
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import SimpleITK as sitk
 
-from InfantBrainSegLib.align import Alignment
-from InfantBrainSegLib.segment import Segmentation
-from InfantBrainSegLib.volumes import measure
+from InfantBrainSegLib.pipeline.segmenter import Segmentation
+from InfantBrainSegLib.pipeline.volumes import measure
+from InfantBrainSegLib.preparation.registration import Alignment
 
 
 class StandIn:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from InfantBrainSegLib.__main__ import build_parser
-from InfantBrainSegLib.labels import TISSUES
+from InfantBrainSegLib.cli.main import build_parser
+from InfantBrainSegLib.core.labels import TISSUES
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "InfantBrainSegLib"

@@ -6,9 +6,9 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 
-from InfantBrainSegLib.labels import to_iseg
-from InfantBrainSegLib.training.commands import as_image, run_synthesize
-from InfantBrainSegLib.training.labelmaps import read_label_map
+from InfantBrainSegLib.core.labels import to_iseg
+from InfantBrainSegLib.training.data.labelmaps import read_label_map
+from InfantBrainSegLib.training.experiments.train import as_image, run_synthesize
 
 SHARED_LABEL_MAPS = Path(__file__).parents[3].parent / "shared" / "data" / "labelmaps"
 

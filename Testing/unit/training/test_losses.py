@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training.losses import deep_supervision_loss, downsample_labels, parameter_groups
 
 

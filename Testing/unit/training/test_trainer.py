@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from InfantBrainSegLib.context import ContextConfig, distance_maps
-from InfantBrainSegLib.errors import DeviceError, TrainingError
-from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.core.errors import DeviceError, TrainingError
+from InfantBrainSegLib.networks.context import ContextConfig, distance_maps
+from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training import trainer as trainer_module
 from InfantBrainSegLib.training.checkpoint import load_checkpoint, save_checkpoint
 from InfantBrainSegLib.training.config import TrainingConfig, config_to_dict, read_config

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from InfantBrainSegLib.errors import TrainingError, WeightsError
-from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.core.errors import TrainingError, WeightsError
+from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training.transfer import partial_transfer, start_from, transfer_table
 
 

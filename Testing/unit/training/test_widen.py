@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from InfantBrainSegLib.errors import TrainingError
-from InfantBrainSegLib.network import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.core.errors import TrainingError
+from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training.transfer import start_from
 from InfantBrainSegLib.training.widen import widen
 

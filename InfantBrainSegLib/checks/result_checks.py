@@ -1,0 +1,204 @@
+"""After the run: may the result be used, and where should a person look first.
+
+The limits leave room round six real subjects: the stages agree by 0.90 or more, the mean confidence is 0.78 or more, there are up to
+1.3 islands a ml, and at most 33 % of any 15 mm cube is in doubt. None of this replaces a look: a network can be sure and wrong.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from ..core.check import PASS, STOP, Check
+from ..core.labels import TISSUES
+from ..imaging.space import Grid, t1_index
+
+ACCEPT, LOOK, DO_NOT_USE = "accept", "look", "do not use"
+AGREEMENT_LOOK, AGREEMENT_BAD = 0.80, 0.50  # Dice of the first and the second stage
+CONFIDENCE_LOOK, CONFIDENCE_BAD = 0.70, 0.50
+FRACTION_LOOK, FRACTION_BAD = 0.03, 0.01  # in infants' labels CSF, the least, is at 5 % or more
+ISLANDS_LOOK_PER_ML = 5.0
+DOUBTFUL_CONFIDENCE = 0.5
+PLACE_MM = 15  # side of the cube in which doubt is counted
+PLACE_DOUBT = 0.40
+MAX_PLACES = 5
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to look.
+
+    Attributes
+    ----------
+    slice_index : int
+        Of the third axis of T1's grid (T2's when it is alone), from 0.
+    ras_mm : three floats
+        The middle of the doubtful place.
+    doubtful_share : float
+        Of the voxels round it: unsure, or labelled otherwise by the first stage.
+    """
+
+    slice_index: int
+    ras_mm: tuple[float, float, float]
+    doubtful_share: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave, in prepared space.
+
+    Attributes
+    ----------
+    first : (X, Y, Z) uint8 array or None
+        The first stage's labels where there was a second.
+    last : (X, Y, Z) uint8 array
+        The last stage's labels, before the clean-up.
+    confidence : (X, Y, Z) float array
+        Probability of each voxel's label.
+    mask : (X, Y, Z) bool array
+    grid : Grid
+    fractions : dict
+        Each tissue's share of the result, by its short name.
+    islands_removed : int
+    """
+
+    first: np.ndarray | None
+    last: np.ndarray
+    confidence: np.ndarray
+    mask: np.ndarray
+    grid: Grid
+    fractions: dict[str, float]
+    islands_removed: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement.
+
+    Attributes
+    ----------
+    decision : "accept", "look" or "do not use"
+    words : str
+        One line for a person.
+    reasons : tuple of str
+    places : tuple of Place
+        The most doubtful ones first; none when all is well.
+    fractions, agreement : dict
+        By tissue; agreement is the Dice coefficient of the two stages, empty without a second one.
+    mean_confidence : float
+    islands_removed : int
+    """
+
+    decision: str
+    words: str
+    reasons: tuple[str, ...]
+    places: tuple[Place, ...]
+    fractions: dict[str, float]
+    agreement: dict[str, float]
+    mean_confidence: float
+    islands_removed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain values for a report."""
+        return {**asdict(self), "reasons": list(self.reasons), "places": [asdict(place) for place in self.places]}
+
+    def turned_back(self, turn: sitk.Euler3DTransform) -> "Verdict":
+        """Give the same verdict with its places in the head as given.
+
+        Parameters
+        ----------
+        turn : sitk.Euler3DTransform
+            From a point of the upright head to its point in the head as given (LPS, mm).
+        """
+        places = []
+        for place in self.places:
+            x, y, z = turn.TransformPoint((-place.ras_mm[0], -place.ras_mm[1], place.ras_mm[2]))
+            places.append(replace(place, ras_mm=(-x, -y, z)))
+        return replace(self, places=tuple(places), words=_words(self.decision, self.reasons, places))
+
+
+def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
+    """Judge a run by its own signs and by the checks of its images.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    checks : sequence of Check
+
+    Returns
+    -------
+    Verdict
+    """
+    agreement = {} if outcome.first is None else _agreement(outcome.first, outcome.last)
+    confidence = float(outcome.confidence[outcome.mask].mean(dtype=np.float64))
+    islands_per_ml = outcome.islands_removed / max(np.count_nonzero(outcome.mask) / 1000, 1.0)  # 1 mm voxels
+    bad = [f"{check.name}: {check.measured}" for check in checks if check.status == STOP]
+    doubts = [f"{check.name}: {check.measured}" for check in checks if check.status not in (PASS, STOP)]
+    measures = [
+        (f"{name} is {100 * value:.1f} % of the result", value, FRACTION_LOOK, FRACTION_BAD) for name, value in outcome.fractions.items()
+    ]
+    measures += [
+        (f"the stages agree on {name} by {100 * value:.0f} % only", value, AGREEMENT_LOOK, AGREEMENT_BAD)
+        for name, value in agreement.items()
+    ]
+    measures.append((f"the mean confidence is {100 * confidence:.0f} % only", confidence, CONFIDENCE_LOOK, CONFIDENCE_BAD))
+    for said, value, look, worst in measures:
+        if value < look:
+            (bad if value < worst else doubts).append(said)
+    if islands_per_ml > ISLANDS_LOOK_PER_ML:
+        doubts.append(f"{outcome.islands_removed} islands were removed")
+    places = _doubtful_places(outcome)
+    found = tuple(place for place in places if place.doubtful_share > PLACE_DOUBT)
+    if found:
+        doubts.append(f"{len(found)} {'place is' if len(found) == 1 else 'places are'} in doubt")
+    decision = DO_NOT_USE if bad else LOOK if doubts else ACCEPT
+    shown = found or (places[:3] if decision == LOOK else ())
+    reasons = (*bad, *doubts)
+    words = _words(decision, reasons, shown)
+    return Verdict(decision, words, reasons, shown, outcome.fractions, agreement, confidence, outcome.islands_removed)
+
+
+def _words(decision: str, reasons: Sequence[str], places: Sequence[Place]) -> str:
+    if decision == ACCEPT:
+        return "Accept: no sign of trouble was found; glance at the overview all the same."
+    why = "; ".join(reasons)
+    if decision == DO_NOT_USE:
+        return f"Do not use: {why}."
+    first_of = {place.slice_index: place.ras_mm for place in reversed(places)}
+    named = [f"{index} (RAS {', '.join(f'{round(mm)}' for mm in first_of[index])} mm)" for index in sorted(first_of)]
+    return (
+        f"Look at {'slice ' if len(named) == 1 else 'slices '}{'; '.join(named)} before use: {why}."
+        if named
+        else f"Look before use: {why}."
+    )
+
+
+def _agreement(first: np.ndarray, last: np.ndarray) -> dict[str, float]:
+    agreement = {}
+    for tissue in TISSUES:
+        one, other = first == tissue.value, last == tissue.value
+        both = np.count_nonzero(one) + np.count_nonzero(other)
+        agreement[tissue.short_name] = float(2 * np.count_nonzero(one & other) / both) if both else 1.0
+    return agreement
+
+
+def _doubtful_places(outcome: Outcome) -> tuple[Place, ...]:
+    """Find the places of most doubt, each at least one cube away from the others."""
+    doubt = outcome.mask & (outcome.confidence < DOUBTFUL_CONFIDENCE)
+    if outcome.first is not None:
+        doubt |= outcome.mask & (outcome.first != outcome.last)
+    brain = ndimage.uniform_filter(outcome.mask.astype(np.float32), PLACE_MM)
+    share = ndimage.uniform_filter(doubt.astype(np.float32), PLACE_MM) / np.maximum(brain, 1e-6)
+    share[~outcome.mask | (brain < 0.5)] = 0  # at the rim a few voxels would decide
+    places: list[Place] = []
+    while len(places) < MAX_PLACES:
+        peak = np.unravel_index(share.argmax(), share.shape)
+        if not share[peak] > 0:
+            break
+        x, y, z = (float(origin + index) for origin, index in zip(outcome.grid.origin_mm, peak, strict=True))
+        places.append(Place(round(t1_index(outcome.grid, (x, y, z))[2]), (x, y, z), round(float(share[peak]), 3)))
+        share[tuple(slice(max(index - PLACE_MM, 0), index + PLACE_MM + 1) for index in peak)] = 0
+    return tuple(places)

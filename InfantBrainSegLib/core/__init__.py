@@ -1,0 +1,4 @@
+"""Words that every other package uses: labels, errors, checks, progress.
+
+Imports nothing else of the library.
+"""

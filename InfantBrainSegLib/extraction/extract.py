@@ -1,0 +1,263 @@
+"""Stage 0: the cerebrum with its CSF, out of a whole head or of a stripped brain with cerebellum and brainstem.
+
+A network finds left cerebrum, right cerebrum and what lies below the tentorium at 3 mm; a second one, guided by what the first found,
+draws the border at 1 mm. The head's pose follows from where the parts lie. Intensities are in units of the head's mean, air 0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from ..core.errors import InputError
+from ..core.labels import BACKGROUND, CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
+from ..imaging.files import check_image, index_to_physical
+from ..imaging.resample import on_grid_of, resample_linearly, voxel_mm3
+from ..imaging.space import to_xyz
+from ..networks.sliding_window import SlidingWindowConfig
+from ..networks.weights import load_network
+from ..preparation import foreground as quality
+from ..preparation.registration import move_grid
+from .border import settle
+from .head import Head, as_image, images_on, ras_grid
+from .locate import Predictor, is_stripped, largest_piece, locate, volume_ml
+
+AUTO, OFF = "auto", "off"
+CHOICES = (AUTO, OFF)
+REFINE_MM = 1.0
+REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64, overlap=0.25)
+MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.04  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
+MIN_CEREBRUM_ML = 100.0  # a preterm brain of 25 weeks
+_REACH_MM = 12.0  # the second network is believed no further than this from what the first one found
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What is to be segmented.
+
+    Attributes
+    ----------
+    t1, t2 : sitk.Image or None
+        As given, or with their grids turned so that the head is upright.
+    mask : sitk.Image of uint8 or None
+        1 in the cerebrum, on the grid of T1 (of T2 when it is alone); None where the scans are to be taken as they are.
+    turn : sitk.Euler3DTransform or None
+        From a point of the upright head to its point in the head as given.
+    report : dict
+        Plain values that JSON takes.
+    """
+
+    t1: sitk.Image | None
+    t2: sitk.Image | None
+    mask: sitk.Image | None
+    turn: sitk.Euler3DTransform | None
+    report: dict[str, Any]
+
+
+def left_as_given(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None, words: str) -> Extraction:
+    """Give the scans and the mask as they came.
+
+    Parameters
+    ----------
+    t1, t2, mask : sitk.Image or None
+    words : why
+
+    Returns
+    -------
+    Extraction
+    """
+    return Extraction(t1, t2, mask, None, {"words": words})
+
+
+def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, told: Callable[[float], None]) -> Extraction:
+    """Find the cerebrum.
+
+    Parameters
+    ----------
+    t1, t2 : 3D sitk.Image or None
+        Whole heads or stripped brains; T2 lies on T1 by their headers. One may be None.
+    predictor : Predictor
+    told : callable
+        Takes the share that is done.
+
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    InputError
+        If no scan is given, one is empty, or no cerebrum is found.
+    """
+    heads = _heads(t1, t2)
+    reference = next(iter(heads.values()))
+    located = locate(heads, reference, predictor, lambda share: told(0.4 * share))
+    parts, pose = located.parts, located.pose
+    located_ml = volume_ml(parts)
+    if located_ml < MIN_CEREBRUM_ML:
+        if reference.stripped:
+            return left_as_given(t1, t2, None, "No whole brain was recognised in the stripped scans: they are taken as they are.")
+        raise InputError(
+            f"Only {located_ml:.0f} ml of brain were found in the scans; wanted a head with {MIN_CEREBRUM_ML:.0f} ml or more: look at the "
+            "scans, give a brain mask (--mask), or say that they are to be taken as they are (--extract off)."
+        )
+    stripped = is_stripped(reference, parts)
+    if stripped and not (pose.plausible or pose.front_is_back):
+        words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
+        report = {"words": words, "found": words, "stripped": True, "sure": round(located.sure, 3), "turned_degrees": None, "turned": False}
+        return Extraction(t1, t2, None, None, report)
+    if pose.turn is not None:
+        parts = move_grid(parts, pose.turn)
+        heads = {name: head.turned(pose.turn) for name, head in heads.items()}
+        reference = next(iter(heads.values()))
+    found = _refine(heads, parts, predictor, lambda share: told(0.4 + 0.6 * share))
+    mask, words = found.without_cerebellum() if stripped else found.cerebrum()
+    turned_t1, turned_t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
+    report = {
+        "words": f"{words} {pose.words}",
+        "found": words,
+        "stripped": stripped,
+        "sure": round(located.sure, 3),
+        "brain_share_of_signal": round(min(located_ml / max(reference.signal_ml(), 1e-6), 1.0), 3),
+        "turned_degrees": None if pose.degrees is None else round(pose.degrees, 1),
+        "turned": pose.turn is not None,
+        "front_is_back": pose.front_is_back,
+        "weights": found_by(),
+    }
+    return Extraction(turned_t1, turned_t2, mask, pose.turn, report)
+
+
+def set_upright(
+    t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image, predictor: Predictor, told: Callable[[float], None]
+) -> Extraction:
+    """Keep the mask that was given, and only tell how the head lies.
+
+    Parameters
+    ----------
+    t1, t2, predictor, told
+        As for `extract`.
+    mask : 3D sitk.Image
+        Above 0 in what is to be segmented, on any grid.
+
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    InputError
+        If no scan is given, or one is empty.
+    """
+    heads = _heads(t1, t2)
+    reference = next(iter(heads.values()))
+    located = locate(heads, reference, predictor, told)
+    parts, pose = located.parts, located.pose
+    words = "A mask was given: nothing was extracted."
+    doubtful = pose.degrees is None or (is_stripped(reference, parts) and not (pose.plausible or pose.front_is_back))
+    if doubtful or volume_ml(parts) < MIN_CEREBRUM_ML:
+        return left_as_given(t1, t2, mask, words)
+    report = {
+        "words": f"{words} {pose.words}",
+        "turned_degrees": round(pose.degrees or 0.0, 1),
+        "turned": pose.turn is not None,
+        "front_is_back": pose.front_is_back,
+        "weights": {"locate": load_network("locate").sha256},
+    }
+    if pose.turn is None:
+        return Extraction(t1, t2, mask, None, report)
+    turned_t1, turned_t2 = (heads[name].turned(pose.turn).scan if name in heads else None for name in ("T1", "T2"))
+    return Extraction(turned_t1, turned_t2, move_grid(mask, pose.turn), pose.turn, report)
+
+
+def _heads(t1: sitk.Image | None, t2: sitk.Image | None) -> dict[str, Head]:
+    heads = {name: Head(check_image(scan, name)) for name, scan in (("T1", t1), ("T2", t2)) if scan is not None}
+    if not heads:
+        raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.")
+    return heads
+
+
+def found_by() -> dict[str, str]:
+    """Give the sha256 of both networks' weights."""
+    return {stage: load_network(stage).sha256 for stage in ("locate", "refine")}
+
+
+def context_of(parts: torch.Tensor) -> torch.Tensor:
+    """Smooth maps of what the 3 mm network found, as the 1 mm network takes them.
+
+    Parameters
+    ----------
+    parts : (X, Y, Z) int64 torch.Tensor
+        Left cerebrum, right cerebrum, infratentorial; 0 elsewhere.
+
+    Returns
+    -------
+    (3, X, Y, Z) float32 torch.Tensor
+    """
+    maps = F.one_hot(parts, CLASS_COUNT).permute(3, 0, 1, 2)[1:].float()  # (3, X, Y, Z)
+    return F.avg_pool3d(maps[None], 3, 1, 1, count_include_pad=False)[0]
+
+
+def _refine(heads: dict[str, Head], parts: sitk.Image, predictor: Predictor, told: Callable[[float], None]) -> "_Found":
+    """What the second network says at 1 mm round what was located."""
+    array = sitk.GetArrayFromImage(parts)
+    index = np.argwhere(array > 0)[:, ::-1]  # (N, 3): i, j, k
+    affine = index_to_physical(parts)
+    grid = ras_grid(affine[:3, :3] @ index.T + affine[:3, 3:], REFINE_MM, _REACH_MM)
+    context = context_of(torch.as_tensor(to_xyz(array)).long()).numpy()  # (3, X, Y, Z) on the grid of `parts`
+    maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
+    near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
+    inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
+    probabilities = predictor(load_network("refine"), inputs, near, REFINE_WINDOW, told)
+    far = ndimage.distance_transform_edt(np.max(maps, axis=0) <= 0.5) > _REACH_MM / REFINE_MM
+    probabilities[:, far] = np.eye(CLASS_COUNT, dtype=np.float32)[:, BACKGROUND, None]
+    return _Found(heads, probabilities, grid)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the second network says, and how it becomes a mask on the scan's own grid."""
+
+    heads: dict[str, Head]
+    probabilities: np.ndarray  # (4, X, Y, Z)
+    grid: sitk.Image
+
+    @property
+    def reference(self) -> Head:
+        """The one whose grid the mask gets."""
+        return next(iter(self.heads.values()))
+
+    def cerebrum(self) -> tuple[sitk.Image, str]:
+        """The mask of a raw head, its border where this head's intensities change."""
+        scan = self.reference.scan
+        chance = self._on_scan(self.probabilities[LEFT_CEREBRUM] + self.probabilities[RIGHT_CEREBRUM])
+        images = [head.on(scan).transpose(2, 1, 0) for head in self.heads.values()]  # (K, J, I)
+        chance = settle(chance, self._on_scan(self.probabilities[INFRATENTORIAL]), images, scan.GetSpacing()[::-1])
+        mask = ndimage.binary_fill_holes(largest_piece(chance > 0.5))
+        found_ml = np.count_nonzero(mask) * voxel_mm3(scan) / 1000
+        return on_grid_of(scan, mask.astype(np.uint8)), f"The cerebrum was taken out of a whole head: {found_ml:.0f} ml."
+
+    def without_cerebellum(self) -> tuple[sitk.Image | None, str]:
+        """The mask of a stripped brain; None where there is nothing to take away."""
+        scan = self.reference.scan
+        below = self.probabilities[INFRATENTORIAL]
+        pieces, count = ndimage.label(below > self.probabilities[LEFT_CEREBRUM] + self.probabilities[RIGHT_CEREBRUM])
+        sizes_ml = np.bincount(pieces.ravel(), minlength=count + 1) * REFINE_MM**3 / 1000
+        sizes_ml[0] = 0
+        kept = np.where((sizes_ml >= MIN_REMOVED_ML)[pieces], np.maximum(below, 0.51), np.minimum(below, 0.49))
+        brain = quality.solid_brain(self.reference.signal())
+        removed = brain & (self._on_scan(kept) > 0.5)
+        removed_ml = np.count_nonzero(removed) * voxel_mm3(scan) / 1000
+        if removed_ml < max(MIN_REMOVED_ML, MIN_REMOVED_SHARE * np.count_nonzero(brain) * voxel_mm3(scan) / 1000):
+            return None, "The scans were stripped already, cerebellum and brainstem too: they are taken as they are."
+        mask = quality.solid_brain(brain & ~removed)
+        words = f"The scans were stripped already; {removed_ml:.0f} ml of cerebellum and brainstem were taken out."
+        return on_grid_of(scan, mask.astype(np.uint8)), words
+
+    def _on_scan(self, chance: np.ndarray) -> np.ndarray:
+        """A probability (X, Y, Z) on the scan's grid: (K, J, I)."""
+        return resample_linearly(as_image(chance.astype(np.float32), self.grid), self.reference.scan)

@@ -1,0 +1,105 @@
+"""A scan of a head as the networks of cerebrum extraction see it: in units of the head's mean, air 0, on grids along RAS."""
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from ..core.errors import InputError
+from ..imaging.files import index_to_physical
+from ..imaging.resample import crop, on_grid_of, resample_inside, voxel_mm3, widen
+from ..imaging.space import to_xyz
+from ..preparation import foreground as quality
+from ..preparation.registration import move_grid
+
+LEVEL_LIMITS = (0.0, 4.0)  # units of the head's mean
+_RAS_IN_LPS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+class Head:
+    """One scan: where it has signal, and how bright that is."""
+
+    def __init__(self, scan: sitk.Image):
+        self.scan = scan
+        array = sitk.GetArrayViewFromImage(scan)  # (K, J, I)
+        background = quality.background_value(array)
+        self.stripped = background is not None
+        if background is None:
+            threshold = _otsu(array)
+            self._air = float(np.median(array[array <= threshold]))
+            self._signal = array > threshold
+        else:
+            self._air = background
+            self._signal = quality.foreground(array, background)
+        box = quality.bounding_box(self._signal)
+        if box is None:
+            raise InputError("A scan is empty; wanted an image of the head: check the file.")
+        self.box = widen(box, 3, scan)
+        values = array[self._signal].astype(np.float32)
+        self.mean = float(np.minimum(values, np.percentile(values, 99.5)).mean()) - self._air
+
+    def turned(self, turn: sitk.Euler3DTransform) -> "Head":
+        """The same head on a grid that was turned."""
+        other = object.__new__(Head)
+        other.__dict__.update(self.__dict__, scan=move_grid(self.scan, turn))
+        return other
+
+    def signal(self) -> np.ndarray:
+        """Where the scan has signal: (K, J, I) bool."""
+        return self._signal
+
+    def signal_ml(self) -> float:
+        """Volume of the signal's solid, inner air with it."""
+        return float(np.count_nonzero(ndimage.binary_fill_holes(self._signal[self.box]))) * voxel_mm3(self.scan) / 1000
+
+    def on(self, grid: sitk.Image) -> np.ndarray:
+        """The scan in units of the head's mean on another grid, 0 beyond it: (X, Y, Z) float32."""
+        part = crop(self.scan, self.box)
+        values = (sitk.GetArrayFromImage(part).astype(np.float32) - self._air) / (self.mean if self.mean > 0 else 1.0)
+        everywhere = on_grid_of(part, np.ones(values.shape, np.uint8))
+        (resampled,), _ = resample_inside([on_grid_of(part, values)], everywhere, grid)
+        return np.clip(to_xyz(resampled), *LEVEL_LIMITS)
+
+    def corners_mm(self) -> np.ndarray:
+        """LPS positions of the box's corners: (3, 8)."""
+        ends = [(part.start, part.stop - 1) for part in reversed(self.box)]  # i, j, k
+        corners = np.array(np.meshgrid(*ends)).reshape(3, -1)
+        affine = index_to_physical(self.scan)
+        return affine[:3, :3] @ corners + affine[:3, 3:]
+
+
+def _otsu(array: np.ndarray) -> float:
+    """Threshold between air and head, from intensities whose long bright tail was cut and compressed."""
+    sample = array[::2, ::2, ::2].astype(np.float32).ravel()
+    low, high = (float(value) for value in np.percentile(sample, (0.5, 99.0)))
+    if high <= low:
+        raise InputError("A scan is empty: nearly all voxels are alike; wanted an image of the head: check the file.")
+    root = np.sqrt(np.clip(sample - low, 0, high - low))
+    counts, edges = np.histogram(root, 128)
+    middles = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)
+    sums = np.cumsum(counts * middles)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (sums[-1] * below / below[-1] - sums) ** 2 / (below * (below[-1] - below))
+    return float(low + middles[int(np.nanargmax(between[:-1]))] ** 2)
+
+
+def ras_grid(points_mm: np.ndarray, spacing_mm: float, margin_mm: float) -> sitk.Image:
+    """Give an empty grid along RAS round some LPS points (3, N)."""
+    low, high = points_mm.min(axis=1) - margin_mm, points_mm.max(axis=1) + margin_mm
+    size = [int(n) for n in np.ceil((high - low) / spacing_mm) + 1]
+    grid = sitk.Image(size, sitk.sitkUInt8)
+    grid.SetSpacing([spacing_mm] * 3)
+    grid.SetDirection(_RAS_IN_LPS)
+    grid.SetOrigin((float(high[0]), float(high[1]), float(low[2])))  # x and y run against LPS
+    return grid
+
+
+def images_on(heads: dict[str, Head], grid: sitk.Image) -> np.ndarray:
+    """T1 and T2 on a grid, 0 for an absent one: (2, X, Y, Z)."""
+    empty = np.zeros(grid.GetSize(), np.float32)
+    return np.stack([heads[name].on(grid) if name in heads else empty for name in ("T1", "T2")])
+
+
+def as_image(values: np.ndarray, grid: sitk.Image) -> sitk.Image:
+    """Wrap an (X, Y, Z) array as an image of a grid."""
+    return on_grid_of(grid, np.ascontiguousarray(values.transpose(2, 1, 0)))

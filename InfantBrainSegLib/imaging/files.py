@@ -1,0 +1,308 @@
+"""Images in and out: reading with every check at the door, writing so that a file is whole or absent.
+
+`sitk.Image` carries voxels and geometry through the library. SimpleITK's index order is (i, j, k) and its physical space is LPS;
+`sitk.GetArrayFromImage` gives (k, j, i).
+"""
+
+import contextlib
+import os
+import tempfile
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..core.errors import InputError
+from .headers import count_bad_voxels, is_sheared, read_with_sform, replace_sform, sform_spacing_mm, sheared_sform, stated_spacing_mm
+
+MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
+SPACING_SLACK_MM = 1e-4  # an oblique direction's rounding
+MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels can not show it
+MIN_DIRECTION_VOLUME = 0.2  # |determinant| of the unit axes: below it two axes nearly coincide
+EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+_LISTED_EXTENSIONS = ", ".join(EXTENSIONS)
+_NIFTI_EXTENSIONS = (".nii.gz", ".nii")
+
+
+def read_image(path: str | os.PathLike, name: str | None = None) -> sitk.Image:
+    """Read one 3D scalar image, or say in one line why it can not be used.
+
+    A NIfTI file whose sform is sheared keeps that exact geometry, which SimpleITK alone refuses or silently replaces by the qform.
+
+    Parameters
+    ----------
+    path : path of a NIfTI, NRRD, MetaImage or Analyze file
+    name : what an error calls it in place of the path, which then stays unsaid
+
+    Returns
+    -------
+    3D sitk.Image; 64-bit floats become 32-bit, other number types stay.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, not 3D, not scalar, or has NaN or infinite voxels or an absurd geometry.
+    """
+    path = Path(path)
+    called = str(path) if name is None else name
+    _check_file(path, called)
+    stated_mm = stated_spacing_mm(path)
+    if stated_mm is not None:
+        _check_spacing(stated_mm, called)
+    sform = sheared_sform(path)
+    if sform is None:
+        _check_sform_spacing(stated_mm, sform_spacing_mm(path), called)
+    try:
+        with quiet_itk():
+            image = sitk.ReadImage(str(path)) if sform is None else read_with_sform(path, sform)
+        bad = count_bad_voxels(path)
+    except (RuntimeError, OSError, EOFError, zlib.error) as error:
+        reason = f" ({_last_line(error)})" if name is None else ""  # it may hold the path
+        raise InputError(
+            f"{called} can not be read as an image{reason}; wanted an intact {_LISTED_EXTENSIONS} file: export it again."
+        ) from error
+    image = check_image(image, called)
+    _check_finite(bad, called)
+    return image
+
+
+def check_image(image: sitk.Image, name: str) -> sitk.Image:
+    """Check that an image is one finite 3D scalar volume with a sane geometry.
+
+    Parameters
+    ----------
+    image : sitk.Image
+    name : what to call it in an error
+
+    Returns
+    -------
+    3D sitk.Image; 64-bit floats become 32-bit, other number types stay.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    image = _as_3d_scalar(image, name)
+    _check_spacing(image.GetSpacing(), name)
+    volume = abs(np.linalg.det(np.reshape(image.GetDirection(), (3, 3))))
+    if not volume >= MIN_DIRECTION_VOLUME:
+        raise InputError(
+            f"{name} has axes that nearly coincide (unit volume {volume:.3g}); wanted three distinct directions: repair its header."
+        )
+    if image.GetPixelID() == sitk.sitkFloat64:
+        image = sitk.Cast(image, sitk.sitkFloat32)
+    if image.GetPixelID() == sitk.sitkFloat32:  # slice by slice: no full-size copy
+        _check_finite(sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in sitk.GetArrayViewFromImage(image)), name)
+    return image
+
+
+def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
+    """Write an image so that the file is either whole or not there; a sheared geometry is kept in a NIfTI's sform.
+
+    Parameters
+    ----------
+    image : 3D sitk.Image
+    path : where to; the extension names the format, as .nii.gz, .nii, .nrrd, .mha
+
+    Raises
+    ------
+    InputError
+        If the format is unknown, or the file can not be written.
+    """
+    path = Path(path)
+    extension = _extension(path)
+    if extension not in (".nii.gz", ".nii", ".nrrd", ".mha"):
+        raise InputError(f"{path} has no extension we write as one file; wanted .nii.gz, .nii, .nrrd or .mha: rename the output.")
+
+    def write(temporary: Path) -> None:
+        with quiet_itk():
+            sitk.WriteImage(image, str(temporary), extension in (".nii.gz", ".nrrd", ".mha"))
+        if extension in _NIFTI_EXTENSIONS and is_sheared(np.reshape(image.GetDirection(), (3, 3))):
+            replace_sform(temporary, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
+
+    _write_atomically(path, extension, write)
+
+
+def write_text(text: str, path: str | os.PathLike) -> None:
+    """Write a UTF-8 text file so that it is either whole or not there.
+
+    Parameters
+    ----------
+    text : str
+    path : where to
+
+    Raises
+    ------
+    InputError
+        If the file can not be written.
+    """
+    path = Path(path)
+    _write_atomically(path, path.suffix, lambda temporary: temporary.write_bytes(text.encode("utf-8")))
+
+
+def check_writable_folder(path: str | os.PathLike) -> Path:
+    """Make sure a folder exists and takes a file; what it creates, if anything, is the folder itself.
+
+    Parameters
+    ----------
+    path : the folder, made with its parents when missing
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If it is a file, or can not be made or written.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"The output folder {folder} is a file; wanted a folder: choose another name.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"The output folder {folder} can not be written ({error.strerror or error}): choose one you may write to."
+        ) from error
+    return folder
+
+
+def describe_geometry(image: sitk.Image) -> dict[str, list]:
+    """Give an image's grid as plain lists, for a report.
+
+    Parameters
+    ----------
+    image : sitk.Image
+
+    Returns
+    -------
+    dict with size (voxels), spacing_mm, origin_mm (LPS) and direction (3 rows, LPS).
+    """
+    return {
+        "size": list(image.GetSize()),
+        "spacing_mm": list(image.GetSpacing()),
+        "origin_mm": list(image.GetOrigin()),
+        "direction": np.reshape(image.GetDirection(), (3, 3)).tolist(),
+    }
+
+
+def index_to_physical(image: sitk.Image) -> np.ndarray:
+    """Give the affine from voxel index (i, j, k) to LPS mm.
+
+    Parameters
+    ----------
+    image : sitk.Image
+
+    Returns
+    -------
+    (4, 4) float array
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return affine
+
+
+def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
+    """Tell whether two images share one grid: no voxel lies more than a hundredth of a voxel off.
+
+    Parameters
+    ----------
+    first, second : sitk.Image
+
+    Returns
+    -------
+    bool
+    """
+    if first.GetSize() != second.GetSize():
+        return False
+    to_first = np.linalg.inv(index_to_physical(first)) @ index_to_physical(second)
+    corners = np.array(np.meshgrid(*[(0, n - 1) for n in first.GetSize()])).reshape(3, -1)  # (3, 8)
+    return bool(np.abs(to_first[:3, :3] @ corners + to_first[:3, 3:] - corners).max() < 0.01)
+
+
+def _check_file(path: Path, name: str) -> None:
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{name} {found}; wanted an image file: check the path.")
+    if _extension(path) is None:
+        raise InputError(f"{name} has an unknown extension; wanted one of {_LISTED_EXTENSIONS}: convert it first.")
+
+
+def _extension(path: Path) -> str | None:
+    return next((extension for extension in EXTENSIONS if path.name.lower().endswith(extension)), None)
+
+
+def _check_spacing(spacing_mm: tuple[float, ...], name: str) -> None:
+    low, high = MIN_SPACING_MM - SPACING_SLACK_MM, MAX_SPACING_MM + SPACING_SLACK_MM
+    if not all(low <= value <= high for value in spacing_mm):  # NaN fails too
+        found = "×".join(f"{value:g}" for value in spacing_mm)
+        raise InputError(
+            f"{name} has voxels of {found} mm; wanted {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm on each axis: "
+            "repair its header, or use a finer acquisition."
+        )
+
+
+def _check_sform_spacing(stated_mm: tuple[float, ...] | None, sform_mm: tuple[float, ...] | None, name: str) -> None:
+    if stated_mm is not None and sform_mm is not None and not np.allclose(np.abs(stated_mm), sform_mm, rtol=0.01):
+        stated, sform = ("×".join(f"{abs(value):.3g}" for value in spacing) for spacing in (stated_mm, sform_mm))
+        raise InputError(
+            f"{name} has voxels of {stated} mm by its pixdim and {sform} mm by its sform; wanted one size: repair its header, "
+            "because volumes depend on it."
+        )
+
+
+def _as_3d_scalar(image: sitk.Image, name: str) -> sitk.Image:
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(f"{name} has {image.GetPixelIDTypeAsString()} voxels; wanted one number a voxel: export a grayscale image.")
+    size = image.GetSize()
+    if len(size) > 3 and all(n == 1 for n in size[3:]):
+        image = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])
+        size = image.GetSize()
+    if len(size) > 3:
+        raise InputError(f"{name} is {len(size)}D with {int(np.prod(size[3:]))} frames; wanted one 3D image: extract one frame.")
+    if len(size) < 3 or min(size) < 4:
+        raise InputError(f"{name} has {'×'.join(map(str, size))} voxels; wanted a 3D volume: give the whole scan, not a slice.")
+    return image
+
+
+def _check_finite(bad: int, name: str) -> None:
+    if bad:
+        raise InputError(f"{name} has {bad} NaN or infinite voxels; wanted finite numbers: replace them, by 0 outside the brain.")
+
+
+def _last_line(error: Exception) -> str:
+    """Give what matters of an error's text: ITK's ends with it."""
+    text = str(error).strip()
+    return text.splitlines()[-1].strip()[:160] if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Keep ITK's own warnings off stderr, which belongs to our one line."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def _write_atomically(path: Path, extension: str, write: Callable[[Path], object]) -> None:
+    temporary = path.with_name(f".{uuid.uuid4().hex}{extension}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{path} can not be written ({_last_line(error)}): choose a folder that exists, has room and may be written to."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,185 @@
+"""Scans and masks in, each known by a checksum: no path, file name or series UID of an input is kept or told.
+
+Folders and files are often called after the patient. So an error says "T1" where a path would stand, and a report gives the SHA-256 of
+what was read: whoever has the scans finds the right one by it (`sha256sum FILE`), nobody else learns anything.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from ..core.errors import InputError
+from .dicom import files_of, find_series, is_dicom, read_series
+from .files import read_image
+
+NAMES = {"t1": "T1", "t2": "T2", "mask": "The brain mask"}  # how messages call an input, by its role
+DICOM, FILE = "DICOM series", "image file"
+_DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
+_HEADER_BYTES = 1 << 16
+_HALVES = (".hdr", ".img", ".img.gz", ".mhd", ".nhdr", ".raw", ".raw.gz", ".zraw")  # of an image in two files
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image that the user gave.
+
+    Attributes
+    ----------
+    role : "t1", "t2" or "mask"
+    path : Path
+        Of an image file, a DICOM file or a folder with DICOM files.
+    series : str
+        Series Instance UID, needed where a folder holds several series; else empty.
+    """
+
+    role: str
+    path: Path
+    series: str = ""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return NAMES[self.role]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What may be kept of an input.
+
+    Attributes
+    ----------
+    kind : "DICOM series" or "image file"
+    sha256 : str
+        Of the file; of several files, that of their sorted sha256, one a line.
+    state : str
+        A digest of sizes and dates: where it is the same, the content need not be read again to tell that it is.
+    """
+
+    kind: str
+    sha256: str
+    state: str
+
+    def for_report(self) -> dict[str, str]:
+        """Give what a person may want to know."""
+        return {"kind": self.kind, "sha256": self.sha256}
+
+
+def read_input(given: Input) -> tuple[sitk.Image, Record]:
+    """Read an image, and note by what it is known.
+
+    Parameters
+    ----------
+    given : Input
+
+    Returns
+    -------
+    3D sitk.Image, from DICOM with no header but the slice thickness; and its Record
+
+    Raises
+    ------
+    InputError
+        If it can not be used; the message holds no path.
+    """
+    try:
+        if given.role != "mask" and is_dicom(given.path):
+            slices = find_series(given.path, given.name, given.series or None)
+            image, kind, files = read_series(slices, given.name), DICOM, [part.path for part in slices]
+        elif given.series:
+            raise InputError(f"A series was named for {given.name}, but it is no DICOM folder: leave --{given.role}-series out.")
+        else:
+            image, kind, files = read_image(given.path, given.name), FILE, parts_of(given.path)
+        return image, Record(kind, sha256_of(files), _state_of(given))
+    except OSError as error:
+        reason = error.strerror or "input or output error"
+        raise InputError(f"{given.name} can not be read ({reason}): check the path, and that you may read it.") from None
+
+
+def is_same_input(given: Input, record: dict[str, str]) -> bool:
+    """Tell whether an input still is what a record tells of.
+
+    Parameters
+    ----------
+    given : Input
+    record : dict
+        A Record's fields.
+
+    Returns
+    -------
+    bool
+    """
+    try:
+        if _state_of(given) == record["state"]:
+            return True
+        if record["kind"] == DICOM:
+            files = [part.path for part in find_series(given.path, given.name, given.series or None)]
+        else:
+            files = parts_of(given.path)
+        return bool(files) and sha256_of(files) == record["sha256"]
+    except (OSError, InputError, KeyError):
+        return False
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Give the files of one image: most formats need one, Analyze and some others have the voxels beside the header.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of Path
+    """
+    half = next((ending for ending in _HALVES if path.name.lower().endswith(ending)), None)
+    if half is None:
+        return [path]
+    stem = path.name[: -len(half)]
+    beside = {other for ending in _HALVES if (other := path.with_name(stem + ending)).is_file()}
+    return sorted({path, *beside, *_named_data(path)})
+
+
+def _named_data(header: Path) -> set[Path]:
+    """Give the file that a MetaImage or NRRD header names for its voxels, where it is there."""
+    if not header.name.lower().endswith((".mhd", ".nhdr")):
+        return set()
+    with header.open("rb") as file:
+        found = _DATA_FILE.search(file.read(_HEADER_BYTES))
+    data = header.parent / os.fsdecode(found.group(1).strip()) if found else header
+    return {data} if data.is_file() else set()
+
+
+def sha256_of(files: Sequence[Path]) -> str:
+    """Give the SHA-256 of a file; of several, that of their sorted SHA-256, one a line.
+
+    Parameters
+    ----------
+    files : sequence of Path, at least one
+
+    Returns
+    -------
+    str
+    """
+    digests = sorted(_digest(file) for file in files)
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        digest = hashlib.sha256()
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _state_of(given: Input) -> str:
+    dicom = given.role != "mask" and is_dicom(given.path)
+    text = given.series + ("\n" + given.path.name if dicom and given.path.is_file() else "")  # a file stands for its series
+    for file in files_of(given.path) if dicom else parts_of(given.path):
+        status = file.stat()
+        text += f"\n{file.absolute()} {status.st_size} {status.st_mtime_ns}"
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,227 @@
+"""Weights files: written, found, checked against their manifest, and turned into networks.
+
+A weights file is a dict saved by torch with the keys format, stage, network, context, labels, training and state_dict. The manifest
+beside it gives each file's sha256 and size, so that a damaged or exchanged file is refused before it segments anything.
+"""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.errors import WeightsError
+from ..core.labels import CLASS_COUNT
+from .context import ContextConfig
+from .fcn import MultiStreamFCN, NetworkConfig
+
+FORMAT = 1
+STAGES = ("fcn1", "fcn2")  # of tissue segmentation
+EXTRACTION_STAGES = ("locate", "refine")
+_ALL_STAGES = STAGES + EXTRACTION_STAGES
+TRAINING_PATHS = ("fcn1", "start_from", "init_t1", "init_t2")  # what a training record may tell of its machine
+MANIFEST = "manifest.json"
+BUNDLED_DIR = Path(__file__).parents[1] / "weights"
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network that is ready to predict, with where it came from.
+
+    Attributes
+    ----------
+    network : MultiStreamFCN
+        In evaluation mode, float32, on the CPU.
+    stage : str
+        "fcn1" (T1, T2) or "fcn2" (T1, T2 and distance maps); "locate" (T1, T2) or "refine" (T1, T2 and what "locate" found).
+    sha256 : str
+        Of the weights file.
+    context : ContextConfig or None
+        How the distance maps were made that the second stage was trained with.
+    training : dict
+        What the training run said of itself.
+    """
+
+    network: MultiStreamFCN
+    stage: str
+    sha256: str
+    context: ContextConfig | None
+    training: dict[str, Any]
+
+
+def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path: str | Path) -> str:
+    """Write a weights file and its line in the manifest beside it.
+
+    Matrices are stored as float16; vectors (biases, normalisation) stay float32: they are few, and a variance may overflow float16.
+
+    Parameters
+    ----------
+    network : MultiStreamFCN
+    stage : str
+        "fcn1", "fcn2", "locate" or "refine".
+    meta : dict
+        "context": ContextConfig or None, "training": dict of plain values.
+    path : path
+        A name ending in .pt.
+
+    Returns
+    -------
+    str
+        sha256 of the file.
+    """
+    if stage not in _ALL_STAGES:
+        raise WeightsError(f"The stage is {stage!r}; wanted one of {', '.join(_ALL_STAGES)}.")
+    path = Path(path)
+    context = meta.get("context")
+    content = {
+        "format": FORMAT,
+        "stage": stage,
+        "network": asdict(network.config),
+        "context": None if context is None else asdict(context),
+        "labels": list(range(CLASS_COUNT)),
+        "training": meta.get("training", {}),
+        "state_dict": {name: _compact(tensor) for name, tensor in network.state_dict().items()},
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_bytes(buffer.getvalue(), path)
+    return _update_manifest(path)
+
+
+def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = None) -> LoadedNetwork:
+    """Load a network by its stage or from a file.
+
+    Parameters
+    ----------
+    stage_or_path : str or path
+        "fcn1", "fcn2", "locate" or "refine": that file of `weights_dir`, which must be in its manifest. Anything else is a file's path,
+        checked against the manifest beside it where there is one.
+    weights_dir : path, optional
+        A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; the bundled folder by default.
+
+    Returns
+    -------
+    LoadedNetwork
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or of another format.
+    """
+    if stage_or_path in _ALL_STAGES:
+        folder = Path(weights_dir or BUNDLED_DIR)
+        if folder.is_file():
+            folder = _folder_of(folder)
+        path = folder / f"{stage_or_path}.pt"
+        content, sha256 = _read(path, must_be_listed=True)
+        if content.get("stage") != stage_or_path:
+            raise WeightsError(
+                f"{path} holds the stage {content.get('stage')!r}; wanted {stage_or_path!r}: put each file under its own stage's name."
+            )
+    else:
+        path = Path(stage_or_path)
+        content, sha256 = _read(path, must_be_listed=False)
+    try:
+        network = MultiStreamFCN(NetworkConfig(**content["network"]))
+        network.load_state_dict(
+            {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in content["state_dict"].items()}
+        )
+        context = None if content["context"] is None else ContextConfig(**content["context"])
+        stage, training = str(content["stage"]), dict(content["training"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path} does not fit the network it describes ({_first_line(error)}): use weights saved by this version."
+        ) from error
+    return LoadedNetwork(network.eval(), stage, sha256, context, training)
+
+
+def _folder_of(file: Path) -> Path:
+    names = [MANIFEST, *(f"{stage}.pt" for stage in STAGES)]
+    if file.name not in names:
+        raise WeightsError(f"{file} is not a weights file of ours; wanted a folder with {', '.join(names)}, or one of these files.")
+    return file.parent
+
+
+def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
+    if not path.is_file():
+        raise WeightsError(f"The weights file {path} is missing: install the package again, or name a folder that holds it with --weights.")
+    raw = path.read_bytes()
+    sha256 = hashlib.sha256(raw).hexdigest()
+    listed = _listed_sha256(path, must_be_listed)
+    if listed is not None and listed != sha256:
+        raise WeightsError(
+            f"The weights file {path} is damaged: its sha256 is {sha256[:12]}..., the manifest says {listed[:12]}...: install it again."
+        )
+    try:
+        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{path} can not be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("labels") != list(range(CLASS_COUNT)):
+        raise WeightsError(
+            f"{path} is not a weights file of format {FORMAT} for this version's labels: wanted a file made by save_weights."
+        )
+    return content, sha256
+
+
+def _listed_sha256(path: Path, must_be_listed: bool) -> str | None:
+    manifest_path = path.with_name(MANIFEST)
+    if not manifest_path.is_file():
+        if must_be_listed:
+            raise WeightsError(f"{manifest_path} is missing: {path.name} can not be checked; install the weights again.")
+        return None
+    entry = _manifest(manifest_path).get(path.name)
+    if entry is None:
+        if must_be_listed:
+            raise WeightsError(f"{manifest_path} does not list {path.name}: it can not be checked; install the weights again.")
+        return None
+    return str(entry.get("sha256")) if isinstance(entry, dict) else str(entry)
+
+
+def _manifest(manifest_path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{manifest_path} is damaged ({_first_line(error)}): install the weights again.") from error
+    if not isinstance(manifest, dict):
+        raise WeightsError(f"{manifest_path} is damaged (it is no table of files): install the weights again.")
+    return manifest
+
+
+def _update_manifest(path: Path) -> str:
+    raw = path.read_bytes()
+    sha256 = hashlib.sha256(raw).hexdigest()
+    manifest_path = path.with_name(MANIFEST)
+    manifest = _manifest(manifest_path) if manifest_path.is_file() else {}
+    manifest[path.name] = {"sha256": sha256, "bytes": len(raw)}
+    text = json.dumps(dict(sorted(manifest.items())), indent=2) + "\n"
+    _write_bytes(text.encode("utf-8"), manifest_path)
+    return sha256
+
+
+def _compact(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach().cpu()
+    return tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor.clone()
+
+
+def _write_bytes(data: bytes, path: Path) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

@@ -1,0 +1,208 @@
+"""The whole way, from T1 and T2 to tissue labels on T1's grid."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
+from ..core.check import new_warnings
+from ..core.labels import BACKGROUND, Tissue
+from ..core.progress import Progress, silent
+from ..imaging.files import describe_geometry
+from ..networks.context import ContextConfig, distance_maps
+from ..networks.device import resolve_device
+from ..networks.predictor import Runner
+from ..networks.weights import STAGES, TRAINING_PATHS, LoadedNetwork, load_network
+from ..preparation.normalisation import Prepared, restore, restore_probability
+from ..preparation.registration import Alignment
+from .cleanup import clean
+from .options import SegmentOptions
+from .prepare_scans import take_in
+from .report import ROUNDS, Steps, peak_memory_mb, versions
+from .volumes import TissueVolume, measure
+
+__all__ = ["SegmentOptions", "Segmentation", "segment"]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What comes out.
+
+    Attributes
+    ----------
+    labels : sitk.Image of uint8
+        0 background, 1 CSF, 2 GM, 3 WM on T1's grid, or on T2's when it is alone.
+    t1, t2 : sitk.Image or None
+        T1 as given, and T2 on its grid; None for one that was not given.
+    volumes : list of TissueVolume
+    report : dict
+        Versions, weights, device, geometry, seconds, warnings, checks, verdict; plain values that JSON takes.
+    alignment : Alignment or None
+        Where T2 was found, and the transform if it was moved.
+    """
+
+    labels: sitk.Image
+    t1: sitk.Image | None
+    t2: sitk.Image | None
+    volumes: list[TissueVolume]
+    report: dict[str, Any]
+    _probabilities: np.ndarray  # (4, X, Y, Z) float16, prepared space
+    _prepared: Prepared
+    alignment: Alignment | None = None
+
+    @property
+    def mask(self) -> sitk.Image:
+        """What was segmented: uint8, 1 in the cerebrum, on T1's grid."""
+        return _on_grid(self._prepared.grid.t1_mask, self.labels)
+
+    def probability(self, tissue: Tissue) -> sitk.Image:
+        """Give one tissue's probability before clean-up, float32 on T1's grid."""
+        return restore_probability(self._probabilities[tissue.value], self._prepared, self.labels)
+
+
+@dataclass(frozen=True)
+class _Found:
+    first: np.ndarray | None  # (X, Y, Z) labels of the first stage; None without context
+    labels: np.ndarray  # (X, Y, Z) uint8
+    probabilities: np.ndarray  # (4, X, Y, Z)
+
+
+def segment(
+    t1: sitk.Image | None,
+    t2: sitk.Image | None,
+    mask: sitk.Image | None = None,
+    options: SegmentOptions | None = None,
+    progress: Progress = silent,
+) -> Segmentation:
+    """Segment one infant brain.
+
+    Parameters
+    ----------
+    t1, t2 : 3D sitk.Image
+        Whole heads or skull-stripped, with a mask or without. T2 may be on another grid. One of them may be None: the result is less
+        accurate then.
+    mask : 3D sitk.Image, optional
+        Above 0 in the brain, on any grid.
+    options : SegmentOptions, optional
+    progress : Progress
+        Told each step and the share of the whole that is done.
+
+    Returns
+    -------
+    Segmentation
+
+    Raises
+    ------
+    InfantBrainSegError
+        If the input, the device or the weights can not be used.
+    """
+    options = options or SegmentOptions()
+    steps = Steps(progress)
+    with steps("load"):
+        runner = Runner(resolve_device(options.device), options.device, options.window, options.flip)
+        stages = [load_network(stage, options.weights_dir) for stage in STAGES[: 1 + options.use_context]]
+    ready = take_in((t1, t2, mask), options, runner, steps)
+    prepared = ready.prepared
+    found = _tissues(runner, stages, prepared, options, steps)
+    labels, probabilities = found.labels, found.probabilities
+    with steps("clean up"):
+        cleaned = clean(labels, probabilities, prepared.mask, (1.0, 1.0, 1.0), options.cleanup)
+    with steps("restore"):
+        probabilities = probabilities.astype(np.float16)  # half the memory from here on
+        result = restore(cleaned.labels, probabilities, prepared, ready.reference)
+        confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
+        volumes = measure(result, restore_probability(confidence, prepared, ready.reference))
+        islands = sum(cleaned.islands_removed.values())
+        fractions = {volume.tissue: volume.fraction for volume in volumes}
+        verdict = judge(Outcome(found.first, labels, confidence, prepared.mask, prepared.grid, fractions, islands), ready.checks)
+        if ready.extraction.turn is not None:
+            verdict = verdict.turned_back(ready.extraction.turn)
+    report = {
+        "versions": versions(),
+        "weights": {stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
+        "device": runner.describe(),
+        "options": {
+            "use_context": options.use_context,
+            "rounds": options.rounds,
+            "flip": options.flip,
+            "windows": {stage.stage: asdict(runner.window_of(stage)) for stage in stages},
+            "cleanup": asdict(options.cleanup),
+            "age_months": options.age_months,
+            "align": options.align,
+            "bias_correction": options.bias_correction,
+            "extract": options.extract,
+        },
+        "alignment": ready.alignment.report,
+        "extraction": ready.extraction.report,
+        "bias_corrected": ready.bias_corrected,
+        "geometry": _geometry({"t1": t1, "t2": t2, "mask": mask, "segmentation": result}, prepared),
+        "volumes": [asdict(volume) for volume in volumes],
+        "cleanup": {name: value for name, value in vars(cleaned).items() if name != "labels"},
+        "checks": [asdict(check) for check in ready.checks],
+        "verdict": verdict.as_dict(),
+        "warnings": [*ready.pair.warnings, *new_warnings(ready.checks), *runner.ladder, *_collapse_warnings(volumes)],
+        "memory_ladder": runner.ladder,
+        "seconds": steps.seconds,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    given_t2 = None if ready.pair.t2 is None else _on_grid(ready.pair.t2, ready.reference)
+    return Segmentation(result, t1, given_t2, volumes, report, probabilities, prepared, ready.alignment)
+
+
+def _tissues(runner: Runner, stages: list[LoadedNetwork], prepared: Prepared, options: SegmentOptions, steps: Steps) -> _Found:
+    """Both stages; the second one in rounds guided by its own result, every second one on the mirrored brain; the last two are averaged."""
+    with steps("stage 1") as inside:
+        probabilities = runner.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
+    labels = _most_likely(probabilities, prepared.mask)
+    if not options.use_context:
+        return _Found(None, labels, probabilities)
+    first, last = labels, None
+    for index, (context, stage_2) in enumerate(ROUNDS[: options.rounds]):
+        with steps(context):
+            maps = distance_maps(labels, stages[1].context or ContextConfig())  # (3, X, Y, Z)
+            inputs = np.concatenate([prepared.images, maps])  # (5, X, Y, Z)
+        with steps(stage_2) as inside:
+            run = runner.predict_mirrored if index % 2 else runner.predict
+            found = run(stages[1], inputs, prepared.mask, partial(inside, stage_2))
+        probabilities = found if last is None else (last + found) / 2
+        last = found
+        labels = _most_likely(probabilities, prepared.mask)
+    return _Found(first, labels, probabilities)
+
+
+def _on_grid(image: sitk.Image, like: sitk.Image) -> sitk.Image:
+    """Give an image, whose head may have been set upright, the geometry of the scan that it came from."""
+    image = sitk.Image(image)
+    image.CopyInformation(like)
+    return image
+
+
+def _most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(4, X, Y, Z) probabilities to (X, Y, Z) uint8 labels, background outside the mask."""
+    return np.where(mask, probabilities.argmax(0), BACKGROUND).astype(np.uint8)
+
+
+def _without_paths(training: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in training.items() if name not in TRAINING_PATHS}
+
+
+def _collapse_warnings(volumes: list[TissueVolume]) -> list[str]:
+    return [
+        f"Only {100 * volume.fraction:.1f} % of the result is {volume.tissue}; wanted {100 * FRACTION_LOOK:.0f} % or more: "
+        "look at the overview, and check T1, T2 and mask."
+        for volume in volumes
+        if volume.fraction < FRACTION_LOOK
+    ]
+
+
+def _geometry(images: dict[str, sitk.Image | None], prepared: Prepared) -> dict[str, Any]:
+    described: dict[str, Any] = {name: describe_geometry(image) for name, image in images.items() if image is not None}
+    described["prepared"] = {
+        "size": list(prepared.mask.shape),
+        "spacing_mm": [1.0, 1.0, 1.0],
+        "origin_ras_mm": list(prepared.grid.origin_mm),
+    }
+    return described

@@ -1,0 +1,303 @@
+"""From two scans to the network's arrays, and the exact way back to T1's grid."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..core.errors import InputError
+from ..core.labels import BACKGROUND, TISSUES
+from ..imaging.files import check_image, same_grid
+from ..imaging.resample import crop, fill_from_nearest, on_grid_of, paste, resample_inside, resample_linearly, voxel_mm3, widen
+from ..imaging.space import Grid, exact_way, mask_box, plan_grid, t1_crop, to_image, to_xyz, transfer
+from . import foreground as quality
+
+MIN_BRAIN_ML = 100.0  # a preterm brain of 25 weeks has about 100 ml
+CLIP_PERCENTILES = (0.5, 99.5)  # bright vessels and dark stripping errors lie beyond
+_EMPTY_MASK = "The brain mask is empty; wanted voxels above 0 in the brain: check the file."
+
+
+@dataclass(frozen=True)
+class ScanPair:
+    """A checked T1 and T2 with the brain mask, all on T1's grid; or one of them alone with a mask on its own.
+
+    Attributes
+    ----------
+    t1, t2 : sitk.Image or None
+    mask : sitk.Image of uint8, 1 in the brain
+    warnings : tuple of str
+        What a user should know before trusting the result.
+    overlap : float or None
+        Dice coefficient of the two brains; with a given mask the share of it where T2 has signal. None for one scan, and where no
+        background tells the brains.
+    """
+
+    t1: sitk.Image | None
+    t2: sitk.Image | None
+    mask: sitk.Image
+    warnings: tuple[str, ...]
+    overlap: float | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the network sees.
+
+    Attributes
+    ----------
+    images : (2, X, Y, Z) float32 array
+        T1 and T2, normalised, 0 outside the brain; an absent one is 0 everywhere.
+    mask : (X, Y, Z) bool array
+    grid : Grid
+    """
+
+    images: np.ndarray
+    mask: np.ndarray
+    grid: Grid
+
+
+def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None = None) -> ScanPair:
+    """Bring T1, T2 and mask onto T1's grid, find the brain and check all three.
+
+    Without a mask the brain is where both images exceed their background, in one solid piece.
+
+    Parameters
+    ----------
+    t1, t2 : 3D sitk.Image, skull-stripped unless there is a mask; one of them may be None
+    mask : 3D sitk.Image, above 0 in the brain, on any grid
+
+    Returns
+    -------
+    ScanPair
+
+    Raises
+    ------
+    InputError
+        If there is no image, one is not a finite 3D one or is constant, the mask is empty, the images do not overlap, or there
+        are fewer than 100 ml of brain.
+    """
+    if t1 is None or t2 is None:
+        return _lone_scan(t1, t2, mask)
+    t1, t2 = _check_scan(t1, "T1"), _check_scan(t2, "T2")
+    t1_array, t2_array = sitk.GetArrayViewFromImage(t1), sitk.GetArrayViewFromImage(t2)  # (K, J, I)
+    t1_background, t2_background = quality.background_value(t1_array), quality.background_value(t2_array)
+    t2_signal = quality.foreground(t2_array, t2_background) if t2_background is not None or mask is None else np.ones(t2_array.shape, bool)
+    brain = quality.foreground(t1_array, t1_background) if mask is None else _mask_on_grid(mask, t1)
+    _check_meets(brain, "T1")
+    t2, t2_signal = _t2_on_grid(t2, t2_signal, t1, brain)
+    if not (brain & t2_signal).any():
+        raise InputError(
+            "T1 and T2 do not overlap in space; wanted two scans of one brain: check that they are of one patient and registered."
+        )
+    if mask is not None:
+        t2_signal = quality.solid_brain(t2_signal)  # the mask decides inside; T2 only where it ends
+    warnings: list[str] = []
+    stripped = t1_background is not None or t2_background is not None
+    overlap = None
+    if mask is not None:
+        overlap = quality.mask_cover(brain, t2_signal)
+        warnings += quality.cover_warning(overlap)
+    elif t1_background is not None and t2_background is not None:
+        overlap = quality.brain_overlap(brain, t2_signal)
+        warnings += quality.overlap_warning(overlap)
+    brain &= t2_signal
+    if mask is None:
+        brain = quality.solid_brain(brain)
+    brain_ml = _check_size(brain, t1, f"T1, T2{' and mask' if mask is not None else ''} share")
+    pair_mask = on_grid_of(t1, brain.astype(np.uint8))
+    t1_values, t2_values = t1_array[brain], sitk.GetArrayViewFromImage(t2)[brain]  # (N,)
+    _check_varies(t1_values, "T1", "in the whole brain")
+    _check_varies(t2_values, "T2", "in the whole brain")
+    skull = quality.skull_warning(stripped, brain_ml) if mask is None else []
+    same = quality.same_image_warning(t1_values, t2_values)
+    warnings += skull + same
+    if not skull and not same:  # fat and air would decide
+        warnings += quality.swap_warning(t1_values, t2_values)
+    return ScanPair(t1, t2, pair_mask, tuple(warnings), overlap)
+
+
+def _lone_scan(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None) -> ScanPair:
+    """Check one scan on its own grid; the network then sees nothing in the place of the other."""
+    name, other = ("T1", "T2") if t2 is None else ("T2", "T1")
+    given = t1 if t2 is None else t2
+    if given is None:
+        raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.")
+    scan = _check_scan(given, name)
+    array = sitk.GetArrayViewFromImage(scan)  # (K, J, I)
+    background = quality.background_value(array)
+    brain = quality.solid_brain(quality.foreground(array, background)) if mask is None else _mask_on_grid(mask, scan)
+    _check_meets(brain, name)
+    brain_ml = _check_size(brain, scan, f"{name} holds" if mask is None else f"{name} and mask share")
+    _check_varies(array[brain], name, "in the whole brain")
+    warnings = quality.lone_scan_warning(name, other)
+    warnings += quality.skull_warning(background is not None, brain_ml) if mask is None else []
+    return ScanPair(scan if t2 is None else None, scan if t1 is None else None, on_grid_of(scan, brain.astype(np.uint8)), tuple(warnings))
+
+
+def normalise(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Z-score an image by its brain, after clipping to the brain's 0.5 and 99.5 percentiles.
+
+    Parameters
+    ----------
+    image : array of any shape
+    mask : bool array of that shape
+
+    Returns
+    -------
+    float32 array of that shape, 0 outside the mask.
+    """
+    result = np.zeros(image.shape, np.float32)
+    if not mask.any():
+        return result
+    brain = image[mask].astype(np.float32)  # (N,)
+    brain = np.clip(brain, *np.percentile(brain, CLIP_PERCENTILES))
+    spread = float(brain.std(dtype=np.float64))
+    result[mask] = (brain - brain.mean(dtype=np.float64)) / (spread if spread > 0 else 1.0)
+    return result
+
+
+def prepare(pair: ScanPair) -> Prepared:
+    """Bring a pair to 1 mm RAS, crop it to the brain and normalise it.
+
+    Parameters
+    ----------
+    pair : ScanPair
+
+    Returns
+    -------
+    Prepared
+    """
+    grid = plan_grid(pair.mask)
+    box = widen(mask_box(pair.mask), 2, pair.mask)  # two voxels more, for the smoothing
+    target = to_image(np.zeros(grid.shape, np.uint8), grid)
+    channels, scans = zip(*((index, scan) for index, scan in enumerate((pair.t1, pair.t2)) if scan is not None), strict=True)
+    resampled, weight = resample_inside([crop(scan, box) for scan in scans], crop(pair.mask, box), target)
+    mask = to_xyz(weight) >= 0.5  # (X, Y, Z)
+    images = np.zeros((2, *mask.shape), np.float32)
+    for channel, values in zip(channels, resampled, strict=True):
+        images[channel] = normalise(to_xyz(values), mask)
+    return Prepared(images, mask, grid)
+
+
+def restore(labels: np.ndarray, probabilities: np.ndarray, prepared: Prepared, t1: sitk.Image) -> sitk.Image:
+    """Bring labels from prepared space to T1's exact grid.
+
+    Where T1's voxels lie on the 1 mm RAS grid, flipped or permuted, labels transfer as they are. Elsewhere each class's
+    probability is resampled linearly and the largest wins; where `labels` disagrees with the probabilities (after
+    clean-up) the label counts as certain. Only voxels of the brain vote, so the rim keeps its tissue.
+
+    Parameters
+    ----------
+    labels : (X, Y, Z) uint8 array
+    probabilities : (4, X, Y, Z) float array
+    prepared : Prepared
+    t1 : sitk.Image, the one that was prepared
+
+    Returns
+    -------
+    sitk.Image of uint8 on T1's grid, 0 outside the mask.
+    """
+    box, inside = t1_crop(prepared.grid)
+    way = exact_way(prepared.grid)
+    if way is not None:
+        values = transfer(labels, way, box)
+    else:
+        target = crop(prepared.grid.t1_mask, box)
+        disputed = probabilities.argmax(axis=0) != labels
+        values = np.zeros(inside.shape, np.uint8)  # (K, J, I)
+        best = np.zeros(inside.shape, np.float32)
+        for value in (*(tissue.value for tissue in TISSUES), BACKGROUND):  # background last: it loses ties
+            vote = np.where(disputed, labels == value, probabilities[value]).astype(np.float32) * prepared.mask
+            resampled = resample_linearly(to_image(vote, prepared.grid), target)
+            wins = resampled > best
+            values[wins] = value
+            np.maximum(best, resampled, out=best)
+        fill_from_nearest(values, best > 0, inside)
+    values = np.where(inside, values, BACKGROUND).astype(np.uint8)
+    return paste(values, box, t1)
+
+
+def restore_probability(probability: np.ndarray, prepared: Prepared, t1: sitk.Image) -> sitk.Image:
+    """Bring one class's probability, or any map of the brain, from prepared space to T1's exact grid.
+
+    Parameters
+    ----------
+    probability : (X, Y, Z) float array
+    prepared : Prepared
+    t1 : sitk.Image, the one that was prepared
+
+    Returns
+    -------
+    sitk.Image of float32 on T1's grid, 0 outside the mask.
+    """
+    box, inside = t1_crop(prepared.grid)
+    way = exact_way(prepared.grid)
+    if way is not None:
+        values = transfer(probability, way, box).astype(np.float32)
+    else:
+        target = crop(prepared.grid.t1_mask, box)
+        values = resample_linearly(to_image(probability.astype(np.float32) * prepared.mask, prepared.grid), target)
+        weight = resample_linearly(to_image(prepared.mask.astype(np.float32), prepared.grid), target)
+        np.divide(values, weight, out=values, where=weight > 0)
+        fill_from_nearest(values, weight > 0, inside)
+    values = np.where(inside, values, 0).astype(np.float32)
+    return paste(values, box, t1)
+
+
+def _check_meets(brain: np.ndarray, name: str) -> None:
+    if not brain.any():
+        raise InputError(
+            f"The brain mask has no voxel on {name}'s grid; wanted one that covers the brain: check that it is of the same scan."
+        )
+
+
+def _check_size(brain: np.ndarray, scan: sitk.Image, holders: str) -> float:
+    """Give the brain's volume in ml, which must be a real brain's."""
+    brain_ml = np.count_nonzero(brain) * voxel_mm3(scan) / 1000
+    if brain_ml < MIN_BRAIN_ML:
+        raise InputError(
+            f"{holders} {brain_ml:.1f} ml of brain; wanted {MIN_BRAIN_ML:.0f} ml or more: "
+            "check the units of the headers, and that the scans are registered."
+        )
+    return float(brain_ml)
+
+
+def _check_scan(image: sitk.Image, name: str) -> sitk.Image:
+    image = check_image(image, name)
+    _check_varies(sitk.GetArrayViewFromImage(image), name, "is empty: every voxel")
+    return image
+
+
+def _check_varies(values: np.ndarray, name: str, place: str) -> None:
+    if values.min() == values.max():
+        raise InputError(f"{name} {place} is {values.min():g}; wanted an image of the brain: check the file.")
+
+
+def _mask_on_grid(mask: sitk.Image, t1: sitk.Image) -> np.ndarray:
+    """Give a mask on T1's grid as a (K, J, I) bool array, resampled where its own grid differs."""
+    mask = check_image(mask, "The brain mask")
+    inside = sitk.GetArrayViewFromImage(mask) > 0
+    if not inside.any():
+        raise InputError(_EMPTY_MASK)
+    if same_grid(mask, t1):
+        return inside
+    return resample_inside([], on_grid_of(mask, inside.astype(np.uint8)), t1)[1] >= 0.5
+
+
+def _t2_on_grid(t2: sitk.Image, signal: np.ndarray, t1: sitk.Image, brain: np.ndarray) -> tuple[sitk.Image, np.ndarray]:
+    """Give T2 and where it has signal on T1's grid; on another grid it is resampled, in the box of T1's brain."""
+    if same_grid(t2, t1):
+        t2 = sitk.Image(t2)
+        t2.CopyInformation(t1)
+        return t2, signal
+    signal_box = quality.bounding_box(signal)
+    brain_box = quality.bounding_box(brain)
+    if signal_box is None or brain_box is None:
+        return on_grid_of(t1, np.zeros(brain.shape, np.float32)), np.zeros(brain.shape, bool)
+    source_box = widen(signal_box, 2, t2)
+    weight = crop(on_grid_of(t2, signal.astype(np.uint8)), source_box)
+    (values,), cover = resample_inside([crop(t2, source_box)], weight, crop(t1, brain_box))
+    inside = cover >= 0.5
+    on_t1 = np.zeros(brain.shape, bool)
+    on_t1[brain_box] = inside
+    return paste(np.where(inside, values, 0).astype(np.float32), brain_box, t1), on_t1

@@ -1,0 +1,202 @@
+"""Label maps in FreeSurfer codes, made ready for painting and packed into one file.
+
+A map becomes four small arrays at 1 mm RAS: paint classes, the distance outside the brain's hull (for the CSF rim and
+what lies beyond it), the depth inside white matter (for myelination) and the distance from the brain into CSF.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from ...core.errors import TrainingError
+from ...core.labels import BACKGROUND, CLASS_COUNT, CSF, GM, WM
+
+AIR, OUTER_CSF, VENTRICLE, CORTEX, EARLY_DEEP_GM, LATE_DEEP_GM, WHITE = range(7)
+PAINT_CLASSES = 7
+PAINT_TO_LABEL = np.array([BACKGROUND, CSF.value, CSF.value, GM.value, GM.value, GM.value, WM.value], np.uint8)
+
+# FreeSurfer's colour table. Choroid plexus (31, 63, and 136, 137, 163, 164 in the adult maps) lies in the ventricles and counts as they do.
+_CODES = {
+    OUTER_CSF: (24, 30, 62),
+    VENTRICLE: (4, 43, 5, 44, 14, 72, 31, 63, 136, 137, 163, 164),
+    CORTEX: (3, 42, 17, 53, 18, 54),  # hippocampus and amygdala look like cortex
+    EARLY_DEEP_GM: (10, 49, 13, 52),  # thalamus, pallidum: myelinate first
+    LATE_DEEP_GM: (11, 50, 12, 51, 26, 58),  # caudate, putamen, accumbens
+    WHITE: (2, 41, 25, 57, 28, 60, 77, 78, 79, 85, 251, 252, 253, 254, 255),
+}
+_TISSUES_AS_CODES = np.array([0, 24, 3, 2])
+_INFRATENTORIAL = (7, 8, 46, 47, 15, 16, 170, 171, 172, 173, 174, 175)  # cerebellum, brainstem, 4th ventricle: off, as in iSeg
+_HULL_MM = 4.0  # closing that turns sulci into inside; half a wide sulcus
+_OUTER_CSF_MM = 6.0  # no CSF further than this from the hull
+_MARGIN_MM = 12
+FIELD_UNIT_MM = 0.1  # distances are stored in bytes of 0.1 mm
+_FIELD_MAX = 255
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """One label map, ready for painting; arrays (X, Y, Z) uint8 at 1 mm RAS.
+
+    Attributes
+    ----------
+    name : str
+    classes : paint classes, see `PAINT_TO_LABEL`
+    outside : distance outside the brain's hull in 0.1 mm; 255 at and near cerebellum and brainstem
+    depth : depth inside white matter in 0.1 mm
+    gap : distance from the nearest brain voxel in 0.1 mm
+    """
+
+    name: str
+    classes: np.ndarray
+    outside: np.ndarray
+    depth: np.ndarray
+    gap: np.ndarray
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Voxels of each paint class: (7,) int64."""
+        return np.bincount(self.classes.ravel(), minlength=PAINT_CLASSES)
+
+    @cached_property
+    def rim_counts(self) -> np.ndarray:
+        """Voxels of outer CSF at each distance outside the hull in 0.1 mm: (256,) int64."""
+        return np.bincount(self.outside[self.classes == OUTER_CSF], minlength=_FIELD_MAX + 1)
+
+
+_FIELDS = ("classes", "outside", "depth", "gap")
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """Read one map of FreeSurfer codes, or of our own labels 0 to 3.
+
+    Parameters
+    ----------
+    path : Path
+        A 3D image of codes, of 1 mm.
+
+    Raises
+    ------
+    TrainingError
+        If the file is not of 1 mm, or holds no cerebral white matter or cortex.
+    """
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
+    codes = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.int32)  # (X, Y, Z)
+    if not np.allclose(image.GetSpacing(), 1.0, atol=0.05):
+        raise TrainingError(
+            f"{path.name} has voxels of {image.GetSpacing()} mm; label maps of 1 mm are wanted: resample it first (nearest neighbour)."
+        )
+    if codes.max() < CLASS_COUNT:
+        codes = _TISSUES_AS_CODES[codes]
+    classes = paint_classes(codes)
+    if not ((classes == WHITE).any() and (classes == CORTEX).any()):
+        raise TrainingError(f"{path.name} holds no cerebral white matter (2, 41) or cortex (3, 42): a map of FreeSurfer codes is wanted.")
+    brain = classes >= VENTRICLE
+    box = _box(brain, codes.shape)
+    return _with_fields(path.name.split(".")[0], classes[box].copy(), infratentorial(codes[box]))
+
+
+def paint_classes(codes: np.ndarray) -> np.ndarray:
+    """Paint classes of FreeSurfer codes; what is not cerebrum or its CSF is air.
+
+    Parameters
+    ----------
+    codes : int array of any shape
+
+    Returns
+    -------
+    uint8 array of that shape
+    """
+    classes = np.zeros(codes.shape, np.uint8)
+    for paint_class, values in _CODES.items():
+        classes[np.isin(codes, values)] = paint_class
+    return classes
+
+
+def infratentorial(codes: np.ndarray) -> np.ndarray:
+    """Cerebellum, brainstem and fourth ventricle, of FreeSurfer codes."""
+    return np.isin(codes, _INFRATENTORIAL)
+
+
+def _box(brain: np.ndarray, shape) -> tuple[slice, ...]:
+    found = ndimage.find_objects(brain.astype(np.uint8))[0]
+    return tuple(slice(max(s.start - _MARGIN_MM, 0), min(s.stop + _MARGIN_MM, n)) for s, n in zip(found, shape, strict=True))
+
+
+def _with_fields(name: str, classes: np.ndarray, below: np.ndarray) -> LabelMap:
+    brain = classes >= VENTRICLE
+    to_brain_mm = ndimage.distance_transform_edt(~brain)
+    hull = ndimage.distance_transform_edt(to_brain_mm <= _HULL_MM) > _HULL_MM
+    outside_mm = ndimage.distance_transform_edt(~(hull | brain))
+    elsewhere = below.copy()
+    if below.any():
+        elsewhere |= ~brain & (ndimage.distance_transform_edt(~below) < to_brain_mm)
+    if np.count_nonzero(classes == OUTER_CSF) < 0.02 * np.count_nonzero(brain):  # the map has no CSF round the brain: grow it
+        classes[(classes == AIR) & (outside_mm <= _OUTER_CSF_MM)] = OUTER_CSF
+    classes[(classes == OUTER_CSF) & (elsewhere | (outside_mm > _OUTER_CSF_MM))] = AIR
+    outside = np.minimum(_to_bytes(outside_mm), _FIELD_MAX - 1)
+    outside[elsewhere] = _FIELD_MAX
+    depth = _to_bytes(ndimage.distance_transform_edt(classes == WHITE))
+    return LabelMap(name, classes, outside, depth, _to_bytes(to_brain_mm))
+
+
+def _to_bytes(distance_mm: np.ndarray) -> np.ndarray:
+    return np.clip(distance_mm / FIELD_UNIT_MM, 0, _FIELD_MAX).astype(np.uint8)
+
+
+def build_pack(folder: Path, pack: Path) -> list[str]:
+    """Read every map below a folder and write them into one `.npz`.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `.nii.gz` files of FreeSurfer codes, in sub-folders or not.
+    pack : Path
+        The `.npz` to write.
+
+    Returns
+    -------
+    list of str
+        Names of the maps.
+    """
+    paths = sorted(folder.rglob("*.nii.gz"))
+    if not paths:
+        raise TrainingError(f"{folder} holds no .nii.gz label map; wanted a folder of FreeSurfer label maps.")
+    arrays = {}
+    for path in paths:
+        label_map = read_label_map(path)
+        for field in _FIELDS:
+            arrays[f"{label_map.name}.{field}"] = getattr(label_map, field)
+    pack.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pack.with_name("." + pack.name)  # savez keeps a name that ends in .npz
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(pack)
+    return [path.name.split(".")[0] for path in paths]
+
+
+def load_pack(pack: Path, keep=None) -> list[LabelMap]:
+    """Label maps of a pack, sorted by name.
+
+    Parameters
+    ----------
+    pack : Path
+    keep : callable, optional
+        Takes a name and tells whether that map is wanted.
+
+    Raises
+    ------
+    TrainingError
+        If the pack is absent or nothing in it is wanted.
+    """
+    if not pack.is_file():
+        raise TrainingError(f"There is no label-map pack {pack}: make it with `train --config FILE` from a folder of label maps.")
+    with np.load(pack) as arrays:
+        names = sorted({key.split(".")[0] for key in arrays.files})
+        wanted = [name for name in names if keep is None or keep(name)]
+        maps = [LabelMap(name, *(arrays[f"{name}.{field}"] for field in _FIELDS)) for name in wanted]
+    if not maps:
+        raise TrainingError(f"None of the maps in {pack} is wanted here; it holds {', '.join(names)}.")
+    return maps

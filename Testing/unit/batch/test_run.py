@@ -1,0 +1,341 @@
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import phantoms
+import pytest
+import SimpleITK as sitk
+from command_line import cohort, files_below
+from stand_ins import StandIn
+
+from InfantBrainSegLib.batch import run as batch_module
+from InfantBrainSegLib.batch.cohort import COLUMNS
+from InfantBrainSegLib.batch.run import BatchOptions, run_batch
+from InfantBrainSegLib.core.errors import DeviceError, InputError, WeightsError
+from InfantBrainSegLib.imaging.files import write_image, write_text
+from InfantBrainSegLib.pipeline.segmenter import SegmentOptions
+
+RESULTS = [
+    "desc-cerebrum_mask.json",
+    "desc-cerebrum_mask.nii.gz",
+    "desc-volumes_stats.tsv",
+    "dseg.json",
+    "dseg.nii.gz",
+    "overview.png",
+    "report.json",
+]
+
+
+def labels_of(output_dir):
+    return output_dir / "sub-01/anat/sub-01_space-T1w_dseg.nii.gz"
+
+
+def edit(path):
+    """What a user does in a viewer: one voxel is relabelled and the file saved."""
+    image = sitk.ReadImage(str(path))
+    image[3, 3, 3] = 1
+    sitk.WriteImage(image, str(path))
+    return path.read_bytes()
+
+
+def stop_at(call):
+    """Give a segmenter that is stopped like by Ctrl-C in the given call."""
+    inner = StandIn()
+
+    def segmenter(*given):
+        if len(inner.calls) == call:
+            raise KeyboardInterrupt
+        return inner(*given)
+
+    return segmenter
+
+
+def test_the_output_is_a_bids_derivative_dataset_with_one_table(bids, tmp_path, options, stand_in):
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    results = [
+        f"{place}/anat/{name}_space-T1w_{result}"
+        for place, name in (("sub-01", "sub-01"), ("sub-02/ses-1", "sub-02_ses-1"), ("sub-02/ses-2", "sub-02_ses-2"))
+        for result in RESULTS
+    ]
+    assert files_below(tmp_path / "out") == sorted([".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv", *results])
+    description = json.loads((tmp_path / "out/dataset_description.json").read_text(encoding="utf-8"))
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"][0]["Name"] == "InfantBrainSeg"
+    assert "DatasetLinks" not in description  # the way there may hold a name
+    sidecar = json.loads((tmp_path / "out/sub-02/ses-1/anat/sub-02_ses-1_space-T1w_dseg.json").read_text(encoding="utf-8"))
+    assert sidecar["Sources"] == [f"bids:raw:sub-02/ses-1/anat/sub-02_ses-1_{suffix}.nii.gz" for suffix in ("T1w", "T2w")]
+    assert (sidecar["SpatialReference"], sidecar["Manual"]) == (sidecar["Sources"][0], False)
+    assert (tmp_path / "out/dseg.tsv").read_text(encoding="utf-8").splitlines() == [
+        "index\tname\tabbreviation\tcolor\tmapping",
+        "1\tCerebrospinal fluid\tCSF\t#4287f5\t3",
+        "2\tGray matter\tGM\t#e27a3f\t1",
+        "3\tWhite matter\tWM\t#faf0be\t2",
+    ]
+
+
+def test_labels_lie_on_each_t1s_grid_and_the_table_holds_their_volumes(bids, tmp_path, options, stand_in):
+    rows = run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    grid = phantoms.grid((2.8, 2.5, 2.9), phantoms.PERMUTED)
+    labels = sitk.ReadImage(str(labels_of(tmp_path / "out")))
+    assert np.array_equal(sitk.GetArrayFromImage(labels), sitk.GetArrayFromImage(phantoms.draw(grid)))
+    assert np.allclose(labels.GetDirection(), grid.GetDirection(), atol=1e-6)
+    assert np.allclose(labels.GetOrigin(), grid.GetOrigin(), atol=1e-4)
+    table = cohort(tmp_path / "out")
+    assert list(table) == ["sub-01", "sub-02_ses-1", "sub-02_ses-2"]
+    assert tuple(table["sub-01"]) == COLUMNS
+    row = table["sub-02_ses-2"]
+    assert (row["subject"], row["session"], row["status"], row["reason"]) == ("sub-02", "ses-2", "ok", "")
+    voxel_ml = 2.8 * 2.5 * 2.9 / 1000
+    for value, tissue in enumerate(("csf", "gm", "wm"), start=1):
+        assert float(row[f"{tissue}_ml"]) == pytest.approx(voxel_ml * (sitk.GetArrayFromImage(labels) == value).sum(), abs=2e-3)
+    assert sum(float(row[f"{tissue}_fraction"]) for tissue in ("csf", "gm", "wm")) == pytest.approx(1, abs=2e-4)
+    assert (tmp_path / "out" / row["segmentation"]).is_file()
+    assert row["t1"] == "sub-02/ses-2/anat/sub-02_ses-2_T1w.nii.gz"
+    assert [dict.fromkeys(COLUMNS, "") | given for given in rows] == list(table.values())
+
+
+def test_what_is_finished_is_not_segmented_again_and_keeps_its_row(bids, tmp_path, options, stand_in):
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    table = (tmp_path / "out/cohort.csv").read_bytes()
+    os.utime(bids / "sub-01/anat/sub-01_T1w.nii.gz", (0, 0))  # copied again, same content
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert len(stand_in.calls) == 3
+    assert (tmp_path / "out/cohort.csv").read_bytes() == table
+
+
+def other_t1(bids, out, options):
+    path = bids / "sub-01/anat/sub-01_T1w.nii.gz"
+    write_image(sitk.ReadImage(str(path)) * 1.01, path)
+    return options
+
+
+def new_mask(bids, out, options):
+    path = bids / "sub-01/anat/sub-01_T1w.nii.gz"
+    write_image(sitk.ReadImage(str(path)) > 0, path.with_name("sub-01_desc-brain_mask.nii.gz"))
+    return options
+
+
+def cut_short(bids, out, options):
+    labels_of(out).write_bytes(labels_of(out).read_bytes()[:-200])
+    return options
+
+
+def without(name):
+    def change(bids, out, options):
+        (labels_of(out).parent / f"sub-01_space-T1w_{name}").unlink()
+        return options
+
+    return change
+
+
+def damaged_report(bids, out, options):
+    (labels_of(out).parent / "sub-01_space-T1w_report.json").write_text("{")
+    return options
+
+
+@pytest.mark.parametrize("change", [other_t1, new_mask, cut_short, damaged_report, *map(without, RESULTS)])
+def test_one_scan_is_done_again_when_its_inputs_changed_or_its_results_are_not_whole(bids, tmp_path, options, stand_in, change):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    before = files_below(out)
+    run_batch(bids, out, change(bids, out, options), segmenter=stand_in)
+    assert len(stand_in.calls) == 4
+    assert files_below(out) == before
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(labels_of(out)))).max() == 3
+
+
+def test_all_is_done_again_with_other_options_weights_version_or_when_asked(bids, tmp_path, options, stand_in, monkeypatch):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    stage_one = replace(options, segment=replace(options.segment, use_context=False))
+    for other in (stage_one, replace(stage_one, segment=replace(stage_one.segment, flip=True)), replace(options, redo=True)):
+        stand_in.calls.clear()
+        run_batch(bids, out, other, segmenter=stand_in)
+        assert len(stand_in.calls) == 3
+    stand_in.calls.clear()
+    run_batch(bids, out, replace(options, segment=SegmentOptions("cpu", extract="off")), segmenter=stand_in)  # the bundled weights
+    assert len(stand_in.calls) == 3
+    monkeypatch.setattr(batch_module, "__version__", "99")
+    run_batch(bids, out, replace(options, segment=SegmentOptions("cpu", extract="off")), segmenter=stand_in)
+    assert len(stand_in.calls) == 6
+
+
+def test_labels_that_a_user_edited_stay_and_are_told_of(bids, tmp_path, options, stand_in):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    edited = edit(labels_of(out))
+    run_batch(bids, out, options, segmenter=stand_in)
+    assert len(stand_in.calls) == 3
+    assert labels_of(out).read_bytes() == edited
+    assert "was edited after the run" in cohort(out)["sub-01"]["warnings"]
+
+
+def test_edited_labels_are_kept_under_another_name_when_the_scan_is_done_again(bids, tmp_path, options, stand_in):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    edited = edit(labels_of(out))
+    run_batch(bids, out, replace(options, redo=True), segmenter=stand_in)
+    (aside,) = labels_of(out).parent.glob("*.edited-*")
+    assert aside.read_bytes() == edited
+    assert labels_of(out).read_bytes() != edited
+    assert aside.name in cohort(out)["sub-01"]["warnings"]
+
+
+def test_labels_edited_with_a_number_of_the_user_s_own_are_kept_too(bids, tmp_path, options, stand_in):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    image = sitk.ReadImage(str(labels_of(out)))
+    image[3, 3, 3] = 4  # a lesion, say
+    sitk.WriteImage(image, str(labels_of(out)))
+    edited = labels_of(out).read_bytes()
+    run_batch(bids, out, options, segmenter=stand_in)
+    (aside,) = labels_of(out).parent.glob("*.edited-*")
+    assert aside.read_bytes() == edited
+    assert aside.name in cohort(out)["sub-01"]["warnings"]
+
+
+def test_a_bad_scan_gets_its_reason_and_the_others_their_results(bids, tmp_path, options):
+    (bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz").write_bytes(b"not an image")
+    (bids / "sub-02/ses-2/anat/sub-02_ses-2_T2w.nii.gz").unlink()
+
+    class Faulty(StandIn):
+        def __call__(self, *given):
+            if not self.calls:
+                self.calls.append(None)
+                raise ZeroDivisionError("of ours")
+            return super().__call__(*given)
+
+    shutil.copytree(bids / "sub-01", bids / "sub-04")
+    for path in (bids / "sub-04/anat").iterdir():
+        path.rename(path.with_name(path.name.replace("sub-01", "sub-04")))
+    run_batch(bids, tmp_path / "out", options, segmenter=Faulty())
+    table = cohort(tmp_path / "out")
+    assert [row["status"] for row in table.values()] == ["failed", "failed", "failed", "ok"]
+    assert "Unexpected ZeroDivisionError (of ours)" in table["sub-01"]["reason"]
+    assert "can not be read as an image" in table["sub-02_ses-1"]["reason"]
+    assert "No T2w image" in table["sub-02_ses-2"]["reason"]
+    assert [path.name for path in (tmp_path / "out").glob("sub-*")] == ["sub-04"]
+
+
+def test_a_table_that_is_open_elsewhere_is_written_after_the_next_scan(bids, tmp_path, options, stand_in, monkeypatch):
+    written = []
+
+    def locked_once(text, path):
+        written.append(path.name)
+        if path.name == "cohort.csv" and written.count("cohort.csv") == 2:
+            raise InputError("cohort.csv is open in another program.")
+        return write_text(text, path)
+
+    monkeypatch.setattr(batch_module, "write_text", locked_once)
+    rows = run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert [row["status"] for row in rows] == [row["status"] for row in cohort(tmp_path / "out").values()]
+    assert "pending" not in {row["status"] for row in rows}
+
+
+def test_a_file_missing_from_a_csv_fails_its_row_alone(small_scans, tmp_path, options, stand_in):
+    for suffix in ("T1w", "T2w"):
+        shutil.copyfile(small_scans / f"{suffix}.nii.gz", tmp_path / f"{suffix}.nii.gz")
+    (tmp_path / "list.csv").write_text("subject,t1,t2\n1,T1w.nii.gz,none.nii.gz\n2,T1w.nii.gz,T2w.nii.gz\n")
+    run_batch(tmp_path / "list.csv", tmp_path / "out", options, segmenter=stand_in)
+    first, second = cohort(tmp_path / "out").values()
+    assert (first["status"], second["status"]) == ("failed", "ok")
+    assert first["reason"].startswith("T2 does not exist; wanted an image file")
+    sidecar = json.loads((tmp_path / "out/sub-2/anat/sub-2_space-T1w_dseg.json").read_text(encoding="utf-8"))
+    assert sidecar["SpatialReference"] == f"hash://sha256/{hashlib.sha256((tmp_path / 'T1w.nii.gz').read_bytes()).hexdigest()}"
+
+
+def test_a_failed_second_run_says_that_older_results_still_lie_there(bids, tmp_path, options, stand_in):
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    (bids / "sub-01/anat/sub-01_T1w.nii.gz").write_bytes(b"not an image")
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    row = cohort(tmp_path / "out")["sub-01"]
+    assert (row["status"], row["gm_ml"]) == ("failed", "")
+    assert row["reason"].endswith("The results of an earlier run still lie there.")
+
+
+def test_a_stopped_batch_keeps_what_is_whole_and_goes_on_with_the_rest(bids, tmp_path, options, stand_in):
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(bids, tmp_path / "out", options, segmenter=stop_at(1))
+    assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["ok", "pending", "pending"]
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_dir()] == ["sub-01"]
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert len(stand_in.calls) == 2
+    assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["ok"] * 3
+
+
+def test_a_stop_while_the_files_are_moved_leaves_no_report_beside_them(bids, tmp_path, options, stand_in, monkeypatch):
+    out = tmp_path / "out"
+    run_batch(bids, out, options, segmenter=stand_in)
+    move = os.replace
+
+    def stopped(source, target):
+        if Path(target).parent.name == "anat" and str(target).endswith("stats.tsv"):
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(bids, out, replace(options, redo=True), segmenter=stand_in)
+    monkeypatch.setattr(os, "replace", move)
+    assert not list(out.glob("sub-01/anat/*_report.json"))
+    stand_in.calls.clear()
+    run_batch(bids, out, options, segmenter=stand_in)
+    assert len(stand_in.calls) == 1
+
+
+def test_progress_runs_from_0_to_1_over_all_scans_and_names_them(bids, tmp_path, options, stand_in):
+    told = []
+    run_batch(bids, tmp_path / "out", options, lambda step, fraction: told.append((step, fraction)), stand_in)
+    fractions = [fraction for _, fraction in told]
+    assert fractions == sorted(fractions)
+    assert ("sub-01: stage 1", pytest.approx(0.5 / 3)) in told
+    assert told[-1] == ("done", 1.0)
+    assert [step for step, _ in told if step.startswith("sub-02_ses-1")] == [
+        f"sub-02_ses-1: {step}" for step in ("read", "stage 1", "write")
+    ]
+
+
+@pytest.mark.parametrize("output", ["bids", "bids/sub-01/out"])
+def test_an_output_folder_among_the_scans_is_refused(bids, tmp_path, options, stand_in, output):
+    before = files_below(tmp_path)
+    with pytest.raises(InputError, match="lies among the scans"):
+        run_batch(bids, tmp_path / output, options, segmenter=stand_in)
+    assert files_below(tmp_path) == before
+
+
+def test_derivatives_within_the_input_are_a_fine_output_and_are_no_input(bids, options, stand_in):
+    for _ in range(2):
+        rows = run_batch(bids, bids / "derivatives" / "infantbrainseg", options, segmenter=stand_in)
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert len(stand_in.calls) == 3
+    description = json.loads((bids / "derivatives/infantbrainseg/dataset_description.json").read_text(encoding="utf-8"))
+    assert description["DatasetLinks"] == {"raw": "../.."}
+
+
+def test_another_dataset_or_the_list_itself_is_never_written_over(bids, tmp_path, options, stand_in):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "dataset_description.json").write_text('{"Name": "mine", "BIDSVersion": "1.9.0"}')
+    with pytest.raises(InputError, match="holds another dataset"):
+        run_batch(bids, other, options, segmenter=stand_in)
+    (tmp_path / "cohort.csv").write_text("subject,t1,t2\n1,a.nii,b.nii\n")
+    with pytest.raises(InputError, match="would be replaced"):
+        run_batch(tmp_path / "cohort.csv", tmp_path, options, segmenter=stand_in)
+    assert files_below(other) == ["dataset_description.json"]
+    assert (tmp_path / "cohort.csv").read_text(encoding="utf-8").endswith("1,a.nii,b.nii\n")
+
+
+def test_an_output_device_or_weights_that_can_not_be_used_are_told_before_any_work(bids, tmp_path, options, stand_in):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        run_batch(bids, tmp_path / "taken", options, segmenter=stand_in)
+    with pytest.raises(DeviceError, match="Unknown device"):
+        run_batch(bids, tmp_path / "out", BatchOptions(SegmentOptions("tpu")), segmenter=stand_in)
+    with pytest.raises(WeightsError, match="missing"):
+        run_batch(bids, tmp_path / "out", BatchOptions(SegmentOptions("cpu", tmp_path)), segmenter=stand_in)
+    assert not (tmp_path / "out").exists()
+    assert stand_in.calls == []

@@ -1,0 +1,181 @@
+import pytest
+
+from InfantBrainSegLib.batch.subjects import find_scans
+from InfantBrainSegLib.core.errors import InputError
+
+
+def dataset(root, *paths):
+    """Empty files: nothing is read here."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def pair(stem):
+    return [f"{stem}_T1w.nii.gz", f"{stem}_T2w.nii.gz"]
+
+
+def table(folder, text, encoding="utf-8"):
+    path = folder / "subjects.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_pairs_are_found_with_and_without_sessions_and_compression(tmp_path):
+    dataset(tmp_path, *pair("sub-01/anat/sub-01"), *pair("sub-02/ses-b/anat/sub-02_ses-b"), *pair("sub-02/ses-a/anat/sub-02_ses-a"))
+    dataset(tmp_path, "sub-03/anat/sub-03_T1w.nii", "sub-03/anat/sub-03_T2w.nii")
+    scans = find_scans(tmp_path)
+    assert [(scan.subject, scan.session, scan.reason) for scan in scans] == [
+        ("sub-01", "", ""),
+        ("sub-02", "ses-a", ""),
+        ("sub-02", "ses-b", ""),
+        ("sub-03", "", ""),
+    ]
+    assert [scan.stem for scan in scans][:2] == ["sub-01_space-T1w", "sub-02_ses-a_space-T1w"]
+    assert scans[1].t2 == tmp_path / "sub-02/ses-a/anat/sub-02_ses-a_T2w.nii.gz"
+    assert scans[1].folder.as_posix() == "sub-02/ses-a/anat"
+
+
+def test_the_only_t1_goes_with_the_only_t2_whatever_their_acquisition(tmp_path):
+    dataset(tmp_path, "sub-01/anat/sub-01_acq-mprage_T1w.nii.gz", "sub-01/anat/sub-01_acq-space_T2w.nii.gz")
+    (scan,) = find_scans(tmp_path)
+    assert (scan.t1.name, scan.t2.name) == ("sub-01_acq-mprage_T1w.nii.gz", "sub-01_acq-space_T2w.nii.gz")
+    assert scan.stem == "sub-01_acq-mprage_space-T1w"
+
+
+def test_several_runs_are_paired_by_the_same_entities_and_the_rest_gets_a_reason(tmp_path):
+    dataset(tmp_path, *pair("sub-01/anat/sub-01_run-1"), *pair("sub-01/anat/sub-01_run-2"), "sub-01/anat/sub-01_run-3_T1w.nii.gz")
+    first, second, third = find_scans(tmp_path)
+    assert [scan.t2 and scan.t2.name for scan in (first, second, third)] == ["sub-01_run-1_T2w.nii.gz", "sub-01_run-2_T2w.nii.gz", None]
+    assert [scan.name for scan in (first, second, third)] == ["sub-01_run-1", "sub-01_run-2", "sub-01_run-3"]
+    assert "no T2w of its own" in third.reason
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["sub-01/anat/sub-01_T1w.nii.gz"], "No T2w image in sub-01/anat; wanted sub-01_T2w.nii.gz: add it, or segment T1w alone"),
+        (["sub-01/anat/sub-01_T2w.nii.gz"], "No T1w image"),
+        (["sub-01/anat/sub-02_T1w.nii.gz", "sub-01/anat/._sub-01_T1w.nii.gz"], "No T1w image"),
+        (["sub-01/func/sub-01_bold.nii.gz"], "no folder anat"),
+        ([*pair("sub-01/anat/sub-01")[1:], *[f"sub-01/anat/sub-01_run-{n}_T1w.nii.gz" for n in (1, 2)]], "list the pair in a CSV"),
+        ([*pair("sub-01/anat/sub-01"), "sub-01/anat/sub-01_T1w.nii"], "list the pair in a CSV"),
+        ([*pair("sub-01/anat/sub-01"), *pair("sub-01/anat/sub-01_desc-brain")], "differ only in how they were processed"),
+    ],
+)
+def test_what_can_not_be_paired_without_guessing_is_one_scan_with_a_reason(tmp_path, files, said):
+    (scan,) = find_scans(dataset(tmp_path, *files))
+    assert said in scan.reason
+    assert scan.name == "sub-01"
+
+
+def test_a_scan_without_partner_is_taken_when_asked_for(tmp_path):
+    dataset(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_space-T1w_desc-brain_mask.nii.gz")
+    dataset(tmp_path, "sub-02/ses-1/anat/sub-02_ses-1_T2w.nii.gz", "sub-02/ses-1/anat/sub-02_ses-1_space-T1w_desc-brain_mask.nii.gz")
+    dataset(tmp_path, *pair("sub-03/anat/sub-03_run-1"), "sub-03/anat/sub-03_run-2_T1w.nii.gz")
+    dataset(tmp_path, *pair("sub-04/anat/sub-04")[1:], *[f"sub-04/anat/sub-04_run-{n}_T1w.nii.gz" for n in (1, 2)])
+    assert [bool(scan.reason) for scan in find_scans(tmp_path)] == [True, True, False, True, True]
+    first, second, third, fourth, fifth = find_scans(tmp_path, single_scan=True)
+    assert (first.t1.name, first.t2, first.mask.name) == ("sub-01_T1w.nii.gz", None, "sub-01_space-T1w_desc-brain_mask.nii.gz")
+    assert (second.t1, second.t2.name, second.stem, second.mask) == (None, "sub-02_ses-1_T2w.nii.gz", "sub-02_ses-1_space-T2w", None)
+    assert (third.t2.name, fourth.t1.name, fourth.t2) == ("sub-03_run-1_T2w.nii.gz", "sub-03_run-2_T1w.nii.gz", None)
+    assert "list the pair in a CSV" in fifth.reason  # two T1 and a T2: that is no lone scan
+
+
+def test_a_row_with_one_scan_is_taken_when_asked_for(tmp_path):
+    path = table(tmp_path, "subject,t1,t2\n1,a.nii,\n2,,b.nii\n3,,\n")
+    assert [scan.reason.split("; ")[0] for scan in find_scans(path)] == [
+        "Line 2 has no t2: fill it in, or segment T1 alone with --single-scan, which is less accurate.",
+        "Line 3 has no t1: fill it in, or segment T2 alone with --single-scan, which is less accurate.",
+        "Line 4 has neither t1 nor t2: fill them in.",
+    ]
+    first, second, third = find_scans(path, single_scan=True)
+    assert [scan.reason == "" for scan in (first, second, third)] == [True, True, False]
+    assert [list(scan.inputs) for scan in (first, second)] == [["t1"], ["t2"]]
+    assert [scan.stem for scan in (first, second)] == ["sub-1_space-T1w", "sub-2_space-T2w"]
+    (alone,) = find_scans(table(tmp_path, "subject,t2\n1,b.nii\n"), single_scan=True)
+    assert list(alone.inputs) == ["t2"]
+
+
+def test_a_row_may_name_series_of_dicom_folders(tmp_path):
+    (scan,) = find_scans(table(tmp_path, "subject,t1,t2,t1_series,T2_series\n1,exam,exam,1.2.3,1.2.4\n"))
+    assert [(given.path, given.series) for given in scan.inputs.values()] == [(tmp_path / "exam", "1.2.3"), (tmp_path / "exam", "1.2.4")]
+
+
+def test_a_brain_mask_lies_in_anat_or_in_a_derivative(tmp_path):
+    dataset(tmp_path, *pair("sub-01/anat/sub-01"), "sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    dataset(tmp_path, *pair("sub-02/ses-1/anat/sub-02_ses-1_acq-x"))
+    dataset(tmp_path, "derivatives/bet/sub-02/ses-1/anat/sub-02_ses-1_space-T1w_desc-brain_mask.nii.gz")
+    dataset(tmp_path, "derivatives/bet/sub-02/ses-1/anat/sub-02_ses-1_space-MNI152_desc-brain_mask.nii.gz")
+    dataset(tmp_path, *pair("sub-03/anat/sub-03"), "sub-03/anat/sub-03_desc-lesion_mask.nii.gz")
+    assert [scan.mask and scan.mask.name for scan in find_scans(tmp_path)] == [
+        "sub-01_desc-brain_mask.nii.gz",
+        "sub-02_ses-1_space-T1w_desc-brain_mask.nii.gz",
+        None,
+    ]
+
+
+def test_two_masks_for_one_scan_are_not_guessed_between(tmp_path):
+    masks = [f"derivatives/{tool}/sub-01/anat/sub-01_desc-brain_mask.nii.gz" for tool in ("bet", "hd-bet")]
+    (scan,) = find_scans(dataset(tmp_path, *pair("sub-01/anat/sub-01"), *masks))
+    assert "2 brain masks fit" in scan.reason
+    assert f"({', '.join(masks)})" in scan.reason  # as seen from the dataset
+
+
+def test_a_mask_of_no_run_is_not_taken_for_each_of_several_runs(tmp_path):
+    dataset(tmp_path, *pair("sub-01/anat/sub-01_run-1"), *pair("sub-01/anat/sub-01_run-2"), "sub-01/anat/sub-01_desc-brain_mask.nii.gz")
+    assert [scan.mask for scan in find_scans(tmp_path)] == [None, None]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_csv_gives_paths_beside_it(tmp_path, separator):
+    text = "\ufeffSubject,T1,t2,mask,session\n01, a.nii ,sub/b.nii,m.nii,1\n\nsub-x2,/abs/a.nii,b.nii,,\n,,,,\n".replace(",", separator)
+    first, second = find_scans(table(tmp_path, text))
+    assert (first.subject, first.session, first.stem) == ("sub-01", "ses-1", "sub-01_ses-1_space-T1w")
+    assert (first.t1, first.t2, first.mask) == (tmp_path / "a.nii", tmp_path / "sub/b.nii", tmp_path / "m.nii")
+    assert (second.name, second.t1.as_posix(), second.mask, second.reason) == ("sub-x2", "/abs/a.nii", None, "")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (",a.nii,b.nii", "no subject"),
+        ("01,a.nii", "no t2"),
+        ("BABY-07,a.nii,b.nii", "write BABY07"),
+        ("../../etc,a.nii,b.nii", "letters and digits"),
+    ],
+)
+def test_a_row_that_can_not_be_used_is_a_scan_with_its_line_and_reason(tmp_path, row, said):
+    good, bad = find_scans(table(tmp_path, f"subject,t1,t2\ngood,a.nii,b.nii\n{row}\n"))
+    assert good.reason == ""
+    assert bad.reason.startswith("Line 3")
+    assert said in bad.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no column subject, t1, t2"),
+        ("subject,T1w,t2\n01,a,b\n", "no column t1; found subject, t1w, t2"),
+        ("subject,t1,t2\n", "lists no subject"),
+        ("subject,t1,t2\n01,a,b\nsub-01,c,d\n", "lists sub-01 twice, in lines 2 and 3"),
+        ("subject,t1,t2\na,a,b\nA,c,d\n", "lists sub-A twice"),
+        ('subject,t1,t2\n01,"a,b\n', "can not be read as a table"),
+    ],
+)
+def test_a_csv_that_can_not_be_understood_is_refused(tmp_path, text, said):
+    with pytest.raises(InputError, match=said):
+        find_scans(table(tmp_path, text))
+
+
+def test_a_table_in_another_encoding_or_an_image_is_refused(tmp_path):
+    with pytest.raises(InputError, match="save it as CSV UTF-8"):
+        find_scans(table(tmp_path, "subject,t1,t2\n01,Jürgen.nii,b.nii\n", "cp1252"))
+
+
+def test_a_folder_without_subjects_is_told_what_was_looked_for(tmp_path):
+    with pytest.raises(InputError, match=r"looked for sub-\*/anat"):
+        find_scans(dataset(tmp_path, *pair("anat/sub-01")))
+    with pytest.raises(InputError, match="does not exist"):
+        find_scans(tmp_path / "none")

@@ -1,0 +1,125 @@
+import numpy as np
+import phantoms
+import pytest
+import SimpleITK as sitk
+from dicom_files import BIRTH, PATIENT, PATIENT_ID, write_series
+
+from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.imaging import dicom
+from InfantBrainSegLib.imaging.dicom import find_series, read_series
+
+FLIPPED = np.diag([-1.0, 1.0, -1.0])
+
+
+def read_scan(path, name, series=None):
+    return read_series(find_series(path, name, series), name)
+
+
+def scan_on(direction, spacing_mm=(2.0, 2.0, 2.5), levels=phantoms.T1_LEVELS):
+    return phantoms.noisy(phantoms.draw(phantoms.grid(spacing_mm, direction), levels), deviation=2.0)
+
+
+@pytest.mark.parametrize(
+    "direction", [phantoms.LPS, phantoms.OBLIQUE, phantoms.PERMUTED, FLIPPED], ids=["axial", "oblique", "sagittal", "flipped"]
+)
+def test_a_series_is_read_with_its_geometry_and_values_and_no_header(direction, tmp_path):
+    given = scan_on(direction)
+    read = read_scan(write_series(tmp_path / "dicom", given), "T1")
+    order = read.TransformPhysicalPointToIndex(given.TransformIndexToPhysicalPoint((20, 30, 10)))
+    assert read[order] == pytest.approx(max(given[20, 30, 10], 0), abs=1.0)
+    assert read.GetSize() == given.GetSize()
+    assert read.GetSpacing() == pytest.approx(given.GetSpacing(), abs=1e-4)
+    assert read.GetOrigin() == pytest.approx(given.GetOrigin(), abs=1e-3)
+    assert read.GetDirection() == pytest.approx(given.GetDirection(), abs=1e-5)
+    assert list(read.GetMetaDataKeys()) == ["0018|0050"]
+
+
+def test_a_single_file_of_a_series_stands_for_all_of_it(tmp_path):
+    given = scan_on(phantoms.LPS)
+    folder = write_series(tmp_path / "dicom", given)
+    assert read_scan(sorted(folder.iterdir())[3], "T1").GetSize() == given.GetSize()
+
+
+def test_a_multi_frame_file_is_read(tmp_path):
+    given = sitk.Cast(scan_on(phantoms.LPS), sitk.sitkUInt16)
+    given.SetMetaData("0010|0010", PATIENT)
+    given.SetMetaData("0008|0060", "MR")
+    sitk.WriteImage(given, str(tmp_path / "volume.dcm"))
+    read = read_scan(tmp_path / "volume.dcm", "T1")
+    assert (sitk.GetArrayViewFromImage(read) == sitk.GetArrayViewFromImage(given)).all()
+    assert PATIENT not in [read.GetMetaData(key) for key in read.GetMetaDataKeys()]
+
+
+def test_two_series_are_listed_without_the_patient_and_one_is_taken_by_its_uid(tmp_path):
+    folder = write_series(tmp_path / PATIENT / "dicom", scan_on(phantoms.LPS), "1.2.3.4.1", "T1 mprage")
+    write_series(folder, scan_on(phantoms.LPS, (2.0, 2.0, 2.94), phantoms.T2_LEVELS), "1.2.3.4.2", "T2 of Mathilda")
+    with pytest.raises(InputError) as refused:
+        read_scan(folder, "T2")
+    assert "1.2.3.4.1 (T1 mprage, 40 slices, 2×2×2.5 mm)" in str(refused.value)
+    assert "1.2.3.4.2 ((no description), 35 slices, 2×2×2.94 mm)" in str(refused.value)
+    assert "--t2-series" in str(refused.value)
+    assert not any(word in str(refused.value) for word in ("Wunderlich", "Mathilda", PATIENT_ID, BIRTH))
+    assert read_scan(folder, "T2", "1.2.3.4.2").GetSize()[2] == 35
+    with pytest.raises(InputError, match=r"no series 9\.9"):
+        read_scan(folder, "T2", "9.9")
+
+
+def test_a_missing_slice_is_refused_and_named(tmp_path):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.OBLIQUE), skip=(17,))
+    with pytest.raises(InputError, match=r"Slices 17 and 18 of 39 .* 5\.00 mm apart and the others 2\.50 mm \(1 seems to be missing\)"):
+        read_scan(folder, "T1")
+
+
+def test_two_slices_at_one_place_are_refused(tmp_path):
+    given = scan_on(phantoms.LPS)
+    folder = write_series(tmp_path / "dicom", given)
+    twin = sorted(folder.iterdir())[0]
+    twin.with_name("again.dcm").write_bytes(twin.read_bytes())
+    with pytest.raises(InputError, match="several slices at one place"):
+        read_scan(folder, "T1")
+
+
+def test_a_folder_without_dicom_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match="no DICOM image among its 1 files"):
+        read_scan(tmp_path, "T1")
+
+
+def test_a_dicom_file_without_an_image_is_refused(tmp_path):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(InputError, match="holds no image"):
+        read_scan(folder / "DICOMDIR", "T1")
+
+
+def test_a_damaged_volume_is_refused_without_its_path(tmp_path):
+    sitk.WriteImage(sitk.Cast(scan_on(phantoms.LPS), sitk.sitkUInt16), str(tmp_path / "Wunderlich.dcm"))
+    parts = find_series(tmp_path / "Wunderlich.dcm", "T1")
+    (tmp_path / "Wunderlich.dcm").write_bytes(b"gone")
+    with pytest.raises(InputError, match="The voxels of the DICOM series of T1 can not be read") as refused:
+        read_series(parts, "T1")
+    assert "Wunderlich" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("description", "told"),
+    [
+        ("T1 of Mathilda", "(no description)"),
+        ("MATHILDA_T1", "(no description)"),
+        ("T1 pid-778899", "(no description)"),
+        ("T1 born 2.1.25", "T1 born 2.1.25"),  # too few digits to be told from others
+        ("T1 born 02.01.2025", "(no description)"),
+        ("T1 250102", "(no description)"),
+        ("T1 Sch\udce4del", "T1 Sch?del"),
+        ("T1 mprage 1mm", "T1 mprage 1mm"),
+    ],
+)
+def test_a_description_that_names_the_patient_is_not_told(description, told):
+    tags = {"0008|103e": description, "0010|0010": PATIENT, "0010|0020": PATIENT_ID, "0010|0030": BIRTH}
+    assert dicom._anonymous(tags) == told
+
+
+def test_a_short_name_is_found_as_a_word_alone():
+    tags = {"0010|0010": "Li^An"}
+    assert dicom._anonymous({**tags, "0008|103e": "T1 Li"}) == "(no description)"
+    assert dicom._anonymous({**tags, "0008|103e": "T1 sagittal thin flip"}) == "T1 sagittal thin flip"

@@ -1,0 +1,133 @@
+import hashlib
+import json
+
+import pytest
+import torch
+
+from InfantBrainSegLib.core.errors import WeightsError
+from InfantBrainSegLib.networks.context import ContextConfig
+from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.networks.weights import load_network, save_weights
+
+
+def tiny_network(streams=(1, 1)):
+    torch.manual_seed(0)
+    return MultiStreamFCN(NetworkConfig(streams, base_width=2)).eval()
+
+
+def test_a_saved_network_comes_back_with_its_stage_context_and_training(tmp_path):
+    meta = {"context": ContextConfig(signed=False, clip_mm=7.0), "training": {"seed": 3}}
+    sha256 = save_weights(tiny_network((1, 1, 3)), "fcn2", meta, tmp_path / "fcn2.pt")
+    loaded = load_network("fcn2", tmp_path)
+    assert (loaded.stage, loaded.sha256, loaded.training) == ("fcn2", sha256, {"seed": 3})
+    assert loaded.context == ContextConfig(signed=False, clip_mm=7.0)
+    assert not loaded.network.training
+
+
+def test_loaded_logits_are_those_of_the_saved_network_within_float16(tmp_path):
+    network = tiny_network()
+    save_weights(network, "fcn1", {}, tmp_path / "fcn1.pt")
+    x = torch.randn(1, 2, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    loaded = load_network("fcn1", tmp_path).network
+    with torch.inference_mode():
+        assert torch.allclose(network(x), loaded(x), atol=2e-2)
+    assert all(parameter.dtype == torch.float32 for parameter in loaded.parameters())
+
+
+def test_matrices_are_stored_as_float16(tmp_path):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    state = torch.load(tmp_path / "fcn1.pt", weights_only=True)["state_dict"]
+    assert {tensor.dtype for tensor in state.values() if tensor.dim() > 1} == {torch.float16}
+
+
+def test_a_variance_beyond_float16_survives(tmp_path):
+    network = tiny_network()
+    with torch.no_grad():
+        network.encoders[0].levels[0][0].norm.running_var.fill_(1e6)
+    save_weights(network, "fcn1", {}, tmp_path / "fcn1.pt")
+    loaded = load_network("fcn1", tmp_path).network
+    assert loaded.encoders[0].levels[0][0].norm.running_var[0] == 1e6
+
+
+def test_the_manifest_lists_size_and_sha256_of_each_file(tmp_path):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    save_weights(tiny_network((1, 1, 3)), "fcn2", {"context": ContextConfig()}, tmp_path / "fcn2.pt")
+    manifest = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    assert sorted(manifest) == ["fcn1.pt", "fcn2.pt"]
+    raw = (tmp_path / "fcn1.pt").read_bytes()
+    assert manifest["fcn1.pt"] == {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
+
+
+def test_one_flipped_byte_is_refused(tmp_path):
+    path = tmp_path / "fcn1.pt"
+    save_weights(tiny_network(), "fcn1", {}, path)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(WeightsError, match="damaged"):
+        load_network("fcn1", tmp_path)
+
+
+def test_a_stage_without_a_manifest_is_refused_but_a_named_file_is_read(tmp_path):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(WeightsError, match=r"manifest\.json is missing"):
+        load_network("fcn1", tmp_path)
+    assert load_network(tmp_path / "fcn1.pt").stage == "fcn1"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(WeightsError, match=r"fcn1\.pt is missing"):
+        load_network("fcn1", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 half a zip"])
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "other.pt").write_bytes(content)
+    with pytest.raises(WeightsError, match="can not be read as weights") as caught:
+        load_network(tmp_path / "other.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match="not a weights file"):
+        load_network(tmp_path / "other.pt")
+
+
+def test_code_hidden_in_a_checkpoint_is_not_run(tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "pwned"), "w"))
+
+    torch.save({"format": 1, "payload": Payload()}, tmp_path / "evil.pt")
+    with pytest.raises(WeightsError):
+        load_network(tmp_path / "evil.pt")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_weights_of_another_width_are_refused(tmp_path):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    content = torch.load(tmp_path / "fcn1.pt", weights_only=True)
+    content["network"]["base_width"] = 4
+    torch.save(content, tmp_path / "wide.pt")
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_network(tmp_path / "wide.pt")
+
+
+def test_a_file_under_the_other_stages_name_is_refused(tmp_path):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn2.pt")
+    with pytest.raises(WeightsError, match="holds the stage 'fcn1'"):
+        load_network("fcn2", tmp_path)
+
+
+def test_one_of_the_files_stands_for_its_folder(tmp_path):
+    sha256 = save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    assert load_network("fcn1", tmp_path / "manifest.json").sha256 == load_network("fcn1", tmp_path / "fcn1.pt").sha256 == sha256
+
+
+def test_a_file_of_another_name_is_refused(tmp_path):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    (tmp_path / "other.pt").write_bytes(b"something else")
+    with pytest.raises(WeightsError, match=r"other\.pt is not a weights file of ours"):
+        load_network("fcn1", tmp_path / "other.pt")

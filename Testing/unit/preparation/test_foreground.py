@@ -1,0 +1,151 @@
+from pathlib import Path
+
+import numpy as np
+import phantoms
+import pytest
+import SimpleITK as sitk
+from phantoms import T1_LEVELS, T2_LEVELS
+
+from InfantBrainSegLib.imaging.files import read_image
+from InfantBrainSegLib.preparation import foreground as quality
+from InfantBrainSegLib.preparation.normalisation import pair_scans
+
+IMAGES = Path(__file__).parents[4] / "shared" / "data" / "images"
+REAL_PAIRS = [(f"infant/month{m}_T1w.nii.gz", f"infant/month{m}_T2w.nii.gz") for m in ("00", "09")]
+REAL_PAIRS += [(f"neonate/{n:02d}/T1w_brain.nii.gz", f"neonate/{n:02d}/T2w_brain.nii.gz") for n in range(1, 11)]
+
+
+def scans():
+    grid = phantoms.grid((1.5, 1.5, 1.5))
+    return phantoms.noisy(phantoms.draw(grid, T1_LEVELS)), phantoms.noisy(phantoms.draw(grid, T2_LEVELS), seed=2)
+
+
+def test_a_good_pair_has_no_warning():
+    assert pair_scans(*scans()).warnings == ()
+
+
+def test_swapped_scans_are_warned_of():
+    t1, t2 = scans()
+    (warning,) = pair_scans(t2, t1).warnings
+    assert "swapped" in warning
+
+
+def test_a_newborn_s_inverse_gray_and_white_is_no_swap():
+    grid = phantoms.grid((1.5, 1.5, 1.5))
+    t1 = phantoms.noisy(phantoms.draw(grid, np.array([0, 40, 130, 100], np.float32)))
+    t2 = phantoms.noisy(phantoms.draw(grid, np.array([0, 400, 120, 160], np.float32)), seed=2)
+    assert pair_scans(t1, t2).warnings == ()
+    assert "swapped" in pair_scans(t2, t1).warnings[0]
+
+
+def test_the_same_scan_twice_is_warned_of_and_not_called_swapped():
+    t1, t2 = scans()
+    for twice in (t1, t2):
+        (warning,) = pair_scans(twice, twice).warnings
+        assert "same image" in warning
+
+
+def test_a_scan_and_its_negative_are_warned_of():
+    t1, _ = scans()
+    values = sitk.GetArrayFromImage(t1)
+    negative = sitk.GetImageFromArray(np.where(values > 0, 300 - values, 0).astype(np.float32))
+    negative.CopyInformation(t1)
+    warning = pair_scans(t1, negative).warnings[0]
+    assert warning.startswith("T1 and T2 are the same image, one with its scale turned over")
+
+
+@pytest.mark.parametrize(("t1_name", "t2_name"), REAL_PAIRS)
+def test_a_real_pair_has_no_warning_and_its_swap_has_one(t1_name, t2_name):
+    if not (IMAGES / t1_name).exists():
+        pytest.skip("../shared/data/images, with real pairs that may not be redistributed, is not here")
+    t1, t2 = read_image(IMAGES / t1_name), read_image(IMAGES / t2_name)
+    assert pair_scans(t1, t2).warnings == ()
+    (warning,) = pair_scans(t2, t1).warnings
+    assert "swapped" in warning
+
+
+def with_head(image, seed):
+    """Put noise in the air and tissue round the brain."""
+    values = sitk.GetArrayFromImage(image)
+    rng = np.random.default_rng(seed)
+    air = values == 0
+    values[air] = np.abs(rng.normal(0, 4, air.sum())) + 0.1
+    head = air & (np.linalg.norm(phantoms.points_mm(image), axis=-1) < 46)
+    values[head] = 80
+    changed = sitk.GetImageFromArray(values)
+    changed.CopyInformation(image)
+    return changed
+
+
+def test_a_skull_without_a_mask_is_warned_of():
+    t1, t2 = scans()
+    warnings = pair_scans(with_head(t1, 1), with_head(t2, 2)).warnings
+    assert any("skull" in warning for warning in warnings)
+
+
+def test_a_skull_with_a_mask_is_fine():
+    t1, t2 = scans()
+    assert pair_scans(with_head(t1, 1), with_head(t2, 2), t1 > 0).warnings == ()
+
+
+def test_more_than_any_brain_s_volume_is_a_skull():
+    assert quality.skull_warning(stripped=True, brain_ml=1200) == []
+    assert "2500 ml" in quality.skull_warning(stripped=True, brain_ml=2500)[0]
+
+
+def test_poor_overlap_is_warned_of():
+    t1, t2 = scans()
+    x, y, z = t2.GetOrigin()
+    t2.SetOrigin((x + 12, y, z))
+    assert any("overlap" in warning for warning in pair_scans(t1, t2).warnings)
+
+
+def test_a_mask_larger_than_t2_is_warned_of():
+    t1, t2 = scans()
+    values = sitk.GetArrayFromImage(t2)
+    values[: values.shape[0] // 3] = 0
+    half = sitk.GetImageFromArray(values)
+    half.CopyInformation(t2)
+    assert any("brain mask" in warning for warning in pair_scans(t1, half, t1 > 0).warnings)
+
+
+def test_background_is_the_exact_value_on_the_outer_faces():
+    image = np.full((6, 6, 6), 2.0)
+    image[2:4, 2:4, 2:4] = 9
+    assert quality.background_value(image) == 2.0
+    assert quality.background_value(np.random.default_rng(0).normal(size=(6, 6, 6))) is None
+
+
+def test_foreground_of_a_z_scored_image_keeps_its_negative_half():
+    image = np.array([0.0, 0, -1, 1, -2, 2])
+    np.testing.assert_array_equal(quality.foreground(image, 0.0), [False, False, True, True, True, True])
+
+
+def test_foreground_leaves_out_the_ringing_of_a_resampled_background():
+    image = np.array([0.0, -0.001] + [5.0] * 20)
+    np.testing.assert_array_equal(quality.foreground(image, 0.0), [False, False] + [True] * 20)
+
+
+def test_solid_brain_fills_holes_keeps_two_halves_and_drops_crumbs():
+    mask = np.zeros((20, 9, 9), bool)
+    mask[1:8] = mask[10:17] = True
+    mask[4, 4, 4] = False
+    mask[19, 0, 0] = True
+    solid = quality.solid_brain(mask)
+    assert solid[4, 4, 4]
+    assert not solid[19].any()
+    assert solid.sum() == 14 * 81
+
+
+def test_the_bounding_box_of_nothing_is_none():
+    assert quality.bounding_box(np.zeros((2, 2, 2), bool)) is None
+    mask = np.zeros((4, 5, 6), bool)
+    mask[1, 2, 3] = mask[2, 2, 5] = True
+    assert quality.bounding_box(mask) == (slice(1, 3), slice(2, 3), slice(3, 6))
+
+
+def test_overlap_is_dice_and_cover_the_share_of_the_mask():
+    first, second = np.zeros((4, 4, 4), bool), np.zeros((4, 4, 4), bool)
+    first[:2] = second[1:4] = True
+    assert quality.brain_overlap(first, second) == pytest.approx(2 * 16 / (32 + 48))
+    assert quality.mask_cover(first, second) == 0.5

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from InfantBrainSegLib.core.errors import TrainingError
+from InfantBrainSegLib.training.data.labelmaps import (
+    AIR,
+    CORTEX,
+    EARLY_DEEP_GM,
+    OUTER_CSF,
+    VENTRICLE,
+    WHITE,
+    build_pack,
+    load_pack,
+    read_label_map,
+)
+from InfantBrainSegLib.training.experiments.train import as_image
+
+from .conftest import folded_codes
+
+
+def test_codes_become_paint_classes_without_the_cerebellum(label_map):
+    counts = np.bincount(label_map.classes.ravel(), minlength=7)
+    codes = folded_codes()
+    assert counts[WHITE] == (codes == 2).sum()
+    assert counts[CORTEX] == (codes == 3).sum()
+    assert counts[EARLY_DEEP_GM] == (codes == 10).sum()
+    assert counts[VENTRICLE] == (codes == 4).sum()
+    assert counts[OUTER_CSF] > 0
+
+
+def test_a_map_in_another_orientation_gives_the_same_classes(label_map, tmp_path):
+    turned = sitk.DICOMOrient(as_image(folded_codes()), "PIR")
+    sitk.WriteImage(turned, str(tmp_path / "turned.nii.gz"))
+    assert np.array_equal(read_label_map(tmp_path / "turned.nii.gz").classes, label_map.classes)
+
+
+def test_csf_is_grown_where_the_map_has_none(tmp_path):
+    codes = folded_codes()
+    codes[codes == 24] = 0
+    sitk.WriteImage(as_image(codes), str(tmp_path / "infant.nii.gz"))
+    label_map = read_label_map(tmp_path / "infant.nii.gz")
+    assert (label_map.classes == OUTER_CSF).sum() > 5000
+    assert label_map.gap[label_map.classes == OUTER_CSF].min() > 0
+
+
+def test_depth_and_gap_are_in_tenths_of_a_mm(label_map):
+    assert label_map.depth[label_map.classes == WHITE].min() == 10
+    assert label_map.depth[label_map.classes != WHITE].max() == 0
+    assert label_map.gap[label_map.classes >= VENTRICLE].max() == 0
+
+
+def test_our_own_labels_are_read_too(tmp_path):
+    codes = folded_codes()
+    labels = np.select([codes == 2, np.isin(codes, (3, 10, 11)), np.isin(codes, (24, 4))], [3, 2, 1], 0)
+    sitk.WriteImage(as_image(labels.astype(np.uint8)), str(tmp_path / "label.nii.gz"))
+    classes = read_label_map(tmp_path / "label.nii.gz").classes
+    assert set(np.unique(classes)) == {AIR, OUTER_CSF, CORTEX, WHITE}
+
+
+def test_a_pack_holds_what_was_read(label_map, label_map_folder, tmp_path):
+    assert build_pack(label_map_folder, tmp_path / "pack.npz") == ["adult_01", "adult_15"]
+    loaded = load_pack(tmp_path / "pack.npz", lambda name: name == "adult_01")
+    assert [m.name for m in loaded] == ["adult_01"]
+    for field in ("classes", "outside", "depth", "gap"):
+        assert np.array_equal(getattr(loaded[0], field), getattr(label_map, field))
+
+
+def test_an_image_that_is_no_label_map_is_refused(tmp_path):
+    sitk.WriteImage(as_image(np.full((8, 8, 8), 77, np.int32)), str(tmp_path / "noise.nii.gz"))
+    with pytest.raises(TrainingError, match="noise"):
+        read_label_map(tmp_path / "noise.nii.gz")
+
+
+def test_nothing_wanted_in_a_pack_is_an_error(label_map_folder, tmp_path):
+    build_pack(label_map_folder, tmp_path / "pack.npz")
+    with pytest.raises(TrainingError, match="adult_01"):
+        load_pack(tmp_path / "pack.npz", lambda name: False)

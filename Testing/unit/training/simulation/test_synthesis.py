@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from InfantBrainSegLib.core.labels import CSF, GM, WM
+from InfantBrainSegLib.preparation.normalisation import normalise
+from InfantBrainSegLib.training.data.batches import normalise_like_a_volume
+from InfantBrainSegLib.training.data.labelmaps import CORTEX, WHITE, read_label_map
+from InfantBrainSegLib.training.simulation import artefacts, measure
+from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig, degrade, smooth_noise
+from InfantBrainSegLib.training.simulation.contrast import ContrastConfig, draw_contrast
+from InfantBrainSegLib.training.simulation.measure import histogram_overlap, isointense_subject, joint_overlap
+from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
+
+from .conftest import SHARED_LABEL_MAPS
+
+
+def test_the_same_seed_gives_the_same_patch(label_map):
+    one, two = (Simulator([label_map]).patch(np.random.default_rng(7), 32) for _ in range(2))
+    assert torch.equal(one.images, two.images)
+    assert torch.equal(one.labels, two.labels)
+    assert not torch.equal(one.images, Simulator([label_map]).patch(np.random.default_rng(8), 32).images)
+
+
+def test_a_subject_is_stripped_holds_all_tissues_and_labels_lie_in_the_mask(label_map):
+    painted = Simulator([label_map]).subject(label_map, np.random.default_rng(0))
+    assert set(painted.labels.unique().tolist()) == {0, CSF.value, GM.value, WM.value}
+    assert (painted.images[:, ~painted.mask] == 0).all()
+    assert (painted.images[:, painted.mask] > 0).all()
+    assert not (painted.labels[~painted.mask] > 0).any()
+
+
+def test_csf_is_dark_on_t1_and_bright_on_t2(label_map):
+    for seed in range(4):
+        painted = Simulator([label_map]).subject(label_map, np.random.default_rng(seed))
+        t1, t2 = (image[painted.labels == CSF.value].median() / image[painted.labels == GM.value].median() for image in painted.images)
+        assert t1 < 1 < t2
+
+
+def test_white_matter_of_newborns_is_darker_than_gray_on_t1_and_of_late_infants_brighter():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        newborn, late = draw_contrast(rng, phase="newborn"), draw_contrast(rng, phase="late")
+        assert newborn.t1.unmyelinated < 1 < newborn.t2.unmyelinated
+        assert late.t1.myelinated > 1 >= late.t2.myelinated
+
+
+def test_isointense_white_matter_lies_on_both_sides_of_cortex_and_t2_lags():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        contrast = draw_contrast(rng, phase="isointense")
+        assert contrast.t1.unmyelinated <= 1.02 < contrast.t1.myelinated
+        assert contrast.t2.unmyelinated >= 0.99 >= contrast.t2.myelinated - 0.01
+        assert contrast.t2.lag - contrast.t1.lag >= 0.5
+
+
+def test_without_the_myelination_field_white_matter_differs_between_subjects_alone():
+    rng = np.random.default_rng(0)
+    even = [draw_contrast(rng, ContrastConfig(field_weight=0.0)) for _ in range(20)]
+    assert all(c.depth_weight == c.central_weight == c.posterior_weight == c.noise_weight == 0 for c in even)
+    assert len({c.offset for c in even}) == 20
+
+
+def test_a_patch_is_normalised_as_its_whole_volume_would_be(label_map):
+    differences = []
+    own = np.count_nonzero(label_map.classes == CORTEX) / np.count_nonzero(label_map.classes == WHITE)
+    as_drawn = SimulatorConfig(newborn_cortex=(own, own), cortex=(own, own), close_share=0.0)  # in so small a phantom sulci would fill
+    for seed in range(6):
+        painted = Simulator([label_map], as_drawn).subject(label_map, np.random.default_rng(seed))
+        mask = painted.mask.numpy()
+        by_volume = np.stack([normalise(image, mask) for image in painted.images.numpy()])
+        differences.append(np.abs(normalise_like_a_volume(painted, None).numpy() - by_volume)[:, mask].mean())
+    assert np.median(differences) < 0.4
+
+
+def test_noise_fields_have_unit_sd_about():
+    field = smooth_noise((1, 60, 60, 60), 6.0, torch.Generator().manual_seed(0))
+    assert 0.75 < float(field.std()) < 1.25
+
+
+def test_a_degraded_image_keeps_its_level_and_its_mask():
+    mask = torch.zeros(24, 24, 24, dtype=torch.bool)
+    mask[4:20, 4:20, 4:20] = True
+    image = degrade(mask.float(), mask, ArtefactConfig(), np.random.default_rng(0), torch.Generator().manual_seed(0))
+    assert (image[~mask] == 0).all()
+    assert float(image[mask].mean()) == pytest.approx(1, abs=0.15)
+
+
+def test_histogram_overlap_of_halves_that_share_half_their_values():
+    assert histogram_overlap(np.arange(0, 100), np.arange(50, 150), bins=150) == pytest.approx(0.5, abs=0.02)
+
+
+def test_two_images_together_tell_apart_what_neither_tells_alone():
+    gm = np.array([[0, 0, 1, 1], [0, 0, 1, 1]])  # T1 and T2 agree
+    wm = np.array([[0, 0, 1, 1], [1, 1, 0, 0]])  # they do not
+    assert [histogram_overlap(gm[i], wm[i]) for i in (0, 1)] == [1, 1]
+    assert joint_overlap(gm, wm) == 0
+    assert joint_overlap(gm, np.concatenate([gm, wm], axis=1)) == 0.5
+
+
+def test_a_measured_subject_has_the_overlaps_asked_for_and_held_still(label_map, monkeypatch):
+    monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (0.3, 0.3, 0.3))
+    monkeypatch.setattr(artefacts, "_moved", lambda *_: pytest.fail("The subject moved."))
+    for seed in range(8):
+        painted, overlaps = isointense_subject(label_map, seed)
+        assert overlaps == measure.gm_wm_overlaps(painted)
+        assert np.abs(np.subtract(overlaps, (0.70, 0.87, 0.615))).max() <= 0.3
+
+
+def test_a_measured_subject_of_an_adult_map_has_the_size_of_six_months(label_map, monkeypatch):
+    monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (1.0, 1.0, 1.0))
+    tissue_ml = np.count_nonzero(label_map.classes >= CORTEX) / 1000
+    monkeypatch.setattr(measure, "typical_brain_ml", lambda age_months: 0.6 * tissue_ml / 0.9)
+    volumes_ml = [int((isointense_subject(label_map, seed)[0].labels >= GM.value).sum()) / 1000 for seed in range(6)]
+    assert np.mean(volumes_ml) == pytest.approx(0.6 * tissue_ml, rel=0.25)  # closed sulci add to it
+
+
+def painted_labels(label_map, phase: str | None = None, **ranges) -> np.ndarray:
+    config = SimulatorConfig(adult_scale=(1.0, 1.0), **({"close_share": 0.0} | ranges))
+    return Simulator([label_map], config).subject(label_map, np.random.default_rng(3), phase).labels.numpy()
+
+
+def test_closing_sulci_grows_cortex_where_cortex_is_and_not_along_the_ventricles(label_map):
+    before, after = painted_labels(label_map), painted_labels(label_map, close_share=1.0, close_mm=(1.3, 1.3))
+    grown = (after == GM.value) & (before != GM.value) & (before > 0)
+    middle = np.linalg.norm(np.argwhere(np.ones(grown.shape)) - (np.array(grown.shape) - 1) / 2, axis=1).reshape(grown.shape)
+    ventricle = (before == CSF.value) & (middle < 9)
+    assert ventricle.sum() > 20
+    assert grown.sum() > 100
+    assert not (grown & ndimage.binary_dilation(ventricle, np.ones((3, 3, 3)))).any()
+
+
+@pytest.mark.parametrize("phase", ["newborn", "isointense", "late"])
+def test_cortex_has_the_share_asked_for_and_newborns_one_of_their_own(label_map, phase):
+    own = np.count_nonzero(label_map.classes == CORTEX) / np.count_nonzero(label_map.classes == WHITE)
+    wanted = {"newborn": ("newborn_cortex", "cortex")}.get(phase, ("cortex", "newborn_cortex"))
+    thin, thick = (painted_labels(label_map, phase, **{wanted[0]: (ratio, ratio), wanted[1]: (own, own)}) for ratio in (own, 1.5 * own))
+    ratios = [np.count_nonzero(labels == GM.value) / np.count_nonzero(labels == WM.value) for labels in (thin, thick)]
+    assert ratios[1] / ratios[0] == pytest.approx(1.5, rel=0.15)
+
+
+@pytest.mark.skipif(not SHARED_LABEL_MAPS.is_dir(), reason="the label maps of shared/data are not here")
+def test_isointense_overlaps_cover_and_centre_on_the_measured_ones():
+    label_map = read_label_map(SHARED_LABEL_MAPS / "adult" / "adult_17.nii.gz")
+    simulator = Simulator([label_map])
+    subjects = [simulator.subject(label_map, np.random.default_rng(seed), "isointense") for seed in range(8)]
+    overlaps = np.array([measure.gm_wm_overlaps(painted) for painted in subjects])
+    wanted = (0.70, 0.87, 0.615)
+    assert (overlaps.min(0) < wanted).all()
+    assert (overlaps.max(0) > wanted).all()
+    assert np.abs(overlaps.mean(0) - wanted).max() < 0.1

@@ -1,6 +1,7 @@
 # make demo   sets up what is missing, segments the bundled synthetic subject into out/demo
-# make test   sets up what is missing, runs the tests
-# make lint   ruff and mypy
+# make test   sets up what is missing, runs all tests but the slow ones
+# make test-slow   runs the slow tests
+# make lint   ruff, mypy and the rule between packages
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ STAMP := $(VENV)/.installed
 DEMO := InfantBrainSeg/Resources/SampleData
 OUT := out/demo
 
-.PHONY: setup demo test lint benchmark clean
+.PHONY: setup demo test test-slow lint benchmark clean
 
 setup: $(STAMP)
 
@@ -24,12 +25,17 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	.ci/system_libraries
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses auto -m "not slow"
+
+test-slow: $(STAMP)
+	.ci/system_libraries
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --numprocesses auto -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 benchmark: $(STAMP)
 	$(BIN)/python Testing/benchmarks/benchmark_segment.py

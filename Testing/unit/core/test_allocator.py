@@ -22,7 +22,7 @@ print(resident() - before > 150_000_000)
 
 @pytest.mark.skipif(not allocator.is_glibc(), reason="only glibc's allocator is tuned")
 @pytest.mark.parametrize(
-    ("first", "kept"), [("", "False"), ("from InfantBrainSegLib.allocator import keep_freed_memory; keep_freed_memory()", "True")]
+    ("first", "kept"), [("", "False"), ("from InfantBrainSegLib.core.allocator import keep_freed_memory; keep_freed_memory()", "True")]
 )
 def test_a_freed_block_stays_with_the_process_only_after_the_call(first, kept):
     script = LARGE_BLOCKS.format(first=first)

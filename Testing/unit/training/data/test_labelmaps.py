@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from label_maps import folded_codes
 
 from InfantBrainSegLib.core.errors import TrainingError
 from InfantBrainSegLib.training.data.labelmaps import (
@@ -15,8 +16,6 @@ from InfantBrainSegLib.training.data.labelmaps import (
     read_label_map,
 )
 from InfantBrainSegLib.training.experiments.train import as_image
-
-from .conftest import folded_codes
 
 
 def test_codes_become_paint_classes_without_the_cerebellum(label_map):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from label_maps import SHARED_LABEL_MAPS
 from scipy import ndimage
 
 from InfantBrainSegLib.core.labels import CSF, GM, WM
@@ -12,8 +13,6 @@ from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig, degr
 from InfantBrainSegLib.training.simulation.contrast import ContrastConfig, draw_contrast
 from InfantBrainSegLib.training.simulation.measure import histogram_overlap, isointense_subject, joint_overlap
 from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
-
-from .conftest import SHARED_LABEL_MAPS
 
 
 def test_the_same_seed_gives_the_same_patch(label_map):

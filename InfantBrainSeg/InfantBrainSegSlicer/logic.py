@@ -12,13 +12,13 @@ import slicer
 import InfantBrainSegLib
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
-from . import statistics
-from .checks import Findings, check_inputs, check_outputs, look_quickly
-from .child import Child, child_environment, new_log_file, python_command
-from .options import Scans, SegmentParameters
-from .results import ResultNodes
-from .run import FINISHED, RUNNING, ProgressCallback, Run, Task
-from .tasks import BatchTask, CheckTask, SegmentTask
+from .run.child import Child, child_environment, new_log_file, python_command
+from .run.run import FINISHED, RUNNING, ProgressCallback, Run, Task
+from .run.tasks import BatchTask, CheckTask, SegmentTask
+from .scene import statistics
+from .scene.checks import Findings, check_inputs, check_outputs, look_quickly
+from .scene.options import Scans, SegmentParameters
+from .scene.results import ResultNodes
 
 __all__ = ["Run", "SceneLogic", "SegmentParameters"]
 

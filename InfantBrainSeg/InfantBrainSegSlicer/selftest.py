@@ -7,8 +7,8 @@ import vtk
 
 from InfantBrainSegLib.core.labels import TISSUES
 
-from .options import SegmentParameters
-from .sample_data import FOLDER, load_sample
+from .scene.options import SegmentParameters
+from .scene.sample_data import FOLDER, load_sample
 
 LEAST_DOC = {"CSF": 0.94, "GM": 0.85, "WM": 0.82}  # MODEL_CARD.md measured .967, .903, .881 for this subject, in three rounds
 VOLUME_TOLERANCE = 0.2  # of the reference volume; white matter, the smallest, is the hardest

@@ -8,9 +8,9 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
-from InfantBrainSegSlicer.checks import check_outputs
 from InfantBrainSegSlicer.logic import SegmentParameters
-from InfantBrainSegSlicer.options import Scans
+from InfantBrainSegSlicer.scene.checks import check_outputs
+from InfantBrainSegSlicer.scene.options import Scans
 
 import InfantBrainSegLib
 from InfantBrainSegLib.core.errors import InputError

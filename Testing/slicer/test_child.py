@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from InfantBrainSegSlicer import child as child_module
-from InfantBrainSegSlicer.child import Child, ChildError, child_environment, describe_end, new_log_file, python_command
+from InfantBrainSegSlicer.run import child as child_module
+from InfantBrainSegSlicer.run.child import Child, ChildError, child_environment, describe_end, new_log_file, python_command
 from stand_in import ROOT
 
 STUBBORN = """
@@ -191,7 +191,7 @@ def test_a_log_that_can_not_grow_does_not_stop_the_run(start, monkeypatch):
 
 def test_a_child_that_is_forgotten_is_ended(tmp_path):
     code = "import sys; sys.path[:0] = sys.argv[1:3]\n" + (
-        "from InfantBrainSegSlicer.child import Child\nfrom pathlib import Path\nimport time\n"
+        "from InfantBrainSegSlicer.run.child import Child\nfrom pathlib import Path\nimport time\n"
         "child = Child([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(600)'], Path(sys.argv[3]))\n"
         "lines = []\nwhile not lines: lines = child.new_lines(); time.sleep(0.01)\nprint(lines[0], flush=True)"
     )

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 import slicer
 import stand_in
 from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters
-from InfantBrainSegSlicer.run import FAILED, FINISHED, RUNNING
+from InfantBrainSegSlicer.run.run import FAILED, FINISHED, RUNNING
 from run_helpers import echoed_words, ids, poll_to_end, temporary_folders
 from stand_in import ROOT
 

@@ -4,7 +4,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 import slicer
-from InfantBrainSegSlicer.nodes import image_from_mask, image_from_volume, write_exactly
+from InfantBrainSegSlicer.scene.nodes import image_from_mask, image_from_volume, write_exactly
 
 from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.imaging.files import index_to_physical, read_image

@@ -10,7 +10,7 @@ import pytest
 import slicer
 import stand_in
 from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters
-from InfantBrainSegSlicer.results import INPUT_ROLES, MASK_ROLE
+from InfantBrainSegSlicer.scene.results import INPUT_ROLES, MASK_ROLE
 from run_helpers import echoed_words, ids, poll_to_end, temporary_folders
 
 from InfantBrainSegLib.cli.main import build_parser

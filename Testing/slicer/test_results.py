@@ -8,10 +8,10 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
-from InfantBrainSegSlicer import results
-from InfantBrainSegSlicer.handover import Given
-from InfantBrainSegSlicer.options import Scans
-from InfantBrainSegSlicer.results import INPUT_ROLES, Outcome, ResultNodes, Wanted, import_outcome, provenance_text, read_outcome
+from InfantBrainSegSlicer.run.handover import Given
+from InfantBrainSegSlicer.scene import results
+from InfantBrainSegSlicer.scene.options import Scans
+from InfantBrainSegSlicer.scene.results import INPUT_ROLES, Outcome, ResultNodes, Wanted, import_outcome, provenance_text, read_outcome
 
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 from InfantBrainSegLib.core.labels import TISSUES

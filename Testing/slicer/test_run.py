@@ -10,9 +10,9 @@ import numpy as np
 import phantoms
 import pytest
 import stand_in
-from InfantBrainSegSlicer import tasks
 from InfantBrainSegSlicer.logic import SegmentParameters
-from InfantBrainSegSlicer.run import CANCELLED, FAILED, FINISHED
+from InfantBrainSegSlicer.run import tasks
+from InfantBrainSegSlicer.run.run import CANCELLED, FAILED, FINISHED
 from run_helpers import ids, poll_to_end, poll_until, temporary_folders
 
 from InfantBrainSegLib.core.errors import InfantBrainSegError

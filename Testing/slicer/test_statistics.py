@@ -6,9 +6,9 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 import slicer
-from InfantBrainSegSlicer.options import Scans
-from InfantBrainSegSlicer.results import Outcome, ResultNodes, import_outcome
-from InfantBrainSegSlicer.statistics import measure_segments, recompute
+from InfantBrainSegSlicer.scene.options import Scans
+from InfantBrainSegSlicer.scene.results import Outcome, ResultNodes, import_outcome
+from InfantBrainSegSlicer.scene.statistics import measure_segments, recompute
 
 from InfantBrainSegLib.core.errors import InputError
 

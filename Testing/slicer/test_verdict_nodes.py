@@ -6,10 +6,10 @@ import mrml
 import numpy as np
 import phantoms
 import pytest
-from InfantBrainSegSlicer.options import Scans
-from InfantBrainSegSlicer.places import jump_to
-from InfantBrainSegSlicer.provenance import PROVENANCE_ROLE, Record, read_record
-from InfantBrainSegSlicer.results import inputs_of
+from InfantBrainSegSlicer.scene.options import Scans
+from InfantBrainSegSlicer.scene.places import jump_to
+from InfantBrainSegSlicer.scene.provenance import PROVENANCE_ROLE, Record, read_record
+from InfantBrainSegSlicer.scene.results import inputs_of
 from run_helpers import middle_voxel_mm
 from stand_in import CHECKS
 

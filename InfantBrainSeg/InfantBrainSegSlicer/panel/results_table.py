@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 
 from InfantBrainSegLib.core.labels import TISSUES
 
-from .statistics import texts
+from ..scene.statistics import texts
 
 VOLUME, AUTOMATIC, CONFIDENCE = "Volume cm3", "Automatic volume cm3", "Mean confidence"
 SWATCH_PX = 12

@@ -6,7 +6,7 @@ from slicer.i18n import tr as _
 
 from InfantBrainSegLib.core.check import PASS, Check
 
-from .provenance import Record
+from ..scene.provenance import Record
 
 
 def step_in_words(step: str) -> str:

@@ -5,7 +5,7 @@ import math
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from .options import AUTO, OFF, SegmentParameters
+from ..scene.options import AUTO, OFF, SegmentParameters
 
 
 @parameterNodeWrapper

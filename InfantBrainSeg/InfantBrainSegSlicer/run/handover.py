@@ -2,33 +2,15 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from ..scene.nodes import Given, image_from_mask, image_from_volume, parent_to_world, write_exactly
+from ..scene.options import Scans
 from .child import ChildError, temporary_folder_problem
-from .nodes import image_from_mask, image_from_volume, parent_to_world, write_exactly
-from .options import Scans
-
-
-@dataclass(frozen=True)
-class Given:
-    """Where the scans lay when the child was given them; their parent transforms may change during the run.
-
-    Attributes
-    ----------
-    grid : sitk.Image
-        The grid of the scan that gets the result, in the world.
-    main_to_world, t2_to_world : (4, 4) arrays
-        Parent transforms of that scan, and of T2.
-    """
-
-    grid: sitk.Image
-    main_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
-    t2_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
 
 
 class Handover:

@@ -4,6 +4,7 @@ The library works on T1 as it lies in the scene, so that parent transforms count
 its linear parent transform. SimpleITK's physical space is LPS, MRML's is RAS.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,23 @@ from InfantBrainSegLib.core.errors import InputError
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 BINARY_LABELMAP = "Binary labelmap"  # vtkSegmentationConverter's name of the representation
+
+
+@dataclass(frozen=True)
+class Given:
+    """Where the scans lay when the child was given them; their parent transforms may change during the run.
+
+    Attributes
+    ----------
+    grid : sitk.Image
+        The grid of the scan that gets the result, in the world.
+    main_to_world, t2_to_world : (4, 4) arrays
+        Parent transforms of that scan, and of T2.
+    """
+
+    grid: sitk.Image
+    main_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
+    t2_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
 
 
 def parent_to_world(node) -> np.ndarray:

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
+from ..scene.provenance import Record
+from ..scene.results import ResultNodes
 from .child import Child, describe_end
-from .provenance import Record
-from .results import ResultNodes
 
 RUNNING, FINISHED, CANCELLED, FAILED = "running", "finished", "cancelled", "failed"
 ProgressCallback = Callable[[str, float], object]

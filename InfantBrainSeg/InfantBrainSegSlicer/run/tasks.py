@@ -6,12 +6,12 @@ from pathlib import Path
 
 from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
 
-from .checks import scale_warning
-from .edit_guard import EditGuard
+from ..scene.checks import scale_warning
+from ..scene.edit_guard import EditGuard
+from ..scene.options import Scans, SegmentParameters
+from ..scene.provenance import record_of
+from ..scene.results import ResultNodes, Wanted, import_outcome, read_outcome
 from .handover import Handover
-from .options import Scans, SegmentParameters
-from .provenance import record_of
-from .results import ResultNodes, Wanted, import_outcome, read_outcome
 from .run import TaskResult
 
 EXIT_OK = 0

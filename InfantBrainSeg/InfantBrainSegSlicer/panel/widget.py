@@ -12,19 +12,19 @@ from slicer.util import VTKObservationMixin
 from InfantBrainSegLib.core.check import PASS
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
+from ..run.run import Run
+from ..scene.edit_guard import EditGuard
+from ..scene.options import AUTO, OFF, ON, Scans
+from ..scene.results import inputs_of
+from ..scene.sample_data import load_sample
 from . import messages
 from .checks_box import ChecksBox
 from .devices_box import DevicesBox
-from .edit_guard import EditGuard
 from .input_checks import InputChecks
 from .log_window import LogWindow
-from .options import AUTO, OFF, ON, Scans
 from .parameters import InfantBrainSegParameterNode, segment_parameters
-from .results import inputs_of
 from .results_box import ResultsBox
-from .run import Run
 from .run_monitor import RunMonitor
-from .sample_data import load_sample
 from .torch_setup import install_torch
 
 ERROR_STYLE = "color: #c0392b;"

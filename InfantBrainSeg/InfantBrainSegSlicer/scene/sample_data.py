@@ -6,8 +6,8 @@ import slicer
 from slicer.i18n import tr as _
 
 SAMPLE_NAME = "InfantBrainSeg"
-FOLDER = Path(__file__).parents[1] / "Resources" / "SampleData"
-THUMBNAIL = Path(__file__).parents[1] / "Resources" / "Icons" / "SampleInfantBrain.png"
+FOLDER = Path(__file__).parents[2] / "Resources" / "SampleData"
+THUMBNAIL = Path(__file__).parents[2] / "Resources" / "Icons" / "SampleInfantBrain.png"
 _NODE_NAMES = {"T1": "InfantSampleT1", "T2": "InfantSampleT2"}
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import qt
 
+from ..run.run import Run
 from .messages import duration, step_in_words
-from .run import Run
 
 POLL_MS = 100
 PARTS = 1000

@@ -2,12 +2,12 @@
 
 import qt
 
+from ..scene.places import Place, jump_to
+from ..scene.provenance import Record, read_record
+from ..scene.statistics import Edits, own_table
 from . import messages
 from .parameters import InfantBrainSegParameterNode
-from .places import Place, jump_to
-from .provenance import Record, read_record
 from .results_table import fill_results_table
-from .statistics import Edits, own_table
 
 _FRAME = "background: {background}; color: black; border: 1px solid {border}; border-radius: 3px; padding: 5px;"
 STYLES = {

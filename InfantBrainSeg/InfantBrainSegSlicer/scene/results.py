@@ -18,8 +18,7 @@ from InfantBrainSegLib.core.errors import InfantBrainSegError
 from InfantBrainSegLib.core.labels import TISSUES, Tissue
 from InfantBrainSegLib.imaging.files import read_image, same_grid
 
-from .handover import Given
-from .nodes import BINARY_LABELMAP, array_of, ijk_to_ras, image_data_from_array, read_linear_transform, to_matrix
+from .nodes import BINARY_LABELMAP, Given, array_of, ijk_to_ras, image_data_from_array, read_linear_transform, to_matrix
 from .options import Scans
 from .places import with_own_places
 from .provenance import PROVENANCE_ROLE, provenance_text

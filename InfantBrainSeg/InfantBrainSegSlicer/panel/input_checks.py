@@ -10,8 +10,8 @@ import vtk
 from InfantBrainSegLib.core.check import Check
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
-from .checks import Findings
-from .nodes import ijk_to_ras, to_array
+from ..scene.checks import Findings
+from ..scene.nodes import ijk_to_ras, to_array
 from .parameters import InfantBrainSegParameterNode, segment_parameters
 
 DELAY_MS = 400  # long enough to pick both scans in one go

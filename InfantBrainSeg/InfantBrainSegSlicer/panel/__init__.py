@@ -1,0 +1,4 @@
+"""What the user sees: widget, boxes and their words.
+
+`widget.PanelWidget` is the only door.
+"""

@@ -43,6 +43,7 @@ CLASS_COUNT = 1 + len(TISSUES)
 
 LEFT_CEREBRUM, RIGHT_CEREBRUM, INFRATENTORIAL = 1, 2, 3  # what cerebrum extraction tells apart, each with the fluid round it
 PART_NAMES = ("left cerebrum", "right cerebrum", "cerebellum and brainstem")
+PART_COUNT = 1 + len(PART_NAMES)  # classes of the extraction networks
 
 _TO_ISEG = np.zeros(256, np.uint8)
 for _tissue in TISSUES:

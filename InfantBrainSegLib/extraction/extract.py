@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from ..core.errors import InputError
-from ..core.labels import BACKGROUND, CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
+from ..core.labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, PART_COUNT, RIGHT_CEREBRUM
 from ..imaging.files import check_image, index_to_physical
 from ..imaging.resample import on_grid_of, resample_linearly, voxel_mm3
 from ..imaging.space import to_xyz
@@ -198,7 +198,7 @@ def context_of(parts: torch.Tensor) -> torch.Tensor:
     -------
     (3, X, Y, Z) float32 torch.Tensor
     """
-    maps = F.one_hot(parts, CLASS_COUNT).permute(3, 0, 1, 2)[1:].float()  # (3, X, Y, Z)
+    maps = F.one_hot(parts, PART_COUNT).permute(3, 0, 1, 2)[1:].float()  # (3, X, Y, Z)
     return F.avg_pool3d(maps[None], 3, 1, 1, count_include_pad=False)[0]
 
 
@@ -214,7 +214,7 @@ def _refine(heads: dict[str, Head], parts: sitk.Image, predictor: Predictor, tol
     inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
     probabilities = predictor(load_network("refine"), inputs, near, REFINE_WINDOW, told)
     far = ndimage.distance_transform_edt(np.max(maps, axis=0) <= 0.5) > _REACH_MM / REFINE_MM
-    probabilities[:, far] = np.eye(CLASS_COUNT, dtype=np.float32)[:, BACKGROUND, None]
+    probabilities[:, far] = np.eye(PART_COUNT, dtype=np.float32)[:, BACKGROUND, None]
     return _Found(heads, probabilities, grid)
 
 

@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..core.labels import CLASS_COUNT
-
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -34,6 +32,8 @@ class NetworkConfig:
     patch_norm : bool
         Bring T1 and T2 of every patch to zero mean and unit variance, background included (paper, section 4.1). Off by default:
         it squeezes the isointense contrast (method.md).
+    classes : int
+        What the network tells apart, background included: tissues or parts of the head. Files from before this field have four.
     """
 
     stream_channels: tuple[int, ...] = (1, 1)
@@ -43,6 +43,7 @@ class NetworkConfig:
     short_skips: bool = True
     norm: str = "batch"
     patch_norm: bool = False
+    classes: int = 4
 
     def __post_init__(self):
         if self.skip_streams not in ("all", "first"):
@@ -51,6 +52,8 @@ class NetworkConfig:
             raise ValueError(f"norm is {self.norm!r}; wanted 'batch' or 'instance'.")
         if len(self.convs_per_level) < 3:
             raise ValueError(f"{len(self.convs_per_level)} levels; wanted 3 or more, for classifiers at 1, 1/2 and 1/4.")
+        if self.classes < 2:
+            raise ValueError(f"classes is {self.classes}; wanted 2 or more, background included.")
         object.__setattr__(self, "stream_channels", tuple(self.stream_channels))
         object.__setattr__(self, "convs_per_level", tuple(self.convs_per_level))
 
@@ -174,7 +177,7 @@ class DecoderStep(nn.Module):
 class MultiStreamFCN(nn.Module):
     """One encoder per stream, fusion at the start of the decoder, three classifiers.
 
-    Shapes for an input of 64³ and base width b, with S streams (s of them with long skips):
+    Shapes for an input of 64³ and base width b, with S streams (s of them with long skips) and K classes:
 
     ==============  ==========================  =============
     block           layers                      output
@@ -185,11 +188,11 @@ class MultiStreamFCN(nn.Module):
     encoder 4 (×S)  pool, conv4a, conv4b        8b, 8³
     fusion          concatenation               8bS, 8³
     decoder 3       deconv, + 4bs, 1³, 3³       4b, 16³
-    classifier 1/4  1³                          4, 16³
+    classifier 1/4  1³                          K, 16³
     decoder 2       deconv, + 2bs, 1³, 3³       2b, 32³
-    classifier 1/2  1³                          4, 32³
+    classifier 1/2  1³                          K, 32³
     decoder 1       deconv, + bs, 1³, 3³        b, 64³
-    main classifier 1³                          4, 64³
+    main classifier 1³                          K, 64³
     ==============  ==========================  =============
 
     Every 3³ convolution has stride 1, is followed by normalisation and ReLU; pooling is 2³ maximum; deconvolutions are 4³ with stride 2.
@@ -207,12 +210,12 @@ class MultiStreamFCN(nn.Module):
         width_in = widths[-1] * streams
         for width in reversed(widths[:-1]):
             self.decoder.append(DecoderStep(width_in, width, width * skips, config))
-            self.classifiers.append(nn.Conv3d(width, CLASS_COUNT, 1))
+            self.classifiers.append(nn.Conv3d(width, config.classes, 1))
             width_in = width
         del self.classifiers[: len(self.classifiers) - 3]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        """Logits of the four classes.
+        """Logits of the classes.
 
         Parameters
         ----------
@@ -221,7 +224,7 @@ class MultiStreamFCN(nn.Module):
 
         Returns
         -------
-        (B, 4, X, Y, Z) torch.Tensor in evaluation mode; in training mode the logits at scales 1, 1/2 and 1/4 (sizes rounded up).
+        (B, classes, X, Y, Z) torch.Tensor in evaluation mode; in training mode the logits at scales 1, 1/2 and 1/4 (sizes rounded up).
         """
         size = x.shape[2:]
         multiple = self.config.size_multiple

@@ -62,7 +62,7 @@ class Runner:
 
         Returns
         -------
-        (4, X, Y, Z) float32 array
+        (K, X, Y, Z) float32 array
         """
         if not self._flip:
             return self.predict_once(stage, inputs, mask, self.window_of(stage), told)
@@ -103,7 +103,7 @@ class Runner:
 
         Returns
         -------
-        (4, X, Y, Z) float32 array
+        (K, X, Y, Z) float32 array
         """
 
         first = min(window.batch_size, self._largest_batch)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..core.errors import WeightsError
-from ..core.labels import BACKGROUND, CLASS_COUNT
+from ..core.labels import BACKGROUND
 from .device import autocast_dtype, prefers_channels_last
 
 Start = tuple[int, int, int]
@@ -139,7 +139,7 @@ def predict(
     Parameters
     ----------
     network : nn.Module
-        From (B, C, P, P, P) to logits (B, 4, P, P, P); it is moved to the device and set to evaluation mode.
+        From (B, C, P, P, P) to logits (B, K, P, P, P) of its K classes; it is moved to the device and set to evaluation mode.
     inputs : (C, X, Y, Z) float32 array
     mask : (X, Y, Z) bool array or None
         Windows without brain are skipped; what no window saw is background.
@@ -150,7 +150,7 @@ def predict(
 
     Returns
     -------
-    (4, X, Y, Z) float32 array
+    (K, X, Y, Z) float32 array
 
     Raises
     ------
@@ -165,7 +165,7 @@ def predict(
     network.to(device=device, memory_format=memory_format).eval()  # type: ignore[call-overload]
     source = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
     weights = window_weights(config).to(device)
-    blended = torch.zeros((CLASS_COUNT, *shape), device=device)
+    blended = None  # (K, X, Y, Z), once the network has shown how many classes it knows
     total = torch.zeros(shape, device=device)
     batch_size = even_batch(len(starts), config.batch_size)
     for first in range(0, len(starts), batch_size):
@@ -174,13 +174,18 @@ def predict(
         for index, start in enumerate(group):
             volume, window = _inside(start, shape, patch)
             batch[index][window] = source[volume]
-        probabilities = _probabilities(network, batch.to(device), config.amp)  # (B, 4, P, P, P)
+        probabilities = _probabilities(network, batch.to(device), config.amp)  # (B, K, P, P, P)
+        if blended is None:
+            blended = torch.zeros((probabilities.shape[1], *shape), device=device)
         for index, start in enumerate(group):
             volume, window = _inside(start, shape, patch)
             blended[volume] += (probabilities[index] * weights)[window]
             total[volume] += weights[window]
         if progress is not None:
             progress((first + len(group)) / len(starts))
+    if blended is None:
+        nothing = torch.zeros((1, len(source), patch, patch, patch), device=device)
+        blended = torch.zeros((_probabilities(network, nothing, config.amp).shape[1], *shape), device=device)
     blended[BACKGROUND][total == 0] = 1
     blended /= total.masked_fill_(total == 0, 1)
     return blended.cpu().numpy()

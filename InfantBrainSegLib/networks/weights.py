@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from ..core.errors import WeightsError
-from ..core.labels import CLASS_COUNT
 from .context import ContextConfig
 from .fcn import MultiStreamFCN, NetworkConfig
 
@@ -84,7 +83,7 @@ def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path
         "stage": stage,
         "network": asdict(network.config),
         "context": None if context is None else asdict(context),
-        "labels": list(range(CLASS_COUNT)),
+        "labels": list(range(network.config.classes)),
         "training": meta.get("training", {}),
         "state_dict": {name: _compact(tensor) for name, tensor in network.state_dict().items()},
     }
@@ -139,6 +138,12 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
         raise WeightsError(
             f"{path} does not fit the network it describes ({_first_line(error)}): use weights saved by this version."
         ) from error
+    wanted = list(range(network.config.classes))
+    if content.get("labels") != wanted:
+        raise WeightsError(
+            f"{path} holds the labels {content.get('labels')} and a network of {len(wanted)} classes; wanted {wanted}: "
+            "use a file made by save_weights."
+        )
     return LoadedNetwork(network.eval(), stage, sha256, context, training)
 
 
@@ -163,10 +168,8 @@ def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise WeightsError(f"{path} can not be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("labels") != list(range(CLASS_COUNT)):
-        raise WeightsError(
-            f"{path} is not a weights file of format {FORMAT} for this version's labels: wanted a file made by save_weights."
-        )
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise WeightsError(f"{path} is not a weights file of format {FORMAT}: wanted a file made by save_weights.")
     return content, sha256
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import phantoms
 import SimpleITK as sitk
 
-from InfantBrainSegLib.core.labels import CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
+from InfantBrainSegLib.core.labels import INFRATENTORIAL, LEFT_CEREBRUM, PART_COUNT, RIGHT_CEREBRUM
 from InfantBrainSegLib.extraction.head import Head
 
 SCALP = 4
@@ -68,7 +68,7 @@ class KnowingNetwork:
             left, right, below = (np.argwhere(parts == part).mean(axis=0) for part in (1, 2, 3))
             upright = right[0] - left[0] > 10 and below[2] < (left[2] + right[2]) / 2 - 10 and below[1] < (left[1] + right[1]) / 2
             sure = 0.97 if upright else 0.4
-        probabilities = np.full((CLASS_COUNT, *parts.shape), (1 - sure) / 3, np.float32)
+        probabilities = np.full((PART_COUNT, *parts.shape), (1 - sure) / 3, np.float32)
         np.put_along_axis(probabilities, parts[None], sure, 0)
         told(1.0)
         return probabilities

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...core.labels import CLASS_COUNT, LEFT_CEREBRUM, RIGHT_CEREBRUM
+from ...core.labels import LEFT_CEREBRUM, PART_COUNT, RIGHT_CEREBRUM
 from ...extraction.extract import context_of
 from ..data.heads import (
     ARTERY,
@@ -256,7 +256,7 @@ class HeadSimulator:
         if not (voxels := int(rng.integers(self.config.coarse_border_voxels + 1))):
             return found
         window = 2 * voxels + 1
-        parts = F.one_hot(found, CLASS_COUNT).permute(3, 0, 1, 2).float()  # (4, X, Y, Z)
+        parts = F.one_hot(found, PART_COUNT).permute(3, 0, 1, 2).float()  # (4, X, Y, Z)
         near = F.avg_pool3d(parts[None, 1:], window, 1, voxels)[0]  # (3, X, Y, Z)
         grown = torch.where((found == 0) & (near.amax(0) > 0), 1 + near.argmax(0), found)
         shrunk = torch.where(F.max_pool3d(parts[None, :1], window, 1, voxels)[0, 0] > 0, 0, found)
@@ -283,7 +283,7 @@ def _random_turn(rng, config: HeadConfig, mirrored: bool) -> np.ndarray:
 
 def _swapped(target: np.ndarray) -> np.ndarray:
     """Left and right exchanged, for a mirrored head."""
-    table = np.arange(CLASS_COUNT, dtype=np.uint8)
+    table = np.arange(PART_COUNT, dtype=np.uint8)
     table[[LEFT_CEREBRUM, RIGHT_CEREBRUM]] = RIGHT_CEREBRUM, LEFT_CEREBRUM
     return table[target]
 

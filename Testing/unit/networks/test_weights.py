@@ -1,12 +1,14 @@
 import hashlib
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from InfantBrainSegLib.core.errors import WeightsError
 from InfantBrainSegLib.networks.context import ContextConfig
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.networks.sliding_window import SlidingWindowConfig, predict
 from InfantBrainSegLib.networks.weights import load_network, save_weights
 
 
@@ -131,3 +133,33 @@ def test_a_file_of_another_name_is_refused(tmp_path):
     (tmp_path / "other.pt").write_bytes(b"something else")
     with pytest.raises(WeightsError, match=r"other\.pt is not a weights file of ours"):
         load_network("fcn1", tmp_path / "other.pt")
+
+
+def test_a_tissue_network_of_five_classes_runs_beside_the_bundled_extraction_of_four(tmp_path):
+    torch.manual_seed(0)
+    save_weights(MultiStreamFCN(NetworkConfig((1, 1), base_width=2, classes=5)), "fcn1", {}, tmp_path / "fcn1.pt")
+    networks = [load_network("fcn1", tmp_path), load_network("locate"), load_network("refine")]
+    counts = []
+    for loaded in networks:
+        inputs = np.random.default_rng(0).normal(size=(sum(loaded.network.config.stream_channels), 32, 36, 32)).astype(np.float32)
+        probabilities = predict(loaded.network, inputs, None, SlidingWindowConfig(patch_voxels=32), torch.device("cpu"))
+        np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+        counts.append(len(probabilities))
+    assert counts == [5, 4, 4]
+
+
+def test_a_file_from_before_networks_told_their_classes_has_four(tmp_path):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    content = torch.load(tmp_path / "fcn1.pt", weights_only=True)
+    del content["network"]["classes"]
+    torch.save(content, tmp_path / "old.pt")
+    assert load_network(tmp_path / "old.pt").network.config.classes == 4
+
+
+def test_labels_that_are_not_those_of_the_files_own_network_are_refused(tmp_path):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    content = torch.load(tmp_path / "fcn1.pt", weights_only=True)
+    content["labels"] = [0, 1, 2]
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match=r"labels \[0, 1, 2\] and a network of 4 classes"):
+        load_network(tmp_path / "other.pt")

@@ -18,14 +18,13 @@ from ..core.errors import InputError
 from ..core.labels import BACKGROUND, CLASS_COUNT, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from ..imaging.files import check_image, index_to_physical
 from ..imaging.resample import on_grid_of, resample_linearly, voxel_mm3
-from ..imaging.space import to_xyz
+from ..imaging.space import ras_grid, to_kji, to_xyz
 from ..networks.sliding_window import SlidingWindowConfig
 from ..networks.weights import load_network
 from ..preparation import foreground as quality
-from ..preparation.registration import move_grid
 from .border import settle
-from .head import Head, as_image, images_on, ras_grid
-from .locate import Predictor, is_stripped, largest_piece, locate, volume_ml
+from .head import Head, as_image, images_on
+from .locate import Located, Predictor, is_stripped, largest_piece, locate, volume_ml
 
 AUTO, OFF = "auto", "off"
 CHOICES = (AUTO, OFF)
@@ -43,7 +42,7 @@ class Extraction:
     Attributes
     ----------
     t1, t2 : sitk.Image or None
-        As given, or with their grids turned so that the head is upright.
+        As given.
     mask : sitk.Image of uint8 or None
         1 in the cerebrum, on the grid of T1 (of T2 when it is alone); None where the scans are to be taken as they are.
     turn : sitk.Euler3DTransform or None
@@ -111,13 +110,8 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
         report = {"words": words, "found": words, "stripped": True, "sure": round(located.sure, 3), "turned_degrees": None, "turned": False}
         return Extraction(t1, t2, None, None, report)
-    if pose.turn is not None:
-        parts = move_grid(parts, pose.turn)
-        heads = {name: head.turned(pose.turn) for name, head in heads.items()}
-        reference = next(iter(heads.values()))
-    found = _refine(heads, parts, predictor, lambda share: told(0.4 + 0.6 * share))
+    found = _refine(heads, located, predictor, lambda share: told(0.4 + 0.6 * share))
     mask, words = found.without_cerebellum() if stripped else found.cerebrum()
-    turned_t1, turned_t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
     report = {
         "words": f"{words} {pose.words}",
         "found": words,
@@ -129,7 +123,8 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         "front_is_back": pose.front_is_back,
         "weights": found_by(),
     }
-    return Extraction(turned_t1, turned_t2, mask, pose.turn, report)
+    t1, t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
+    return Extraction(t1, t2, mask, pose.turn, report)
 
 
 def set_upright(
@@ -168,10 +163,7 @@ def set_upright(
         "front_is_back": pose.front_is_back,
         "weights": {"locate": load_network("locate").sha256},
     }
-    if pose.turn is None:
-        return Extraction(t1, t2, mask, None, report)
-    turned_t1, turned_t2 = (heads[name].turned(pose.turn).scan if name in heads else None for name in ("T1", "T2"))
-    return Extraction(turned_t1, turned_t2, move_grid(mask, pose.turn), pose.turn, report)
+    return Extraction(t1, t2, mask, pose.turn, report)
 
 
 def _heads(t1: sitk.Image | None, t2: sitk.Image | None) -> dict[str, Head]:
@@ -202,12 +194,13 @@ def context_of(parts: torch.Tensor) -> torch.Tensor:
     return F.avg_pool3d(maps[None], 3, 1, 1, count_include_pad=False)[0]
 
 
-def _refine(heads: dict[str, Head], parts: sitk.Image, predictor: Predictor, told: Callable[[float], None]) -> "_Found":
+def _refine(heads: dict[str, Head], located: Located, predictor: Predictor, told: Callable[[float], None]) -> "_Found":
     """What the second network says at 1 mm round what was located."""
+    parts = located.parts
     array = sitk.GetArrayFromImage(parts)
     index = np.argwhere(array > 0)[:, ::-1]  # (N, 3): i, j, k
     affine = index_to_physical(parts)
-    grid = ras_grid(affine[:3, :3] @ index.T + affine[:3, 3:], REFINE_MM, _REACH_MM)
+    grid = ras_grid(affine[:3, :3] @ index.T + affine[:3, 3:], REFINE_MM, _REACH_MM, located.pose.turn)
     context = context_of(torch.as_tensor(to_xyz(array)).long()).numpy()  # (3, X, Y, Z) on the grid of `parts`
     maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
     near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
@@ -235,7 +228,7 @@ class _Found:
         """The mask of a raw head, its border where this head's intensities change."""
         scan = self.reference.scan
         chance = self._on_scan(self.probabilities[LEFT_CEREBRUM] + self.probabilities[RIGHT_CEREBRUM])
-        images = [head.on(scan).transpose(2, 1, 0) for head in self.heads.values()]  # (K, J, I)
+        images = [to_kji(head.on(scan)) for head in self.heads.values()]  # (K, J, I)
         chance = settle(chance, self._on_scan(self.probabilities[INFRATENTORIAL]), images, scan.GetSpacing()[::-1])
         mask = ndimage.binary_fill_holes(largest_piece(chance > 0.5))
         found_ml = np.count_nonzero(mask) * voxel_mm3(scan) / 1000

@@ -11,10 +11,11 @@ from scipy import ndimage
 
 from ..core.labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from ..imaging.resample import voxel_mm3
+from ..imaging.space import ras_grid
 from ..networks.sliding_window import SlidingWindowConfig
 from ..networks.weights import LoadedNetwork, load_network
 from ..preparation import foreground as quality
-from .head import Head, as_image, images_on, ras_grid
+from .head import Head, as_image, images_on
 from .pose import Pose, find_pose, shows_below
 
 LOCATE_MM = 3.0

@@ -30,18 +30,15 @@ class Intake:
 
     Attributes
     ----------
-    reference : sitk.Image
-        T1 as given, or T2 when it is alone: its grid is the result's.
     alignment : Alignment
     extraction : Extraction
     pair : ScanPair
-        On the reference's voxels; its geometry is that of the upright head where `extraction.turn` is one.
+        On the grid of T1, or of T2 when it is alone.
     prepared : Prepared
     bias_corrected : bool
     checks : tuple of Check
     """
 
-    reference: sitk.Image
     alignment: Alignment
     extraction: Extraction
     pair: ScanPair
@@ -79,11 +76,10 @@ def take_in(
     with steps("prepare"):
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
-        prepared = prepare(correct_pair(pair) if corrected else pair)
+        prepared = prepare(correct_pair(pair) if corrected else pair, extraction.turn)
         seen = inspect(Scans(extraction.t1, extraction.t2, pair, prepared), options.age_months)
         checks = (*_extraction_checks(extraction), *seen)
-    reference = next(scan for scan in (t1, t2) if scan is not None)
-    return Intake(reference, alignment, extraction, pair, prepared, corrected, checks)
+    return Intake(alignment, extraction, pair, prepared, corrected, checks)
 
 
 def _extract(

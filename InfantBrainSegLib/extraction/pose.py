@@ -24,18 +24,18 @@ class Pose:
 
     Attributes
     ----------
-    turn : sitk.Euler3DTransform or None
+    rotation : sitk.Euler3DTransform or None
         From a point of the upright head to its point in the head as given (LPS, mm); None where it lies straight, or can not be told.
     degrees : float or None
-        Turn between the header's axes and the head's; None where it can not be told.
-    words : str
+        Angle between the header's axes and the head's; None where it can not be told.
+    message : str
     front_is_back : bool
         Whether a brain without its lower part was found with its front where the header says back.
     """
 
-    turn: sitk.Euler3DTransform | None
+    rotation: sitk.Euler3DTransform | None
     degrees: float | None
-    words: str
+    message: str
     front_is_back: bool = False
 
     @property
@@ -71,17 +71,17 @@ def find_pose(parts: sitk.Image, front_is_back: bool = False) -> Pose:
     lateral = right - left
     if down is None and lateral[0] < 0:
         lateral = -lateral  # the two halves of a brain without its lower part are easily taken for each other
-    turn = _to_upright(lateral, down)  # (3, 3), RAS
+    to_upright = _to_upright(lateral, down)  # (3, 3), RAS
     front_is_back = front_is_back and down is None
     if front_is_back:
-        turn = _HALF_TURN @ turn
-    degrees = float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+        to_upright = _HALF_TURN @ to_upright
+    degrees = float(np.rad2deg(np.arccos(np.clip((np.trace(to_upright) - 1) / 2, -1, 1))))
     if degrees < TURN_DEGREES:
         return Pose(None, degrees, f"The head lies straight, within {max(degrees, 1):.0f} degrees.")
-    words = f"The head was turned by {degrees:.0f} degrees against its header"
+    message = f"The head was turned by {degrees:.0f} degrees against its header"
     if front_is_back:
-        words = "The brain's front was found where the header says back: it is turned by half a turn, or mirrored"
-    return Pose(rotation_about(middle, turn), degrees, f"{words}; it was set upright for the networks.", front_is_back)
+        message = "The brain's front was found where the header says back: it is turned by half a turn, or mirrored"
+    return Pose(rotation_about(middle, to_upright), degrees, f"{message}; it was set upright for the networks.", front_is_back)
 
 
 def shows_below(parts: sitk.Image) -> bool:

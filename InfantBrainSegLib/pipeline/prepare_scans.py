@@ -76,21 +76,21 @@ def take_in(
     with steps("prepare"):
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
-        prepared = prepare(correct_pair(pair) if corrected else pair, extraction.turn)
+        prepared = prepare(correct_pair(pair) if corrected else pair, extraction.rotation)
         seen = inspect(Scans(extraction.t1, extraction.t2, pair, prepared), options.age_months)
         checks = (*_extraction_checks(extraction), *seen)
     return Intake(alignment, extraction, pair, prepared, corrected, checks)
 
 
 def _extract(
-    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], choice: str, runner: Runner, told: Callable[[float], None]
+    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], choice: str, runner: Runner, on_progress: Callable[[float], None]
 ) -> Extraction:
     t1, t2, mask = scans
     if choice == OFF:
         return left_as_given(t1, t2, mask, "The extraction was switched off.")
     if mask is not None:
-        return set_upright(t1, t2, mask, runner.predict_once, told)
-    return extract(t1, t2, runner.predict_once, told)
+        return set_upright(t1, t2, mask, runner.predict_once, on_progress)
+    return extract(t1, t2, runner.predict_once, on_progress)
 
 
 def check_scans(
@@ -130,7 +130,7 @@ def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
     if "turned" not in extraction.report:
         return ()
     degrees = extraction.report["turned_degrees"]
-    lies = "can not be told" if degrees is None else f"turned by {degrees:.0f} degrees{', set upright' if extraction.turn else ''}"
+    lies = "can not be told" if degrees is None else f"turned by {degrees:.0f} degrees{', set upright' if extraction.rotation else ''}"
     if extraction.report.get("front_is_back"):
         lies = "front and back exchanged, set upright"
     limit = f"up to {TURN_DEGREES:.0f} degrees"

@@ -52,7 +52,7 @@ def attempts(folder: Path) -> tuple[list[float], list[float]]:
 def chosen(scores: list[float], header: int) -> int:
     """The order that `locate` takes where the header says this one."""
     other = max((n for n in range(len(scores)) if n != header), key=lambda n: scores[n])
-    return other if scores[header] < locate.SURE and scores[other] >= scores[header] + locate.SURER else header
+    return other if scores[header] < locate.MIN_CONFIDENCE and scores[other] >= scores[header] + locate.MIN_GAIN else header
 
 
 def surer_of_half_turn(scans: dict[str, sitk.Image]) -> float:

@@ -54,8 +54,8 @@ def measure_head(folder: Path) -> dict:
     scores, extraction = _mask_scores(folder)
     mask, label = (read_image(folder / f"{name}.nii.gz") for name in ("mask", "label"))
     reference = sitk.GetArrayFromImage(label)
-    t1, t2, found, ideal = (
-        image if image is None or extraction.turn is None else move_grid(image, extraction.turn)  # `PREPARED` does not look at the pose
+    t1, t2, found, ideal = (  # set upright here: `PREPARED` does not look at the pose
+        image if image is None or extraction.rotation is None else move_grid(image, extraction.rotation)
         for image in (extraction.t1, extraction.t2, extraction.mask, mask)
     )
     for kind, given in (("raw", found), ("ideal", ideal)):  # the tissues of what was extracted, as `segment` goes on with it

@@ -56,7 +56,7 @@ def test_a_head_that_was_set_upright_is_warned_of_and_keeps_its_voxels(monkeypat
     parts = np.zeros(brain(T1).shape, np.uint8)
     parts[brain(T1)] = 1
     parts[:, :, : parts.shape[2] // 2][parts[:, :, : parts.shape[2] // 2] == 1] = 2  # by its index, whichever way that is
-    turn = find_pose(on_grid_of(T1, np.ascontiguousarray(np.swapaxes(parts, 1, 2)))).turn
+    turn = find_pose(on_grid_of(T1, np.ascontiguousarray(np.swapaxes(parts, 1, 2)))).rotation
     assert turn is not None
 
     def turning(t1, t2, *rest):

@@ -5,16 +5,15 @@ The limits leave room round six real subjects: the stages agree by 0.90 or more,
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from ..core.check import PASS, STOP, Check
 from ..core.labels import TISSUES
-from ..imaging.space import Grid, t1_index
+from ..imaging.space import WorkingSpace
 
 ACCEPT, LOOK, DO_NOT_USE = "accept", "look", "do not use"
 AGREEMENT_LOOK, AGREEMENT_BAD = 0.80, 0.50  # Dice of the first and the second stage
@@ -36,7 +35,7 @@ class Place:
     slice_index : int
         Of the third axis of T1's grid (T2's when it is alone), from 0.
     ras_mm : three floats
-        The middle of the doubtful place.
+        The middle of the doubtful place, in the head as given.
     doubtful_share : float
         Of the voxels round it: unsure, or labelled otherwise by the first stage.
     """
@@ -48,7 +47,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave, in prepared space.
+    """What a run gave, in the working space.
 
     Attributes
     ----------
@@ -59,7 +58,7 @@ class Outcome:
     confidence : (X, Y, Z) float array
         Probability of each voxel's label.
     mask : (X, Y, Z) bool array
-    grid : Grid
+    space : WorkingSpace
     fractions : dict
         Each tissue's share of the result, by its short name.
     islands_removed : int
@@ -69,7 +68,7 @@ class Outcome:
     last: np.ndarray
     confidence: np.ndarray
     mask: np.ndarray
-    grid: Grid
+    space: WorkingSpace
     fractions: dict[str, float]
     islands_removed: int
 
@@ -104,20 +103,6 @@ class Verdict:
     def as_dict(self) -> dict[str, Any]:
         """Give plain values for a report."""
         return {**asdict(self), "reasons": list(self.reasons), "places": [asdict(place) for place in self.places]}
-
-    def turned_back(self, turn: sitk.Euler3DTransform) -> "Verdict":
-        """Give the same verdict with its places in the head as given.
-
-        Parameters
-        ----------
-        turn : sitk.Euler3DTransform
-            From a point of the upright head to its point in the head as given (LPS, mm).
-        """
-        places = []
-        for place in self.places:
-            x, y, z = turn.TransformPoint((-place.ras_mm[0], -place.ras_mm[1], place.ras_mm[2]))
-            places.append(replace(place, ras_mm=(-x, -y, z)))
-        return replace(self, places=tuple(places), words=_words(self.decision, self.reasons, places))
 
 
 def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
@@ -198,7 +183,7 @@ def _doubtful_places(outcome: Outcome) -> tuple[Place, ...]:
         peak = np.unravel_index(share.argmax(), share.shape)
         if not share[peak] > 0:
             break
-        x, y, z = (float(origin + index) for origin, index in zip(outcome.grid.origin_mm, peak, strict=True))
-        places.append(Place(round(t1_index(outcome.grid, (x, y, z))[2]), (x, y, z), round(float(share[peak]), 3)))
+        ras_mm, index = outcome.space.place_to_scan(tuple(map(float, peak)))
+        places.append(Place(round(index[2]), ras_mm, round(float(share[peak]), 3)))
         share[tuple(slice(max(index - PLACE_MM, 0), index + PLACE_MM + 1) for index in peak)] = 0
     return tuple(places)

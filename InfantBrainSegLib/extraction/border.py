@@ -11,27 +11,27 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit, logit
 
-from ..preparation import foreground as quality
+from ..imaging.resample import bounding_box
 
 # Chosen on up to ten painted heads of training maps, whose mask DOC rose from 0.977 to 0.984; the other values tried gave 0.981 or more.
-SURE = 0.9  # probability of cerebrum, or of what is not, of the voxels that tell how both look
+CONFIDENT = 0.9  # probability of cerebrum, or of what is not, of the voxels that tell how both look
 SHELL_MM = 3.0  # and how far from the border they lie at most
 REACH_MM = 2.0  # by which the border is moved at most, a round
 ROUNDS = 2  # the second time the first one's border tells how both look
 BINS = 24  # an axis of the joint histogram of T1 and T2, smoothed by one bin
 FLOOR = 2e-4  # added to each bin: what was hardly seen decides nothing
 BIAS_MM = 15.0  # intensities are taken relative to the cerebrum's round about
-BELOW_CHANCE, BELOW_MM = 0.3, 2.0  # nothing moves this near to what may be cerebellum or brainstem: their fluid is the cerebrum's too
+BELOW_PROBABILITY, BELOW_MM = 0.3, 2.0  # nothing moves this near to what may be cerebellum or brainstem: their fluid is the cerebrum's too
 _COARSE = 4  # the bias is smooth: it is found on every fourth voxel
 _MIN_VOXELS = 1000
 
 
-def settle(chance: np.ndarray, below: np.ndarray, images: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> np.ndarray:
+def refine_border(probability: np.ndarray, below: np.ndarray, images: Sequence[np.ndarray], spacing_mm: Sequence[float]) -> np.ndarray:
     """Probability of cerebrum, by the network's word and by how this head looks on both sides of the border.
 
     Parameters
     ----------
-    chance : 3D float array
+    probability : 3D float array
         The network's probability of cerebrum, best on the grid of the scan itself: interpolated intensities are blurred.
     below : 3D float array
         That of cerebellum and brainstem.
@@ -43,30 +43,30 @@ def settle(chance: np.ndarray, below: np.ndarray, images: Sequence[np.ndarray], 
     -------
     3D float32 array
     """
-    settled = chance.astype(np.float32)
-    box = quality.bounding_box(chance > 1 - SURE)
+    refined = probability.astype(np.float32)
+    box = bounding_box(probability > 1 - CONFIDENT)
     if box is None:
-        return settled
+        return refined
     margins = [int((SHELL_MM + REACH_MM) / mm) + 2 for mm in spacing_mm]
     inner = tuple(slice(max(part.start - margin, 0), part.stop + margin) for part, margin in zip(box, margins, strict=True))
-    surely = chance[inner] > SURE
+    surely = probability[inner] > CONFIDENT
     seen = [image[inner] for image in images if image[inner][surely].any()]
     if seen:
-        settled[inner] = _settle(settled[inner], below[inner], seen, spacing_mm)
-    return settled
+        refined[inner] = _refine(refined[inner], below[inner], seen, spacing_mm)
+    return refined
 
 
-def _settle(chance: np.ndarray, below: np.ndarray, images: list[np.ndarray], spacing_mm: Sequence[float]) -> np.ndarray:
-    prior = logit(np.clip(chance, 0.001, 0.999))
-    lower = below > BELOW_CHANCE
+def _refine(probability: np.ndarray, below: np.ndarray, images: list[np.ndarray], spacing_mm: Sequence[float]) -> np.ndarray:
+    prior = logit(np.clip(probability, 0.001, 0.999))
+    lower = below > BELOW_PROBABILITY
     apart = ndimage.distance_transform_edt(~lower, spacing_mm) > BELOW_MM if lower.any() else ~lower
-    levels = [_relative(image, chance, spacing_mm) for image in images]
+    levels = [_relative(image, probability, spacing_mm) for image in images]
     posterior = prior
     for _ in range(ROUNDS):
         inside = posterior > 0
         depth_mm, gap_mm = (ndimage.distance_transform_edt(side, spacing_mm) for side in (inside, ~inside))
         near = apart & (depth_mm <= SHELL_MM) & (gap_mm <= SHELL_MM)  # one of the two is 0
-        surely_in, surely_out = (near & (side > logit(SURE)) for side in (posterior, -posterior))
+        surely_in, surely_out = (near & (side > logit(CONFIDENT)) for side in (posterior, -posterior))
         if min(np.count_nonzero(surely_in), np.count_nonzero(surely_out)) < _MIN_VOXELS:
             break
         ratio = _log_likelihood_ratio(levels, surely_in, surely_out)
@@ -75,10 +75,10 @@ def _settle(chance: np.ndarray, below: np.ndarray, images: list[np.ndarray], spa
     return expit(posterior).astype(np.float32)
 
 
-def _relative(image: np.ndarray, chance: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+def _relative(image: np.ndarray, probability: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """Intensities over the local mean of what is surely cerebrum: without the bias field, mostly."""
     coarse = (slice(None, None, _COARSE),) * 3
-    weight = (chance[coarse] > SURE).astype(np.float32)
+    weight = (probability[coarse] > CONFIDENT).astype(np.float32)
     sigmas = [BIAS_MM / mm / _COARSE for mm in spacing_mm]
     smooth = [ndimage.gaussian_filter(values, sigmas) for values in (image[coarse] * weight, weight)]
     local = smooth[0] / np.maximum(smooth[1], 1e-3)

@@ -18,14 +18,13 @@ from ..core.errors import InputError
 from ..core.labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, PART_COUNT, RIGHT_CEREBRUM
 from ..imaging.files import check_image, index_to_physical
 from ..imaging.resample import on_grid_of, resample_linearly, voxel_mm3
-from ..imaging.space import to_xyz
+from ..imaging.space import ras_grid, to_kji, to_xyz
 from ..networks.sliding_window import SlidingWindowConfig
 from ..networks.weights import load_network
 from ..preparation import foreground as quality
-from ..preparation.registration import move_grid
-from .border import settle
-from .head import Head, as_image, images_on, ras_grid
-from .locate import Predictor, is_stripped, largest_piece, locate, volume_ml
+from .border import refine_border
+from .head import Head, as_image, images_on
+from .locate import Located, Predictor, is_stripped, largest_piece, locate, volume_ml
 
 AUTO, OFF = "auto", "off"
 CHOICES = (AUTO, OFF)
@@ -43,10 +42,10 @@ class Extraction:
     Attributes
     ----------
     t1, t2 : sitk.Image or None
-        As given, or with their grids turned so that the head is upright.
+        As given.
     mask : sitk.Image of uint8 or None
         1 in the cerebrum, on the grid of T1 (of T2 when it is alone); None where the scans are to be taken as they are.
-    turn : sitk.Euler3DTransform or None
+    rotation : sitk.Euler3DTransform or None
         From a point of the upright head to its point in the head as given.
     report : dict
         Plain values that JSON takes.
@@ -55,26 +54,26 @@ class Extraction:
     t1: sitk.Image | None
     t2: sitk.Image | None
     mask: sitk.Image | None
-    turn: sitk.Euler3DTransform | None
+    rotation: sitk.Euler3DTransform | None
     report: dict[str, Any]
 
 
-def left_as_given(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None, words: str) -> Extraction:
+def left_as_given(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None, message: str) -> Extraction:
     """Give the scans and the mask as they came.
 
     Parameters
     ----------
     t1, t2, mask : sitk.Image or None
-    words : why
+    message : why
 
     Returns
     -------
     Extraction
     """
-    return Extraction(t1, t2, mask, None, {"words": words})
+    return Extraction(t1, t2, mask, None, {"words": message})
 
 
-def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, told: Callable[[float], None]) -> Extraction:
+def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, on_progress: Callable[[float], None]) -> Extraction:
     """Find the cerebrum.
 
     Parameters
@@ -82,7 +81,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
     t1, t2 : 3D sitk.Image or None
         Whole heads or stripped brains; T2 lies on T1 by their headers. One may be None.
     predictor : Predictor
-    told : callable
+    on_progress : callable
         Takes the share that is done.
 
     Returns
@@ -96,7 +95,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
     """
     heads = _heads(t1, t2)
     reference = next(iter(heads.values()))
-    located = locate(heads, reference, predictor, lambda share: told(0.4 * share))
+    located = locate(heads, reference, predictor, lambda share: on_progress(0.4 * share))
     parts, pose = located.parts, located.pose
     located_ml = volume_ml(parts)
     if located_ml < MIN_CEREBRUM_ML:
@@ -109,37 +108,40 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
     stripped = is_stripped(reference, parts)
     if stripped and not (pose.plausible or pose.front_is_back):
         words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
-        report = {"words": words, "found": words, "stripped": True, "sure": round(located.sure, 3), "turned_degrees": None, "turned": False}
+        report = {
+            "words": words,
+            "found": words,
+            "stripped": True,
+            "sure": round(located.confidence, 3),
+            "turned_degrees": None,
+            "turned": False,
+        }
         return Extraction(t1, t2, None, None, report)
-    if pose.turn is not None:
-        parts = move_grid(parts, pose.turn)
-        heads = {name: head.turned(pose.turn) for name, head in heads.items()}
-        reference = next(iter(heads.values()))
-    found = _refine(heads, parts, predictor, lambda share: told(0.4 + 0.6 * share))
+    found = _refine(heads, located, predictor, lambda share: on_progress(0.4 + 0.6 * share))
     mask, words = found.without_cerebellum() if stripped else found.cerebrum()
-    turned_t1, turned_t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
     report = {
-        "words": f"{words} {pose.words}",
+        "words": f"{words} {pose.message}",
         "found": words,
         "stripped": stripped,
-        "sure": round(located.sure, 3),
+        "sure": round(located.confidence, 3),
         "brain_share_of_signal": round(min(located_ml / max(reference.signal_ml(), 1e-6), 1.0), 3),
         "turned_degrees": None if pose.degrees is None else round(pose.degrees, 1),
-        "turned": pose.turn is not None,
+        "turned": pose.rotation is not None,
         "front_is_back": pose.front_is_back,
         "weights": found_by(),
     }
-    return Extraction(turned_t1, turned_t2, mask, pose.turn, report)
+    t1, t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
+    return Extraction(t1, t2, mask, pose.rotation, report)
 
 
 def set_upright(
-    t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image, predictor: Predictor, told: Callable[[float], None]
+    t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image, predictor: Predictor, on_progress: Callable[[float], None]
 ) -> Extraction:
     """Keep the mask that was given, and only tell how the head lies.
 
     Parameters
     ----------
-    t1, t2, predictor, told
+    t1, t2, predictor, on_progress
         As for `extract`.
     mask : 3D sitk.Image
         Above 0 in what is to be segmented, on any grid.
@@ -155,23 +157,20 @@ def set_upright(
     """
     heads = _heads(t1, t2)
     reference = next(iter(heads.values()))
-    located = locate(heads, reference, predictor, told)
+    located = locate(heads, reference, predictor, on_progress)
     parts, pose = located.parts, located.pose
     words = "A mask was given: nothing was extracted."
     doubtful = pose.degrees is None or (is_stripped(reference, parts) and not (pose.plausible or pose.front_is_back))
     if doubtful or volume_ml(parts) < MIN_CEREBRUM_ML:
         return left_as_given(t1, t2, mask, words)
     report = {
-        "words": f"{words} {pose.words}",
+        "words": f"{words} {pose.message}",
         "turned_degrees": round(pose.degrees or 0.0, 1),
-        "turned": pose.turn is not None,
+        "turned": pose.rotation is not None,
         "front_is_back": pose.front_is_back,
         "weights": {"locate": load_network("locate").sha256},
     }
-    if pose.turn is None:
-        return Extraction(t1, t2, mask, None, report)
-    turned_t1, turned_t2 = (heads[name].turned(pose.turn).scan if name in heads else None for name in ("T1", "T2"))
-    return Extraction(turned_t1, turned_t2, move_grid(mask, pose.turn), pose.turn, report)
+    return Extraction(t1, t2, mask, pose.rotation, report)
 
 
 def _heads(t1: sitk.Image | None, t2: sitk.Image | None) -> dict[str, Head]:
@@ -202,24 +201,25 @@ def context_of(parts: torch.Tensor) -> torch.Tensor:
     return F.avg_pool3d(maps[None], 3, 1, 1, count_include_pad=False)[0]
 
 
-def _refine(heads: dict[str, Head], parts: sitk.Image, predictor: Predictor, told: Callable[[float], None]) -> "_Found":
+def _refine(heads: dict[str, Head], located: Located, predictor: Predictor, on_progress: Callable[[float], None]) -> "_RefinedParts":
     """What the second network says at 1 mm round what was located."""
+    parts = located.parts
     array = sitk.GetArrayFromImage(parts)
     index = np.argwhere(array > 0)[:, ::-1]  # (N, 3): i, j, k
     affine = index_to_physical(parts)
-    grid = ras_grid(affine[:3, :3] @ index.T + affine[:3, 3:], REFINE_MM, _REACH_MM)
+    grid = ras_grid(affine[:3, :3] @ index.T + affine[:3, 3:], REFINE_MM, _REACH_MM, located.pose.rotation)
     context = context_of(torch.as_tensor(to_xyz(array)).long()).numpy()  # (3, X, Y, Z) on the grid of `parts`
     maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
     near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
     inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
-    probabilities = predictor(load_network("refine"), inputs, near, REFINE_WINDOW, told)
+    probabilities = predictor(load_network("refine"), inputs, near, REFINE_WINDOW, on_progress)
     far = ndimage.distance_transform_edt(np.max(maps, axis=0) <= 0.5) > _REACH_MM / REFINE_MM
     probabilities[:, far] = np.eye(PART_COUNT, dtype=np.float32)[:, BACKGROUND, None]
-    return _Found(heads, probabilities, grid)
+    return _RefinedParts(heads, probabilities, grid)
 
 
 @dataclass(frozen=True)
-class _Found:
+class _RefinedParts:
     """What the second network says, and how it becomes a mask on the scan's own grid."""
 
     heads: dict[str, Head]
@@ -234,10 +234,10 @@ class _Found:
     def cerebrum(self) -> tuple[sitk.Image, str]:
         """The mask of a raw head, its border where this head's intensities change."""
         scan = self.reference.scan
-        chance = self._on_scan(self.probabilities[LEFT_CEREBRUM] + self.probabilities[RIGHT_CEREBRUM])
-        images = [head.on(scan).transpose(2, 1, 0) for head in self.heads.values()]  # (K, J, I)
-        chance = settle(chance, self._on_scan(self.probabilities[INFRATENTORIAL]), images, scan.GetSpacing()[::-1])
-        mask = ndimage.binary_fill_holes(largest_piece(chance > 0.5))
+        probability = self._on_scan(self.probabilities[LEFT_CEREBRUM] + self.probabilities[RIGHT_CEREBRUM])
+        images = [to_kji(head.on(scan)) for head in self.heads.values()]  # (K, J, I)
+        probability = refine_border(probability, self._on_scan(self.probabilities[INFRATENTORIAL]), images, scan.GetSpacing()[::-1])
+        mask = ndimage.binary_fill_holes(largest_piece(probability > 0.5))
         found_ml = np.count_nonzero(mask) * voxel_mm3(scan) / 1000
         return on_grid_of(scan, mask.astype(np.uint8)), f"The cerebrum was taken out of a whole head: {found_ml:.0f} ml."
 
@@ -258,6 +258,6 @@ class _Found:
         words = f"The scans were stripped already; {removed_ml:.0f} ml of cerebellum and brainstem were taken out."
         return on_grid_of(scan, mask.astype(np.uint8)), words
 
-    def _on_scan(self, chance: np.ndarray) -> np.ndarray:
+    def _on_scan(self, probability: np.ndarray) -> np.ndarray:
         """A probability (X, Y, Z) on the scan's grid: (K, J, I)."""
-        return resample_linearly(as_image(chance.astype(np.float32), self.grid), self.reference.scan)
+        return resample_linearly(as_image(probability.astype(np.float32), self.grid), self.reference.scan)

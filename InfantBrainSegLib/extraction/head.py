@@ -6,13 +6,11 @@ from scipy import ndimage
 
 from ..core.errors import InputError
 from ..imaging.files import index_to_physical
-from ..imaging.resample import crop, on_grid_of, resample_inside, voxel_mm3, widen
-from ..imaging.space import to_xyz
+from ..imaging.resample import bounding_box, crop, on_grid_of, resample_inside, voxel_mm3, widen
+from ..imaging.space import to_kji, to_xyz
 from ..preparation import foreground as quality
-from ..preparation.registration import move_grid
 
 LEVEL_LIMITS = (0.0, 4.0)  # units of the head's mean
-_RAS_IN_LPS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 class Head:
@@ -30,18 +28,12 @@ class Head:
         else:
             self._air = background
             self._signal = quality.foreground(array, background)
-        box = quality.bounding_box(self._signal)
+        box = bounding_box(self._signal)
         if box is None:
             raise InputError("A scan is empty; wanted an image of the head: check the file.")
         self.box = widen(box, 3, scan)
         values = array[self._signal].astype(np.float32)
         self.mean = float(np.minimum(values, np.percentile(values, 99.5)).mean()) - self._air
-
-    def turned(self, turn: sitk.Euler3DTransform) -> "Head":
-        """The same head on a grid that was turned."""
-        other = object.__new__(Head)
-        other.__dict__.update(self.__dict__, scan=move_grid(self.scan, turn))
-        return other
 
     def signal(self) -> np.ndarray:
         """Where the scan has signal: (K, J, I) bool."""
@@ -83,17 +75,6 @@ def _otsu(array: np.ndarray) -> float:
     return float(low + middles[int(np.nanargmax(between[:-1]))] ** 2)
 
 
-def ras_grid(points_mm: np.ndarray, spacing_mm: float, margin_mm: float) -> sitk.Image:
-    """Give an empty grid along RAS round some LPS points (3, N)."""
-    low, high = points_mm.min(axis=1) - margin_mm, points_mm.max(axis=1) + margin_mm
-    size = [int(n) for n in np.ceil((high - low) / spacing_mm) + 1]
-    grid = sitk.Image(size, sitk.sitkUInt8)
-    grid.SetSpacing([spacing_mm] * 3)
-    grid.SetDirection(_RAS_IN_LPS)
-    grid.SetOrigin((float(high[0]), float(high[1]), float(low[2])))  # x and y run against LPS
-    return grid
-
-
 def images_on(heads: dict[str, Head], grid: sitk.Image) -> np.ndarray:
     """T1 and T2 on a grid, 0 for an absent one: (2, X, Y, Z)."""
     empty = np.zeros(grid.GetSize(), np.float32)
@@ -102,4 +83,4 @@ def images_on(heads: dict[str, Head], grid: sitk.Image) -> np.ndarray:
 
 def as_image(values: np.ndarray, grid: sitk.Image) -> sitk.Image:
     """Wrap an (X, Y, Z) array as an image of a grid."""
-    return on_grid_of(grid, np.ascontiguousarray(values.transpose(2, 1, 0)))
+    return on_grid_of(grid, to_kji(values))

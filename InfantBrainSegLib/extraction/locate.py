@@ -11,16 +11,17 @@ from scipy import ndimage
 
 from ..core.labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from ..imaging.resample import voxel_mm3
+from ..imaging.space import ras_grid
 from ..networks.sliding_window import SlidingWindowConfig
 from ..networks.weights import LoadedNetwork, load_network
 from ..preparation import foreground as quality
-from .head import Head, as_image, images_on, ras_grid
+from .head import Head, as_image, images_on
 from .pose import Pose, find_pose, shows_below
 
 LOCATE_MM = 3.0
-SURE = 0.94  # mean probability in the brain above which the header is believed; see Testing/benchmarks/measure_axes.py for both limits
-SURER = 0.015  # by which another order of the axes must beat the header's
-SURER_OF_BACK = 0.014  # by which a stripped brain with front and back exchanged must; chosen there too
+MIN_CONFIDENCE = 0.94  # mean probability in the brain above which the header is believed; chosen by Testing/benchmarks/measure_axes.py
+MIN_GAIN = 0.015  # by which another order of the axes must beat the header's
+MIN_GAIN_OF_BACK = 0.014  # by which a stripped brain with front and back exchanged must; chosen there too
 LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=80, overlap=0.25, batch_size=1)  # 24 cm: a whole head at once
 
 
@@ -33,7 +34,8 @@ class Predictor(Protocol):
         inputs: np.ndarray,
         mask: np.ndarray | None,
         window: SlidingWindowConfig,
-        told: Callable[[float], None],
+        on_progress: Callable[[float], None],
+        /,
     ) -> np.ndarray:
         """Class probabilities (4, X, Y, Z) of (C, X, Y, Z) inputs."""
 
@@ -47,16 +49,16 @@ class Located:
     parts : sitk.Image of uint8
         At 3 mm: left cerebrum, right cerebrum, infratentorial; 0 elsewhere.
     pose : Pose
-    sure : float
+    confidence : float
         Mean probability of the parts.
     """
 
     parts: sitk.Image
     pose: Pose
-    sure: float
+    confidence: float
 
 
-def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: Callable[[float], None]) -> Located:
+def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, on_progress: Callable[[float], None]) -> Located:
     """Find the parts of the brain, and how it lies.
 
     The network knows heads turned by up to some 45 degrees. Where it is unsure, or what it finds lies as no head does, the header may be
@@ -65,21 +67,24 @@ def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, told: 
     """
     grid = ras_grid(reference.corners_mm(), LOCATE_MM, 0.0)
     search = _Search(grid, images_on(heads, grid), predictor)
-    best = search.attempt(_HEADERS, lambda share: told(share / 2))
+    best = search.attempt(_HEADERS, lambda share: on_progress(share / 2))
     front_is_back = False
     if is_stripped(reference, best.parts):
         if not shows_below(best.parts):
-            turned = search.attempt(_HALF_TURN, lambda share: told((1 + share) / 2))
-            front_is_back = 0 < best.score <= turned.score - SURER_OF_BACK
+            turned = search.attempt(_HALF_TURN, lambda share: on_progress((1 + share) / 2))
+            front_is_back = 0 < best.score <= turned.score - MIN_GAIN_OF_BACK
             best = turned if front_is_back else best
-    elif best.score < SURE:
+    elif best.score < MIN_CONFIDENCE:
         orders = [order for order in _orders() if order != _HEADERS]
-        tried = [search.attempt(order, lambda share, n=n: told((1 + (n + share) / len(orders)) / 2)) for n, order in enumerate(orders)]  # type: ignore[misc]
+        tried = [
+            search.attempt(order, lambda share, n=n: on_progress((1 + (n + share) / len(orders)) / 2))  # type: ignore[misc]
+            for n, order in enumerate(orders)
+        ]
         other = max(tried, key=lambda one: one.score)
-        best = other if other.score >= best.score + SURER else best
-    parts, sure = search.with_mirror(best)
-    told(1.0)
-    return Located(parts, find_pose(parts, front_is_back), sure)
+        best = other if other.score >= best.score + MIN_GAIN else best
+    parts, confidence = search.with_mirror(best)
+    on_progress(1.0)
+    return Located(parts, find_pose(parts, front_is_back), confidence)
 
 
 def is_stripped(head: Head, parts: sitk.Image) -> bool:
@@ -109,13 +114,13 @@ class _Search:
         self._grid, self._inputs, self._predictor = grid, inputs, predictor  # inputs (2, X, Y, Z)
         self._network = load_network("locate")
 
-    def attempt(self, order: "_Order", told: Callable[[float], None]) -> _Attempt:
+    def attempt(self, order: "_Order", on_progress: Callable[[float], None]) -> _Attempt:
         """How sure the network is; less by 1 where what it finds lies as no head does."""
-        probabilities = self._predictor(self._network, order.there(self._inputs), None, LOCATE_WINDOW, told)
+        probabilities = self._predictor(self._network, order.there(self._inputs), None, LOCATE_WINDOW, on_progress)
         parts = _whole_parts(probabilities)  # (X', Y', Z')
         upright = find_pose(as_image(parts, ras_grid(np.zeros((3, 1)), LOCATE_MM, 0.0)))  # where it lies does not matter, but how
-        sure = _mean_within(parts, probabilities)
-        return _Attempt(order, probabilities, self._image(order, parts), sure if upright.plausible else sure - 1)
+        confidence = _mean_within(parts, probabilities)
+        return _Attempt(order, probabilities, self._image(order, parts), confidence if upright.plausible else confidence - 1)
 
     def with_mirror(self, attempt: _Attempt) -> tuple[sitk.Image, float]:
         """Parts by the mean of an attempt and of what the network finds in the mirrored head, and their mean probability."""

@@ -7,6 +7,7 @@ import SimpleITK as sitk
 
 from ..core.labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from ..imaging.resample import voxel_mm3
+from ..imaging.space import ras_position, rotation_about
 
 TURN_DEGREES = 20.0  # heads that lie straight differ by up to 15 degrees in pitch; the tissue networks learned heads turned up to 15
 DOWN_RAS = (0.0, -0.37, -0.93)  # from the middle of the cerebrum to that of cerebellum and brainstem: mean of 13 adult maps
@@ -14,7 +15,6 @@ MAX_TURN_DEGREES = 60.0  # more than a head turns in a coil: the header is wrong
 MIN_APART_MM = 20.0  # middles of the hemispheres; maps shrunk to a newborn's size have 34
 MIN_BELOW_SHARE = 0.04  # of the cerebrum: real newborns have 0.08, adults 0.16; less may be an error and does not tell where down is
 MAX_UNEVEN = 2.0  # one hemisphere against the other
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _HALF_TURN = np.diag([-1.0, -1.0, 1.0])  # about the vertical
 
 
@@ -24,18 +24,18 @@ class Pose:
 
     Attributes
     ----------
-    turn : sitk.Euler3DTransform or None
+    rotation : sitk.Euler3DTransform or None
         From a point of the upright head to its point in the head as given (LPS, mm); None where it lies straight, or can not be told.
     degrees : float or None
-        Turn between the header's axes and the head's; None where it can not be told.
-    words : str
+        Angle between the header's axes and the head's; None where it can not be told.
+    message : str
     front_is_back : bool
         Whether a brain without its lower part was found with its front where the header says back.
     """
 
-    turn: sitk.Euler3DTransform | None
+    rotation: sitk.Euler3DTransform | None
     degrees: float | None
-    words: str
+    message: str
     front_is_back: bool = False
 
     @property
@@ -71,20 +71,17 @@ def find_pose(parts: sitk.Image, front_is_back: bool = False) -> Pose:
     lateral = right - left
     if down is None and lateral[0] < 0:
         lateral = -lateral  # the two halves of a brain without its lower part are easily taken for each other
-    turn = _to_upright(lateral, down)  # (3, 3), RAS
+    to_upright = _to_upright(lateral, down)  # (3, 3), RAS
     front_is_back = front_is_back and down is None
     if front_is_back:
-        turn = _HALF_TURN @ turn
-    degrees = float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))))
+        to_upright = _HALF_TURN @ to_upright
+    degrees = float(np.rad2deg(np.arccos(np.clip((np.trace(to_upright) - 1) / 2, -1, 1))))
     if degrees < TURN_DEGREES:
         return Pose(None, degrees, f"The head lies straight, within {max(degrees, 1):.0f} degrees.")
-    transform = sitk.Euler3DTransform()
-    transform.SetCenter((_RAS_TO_LPS @ middle).tolist())
-    transform.SetMatrix((_RAS_TO_LPS @ turn.T @ _RAS_TO_LPS).ravel().tolist())
-    words = f"The head was turned by {degrees:.0f} degrees against its header"
+    message = f"The head was turned by {degrees:.0f} degrees against its header"
     if front_is_back:
-        words = "The brain's front was found where the header says back: it is turned by half a turn, or mirrored"
-    return Pose(transform, degrees, f"{words}; it was set upright for the networks.", front_is_back)
+        message = "The brain's front was found where the header says back: it is turned by half a turn, or mirrored"
+    return Pose(rotation_about(middle, to_upright), degrees, f"{message}; it was set upright for the networks.", front_is_back)
 
 
 def shows_below(parts: sitk.Image) -> bool:
@@ -95,8 +92,7 @@ def shows_below(parts: sitk.Image) -> bool:
 
 def _middle_ras(inside: np.ndarray, image: sitk.Image) -> np.ndarray:
     """Give the mean RAS position of a (K, J, I) mask, mm."""
-    index = np.argwhere(inside).mean(axis=0)[::-1]
-    return _RAS_TO_LPS @ image.TransformContinuousIndexToPhysicalPoint(index.tolist())
+    return ras_position(image, np.argwhere(inside).mean(axis=0)[::-1])
 
 
 def _to_upright(lateral: np.ndarray, down: np.ndarray | None) -> np.ndarray:
@@ -118,6 +114,6 @@ def _shortest(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Give the smallest rotation from one unit vector to another (Rodrigues' formula)."""
     axis, cosine = np.cross(start, end), float(start @ end)
     if cosine < -1 + 1e-9:
-        return np.diag([-1.0, -1.0, 1.0])
+        return _HALF_TURN
     skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
     return np.eye(3) + skew + skew @ skew / (1 + cosine)

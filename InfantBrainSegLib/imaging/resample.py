@@ -25,6 +25,26 @@ def voxel_mm3(image: sitk.Image) -> float:
     return float(np.prod(image.GetSpacing()) * abs(np.linalg.det(np.reshape(image.GetDirection(), (3, 3)))))
 
 
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """Give the slices of the smallest box round a mask, or None when it is empty.
+
+    Parameters
+    ----------
+    mask : 3D bool array
+
+    Returns
+    -------
+    Three slices, or None
+    """
+    box = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        if hit.size == 0:
+            return None
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    return tuple(box)
+
+
 def widen(box: Box, voxels: int, image: sitk.Image) -> Box:
     """Grow a box on each side, as far as the image goes.
 

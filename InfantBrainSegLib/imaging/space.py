@@ -1,7 +1,8 @@
-"""The prepared space: a 1 mm RAS grid through T1's own voxel centers, and the ways between it and T1's grid.
+"""The working space, in which the networks see the brain, and the one way between it and T1's voxels.
 
-Prepared arrays are (X, Y, Z): x grows to the Right, y to Anterior, z to Superior. SimpleITK's physical space is LPS and its
-arrays are (K, J, I): the two meet in this file and nowhere else.
+Working arrays are (X, Y, Z) at 1 mm: x grows to the Right, y to Anterior, z to Superior of the upright head. SimpleITK's physical space
+is LPS and its arrays are (K, J, I): the two meet in this file and nowhere else. A head that lies turned keeps its header; the working
+grid then lies obliquely in T1's physical space, along the head's own axes.
 """
 
 from dataclasses import dataclass
@@ -10,64 +11,255 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError
-from ..preparation import foreground as quality
+from ..core.labels import BACKGROUND, TISSUES
 from .files import index_to_physical
-from .resample import Box
+from .resample import Box, bounding_box, crop, fill_from_nearest, paste, resample_linearly
 
 MARGIN_VOXELS = 5  # paper, section 4.1
-COINCIDE_VOXELS = 1e-3  # how far a voxel may lie off the 1 mm RAS grid and still count as on it
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+COINCIDE_VOXELS = 1e-3  # how far a voxel may lie off the working grid and still count as on it
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # and LPS to RAS
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Where the prepared arrays lie, and the way back.
+@dataclass(frozen=True, eq=False)
+class WorkingSpace:
+    """Where the working arrays lie, and the way back to T1's voxels.
 
     Attributes
     ----------
     shape : tuple of int
         (X, Y, Z)
     origin_mm : tuple of float
-        RAS position of voxel (0, 0, 0).
+        RAS position of voxel (0, 0, 0) in the upright head.
     t1_mask : sitk.Image
         The brain on T1's grid; it carries T1's geometry.
+    rotation : sitk.Euler3DTransform or None
+        From a point of the upright head to its point in the head as given (LPS, mm); None where both are the same.
     """
 
     shape: tuple[int, int, int]
     origin_mm: tuple[float, float, float]
     t1_mask: sitk.Image
+    rotation: sitk.Euler3DTransform | None = None
+
+    @property
+    def affine(self) -> np.ndarray:
+        """From voxel (x, y, z) to LPS mm of the head as given: (4, 4)."""
+        affine = np.eye(4)
+        affine[:3, :3] = _axes(self.rotation)
+        affine[:3, 3] = self._physical_mm((0, 0, 0))
+        return affine
+
+    @property
+    def from_t1(self) -> np.ndarray:
+        """From index (i, j, k) of T1's grid to voxel (x, y, z): (4, 4)."""
+        return np.linalg.solve(self.affine, index_to_physical(self.t1_mask))
+
+    def to_image(self, values: np.ndarray) -> sitk.Image:
+        """Wrap a working array as an image with its true geometry.
+
+        Parameters
+        ----------
+        values : (X, Y, Z) array
+
+        Returns
+        -------
+        sitk.Image of 1 mm voxels
+        """
+        image = sitk.GetImageFromArray(to_kji(values))
+        image.SetOrigin(self._physical_mm((0, 0, 0)))
+        image.SetDirection(_axes(self.rotation).ravel().tolist())
+        return image
+
+    def labels_to_scan(self, labels: np.ndarray, probabilities: np.ndarray, mask: np.ndarray) -> sitk.Image:
+        """Bring labels to T1's exact grid.
+
+        Where T1's voxels lie on the working grid, flipped or permuted, labels transfer as they are. Elsewhere each class's probability is
+        resampled linearly and the largest wins; where `labels` disagrees with the probabilities (after clean-up) the label counts as
+        certain. Only voxels of the brain vote, so the rim keeps its tissue.
+
+        Parameters
+        ----------
+        labels : (X, Y, Z) uint8 array
+        probabilities : (4, X, Y, Z) float array
+        mask : (X, Y, Z) bool array, the brain
+
+        Returns
+        -------
+        sitk.Image of uint8, 0 outside T1's mask
+        """
+        box, inside = self.t1_crop()
+        way = self.exact_way()
+        if way is not None:
+            values = transfer(labels, way, box)
+        else:
+            target = crop(self.t1_mask, box)
+            disputed = probabilities.argmax(axis=0) != labels
+            values = np.zeros(inside.shape, np.uint8)  # (K, J, I)
+            best = np.zeros(inside.shape, np.float32)
+            for value in (*(tissue.value for tissue in TISSUES), BACKGROUND):  # background last: it loses ties
+                vote = np.where(disputed, labels == value, probabilities[value]).astype(np.float32) * mask
+                resampled = resample_linearly(self.to_image(vote), target)
+                wins = resampled > best
+                values[wins] = value
+                np.maximum(best, resampled, out=best)
+            fill_from_nearest(values, best > 0, inside)
+        values = np.where(inside, values, BACKGROUND).astype(np.uint8)
+        return paste(values, box, self.t1_mask)
+
+    def map_to_scan(self, values: np.ndarray, mask: np.ndarray) -> sitk.Image:
+        """Bring one class's probability, or any map of the brain, to T1's exact grid.
+
+        Parameters
+        ----------
+        values : (X, Y, Z) float array
+        mask : (X, Y, Z) bool array, the brain
+
+        Returns
+        -------
+        sitk.Image of float32, 0 outside T1's mask
+        """
+        box, inside = self.t1_crop()
+        way = self.exact_way()
+        if way is not None:
+            restored = transfer(values, way, box).astype(np.float32)
+        else:
+            target = crop(self.t1_mask, box)
+            restored = resample_linearly(self.to_image(values.astype(np.float32) * mask), target)
+            weight = resample_linearly(self.to_image(mask.astype(np.float32)), target)
+            np.divide(restored, weight, out=restored, where=weight > 0)
+            fill_from_nearest(restored, weight > 0, inside)
+        restored = np.where(inside, restored, 0).astype(np.float32)
+        return paste(restored, box, self.t1_mask)
+
+    def place_to_scan(self, voxel: tuple[float, ...]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Tell where a voxel of the working space lies in the head as given.
+
+        Parameters
+        ----------
+        voxel : (x, y, z)
+
+        Returns
+        -------
+        its RAS position in mm, and its index (i, j, k) on T1's grid
+        """
+        left_mm, back_mm, up_mm = self._physical_mm(voxel)
+        i, j, k = self.t1_mask.TransformPhysicalPointToContinuousIndex((left_mm, back_mm, up_mm))
+        return (-left_mm, -back_mm, up_mm), (i, j, k)
+
+    def t1_crop(self) -> tuple[Box, np.ndarray]:
+        """Give the brain's box on T1's grid, three slices, and the brain inside it, a (K, J, I) bool array of that shape."""
+        box = mask_box(self.t1_mask)
+        return box, sitk.GetArrayViewFromImage(self.t1_mask)[box] > 0
+
+    def exact_way(self) -> np.ndarray | None:
+        """Give the whole-number affine from T1's (i, j, k) to (x, y, z), (3, 4) int, or None where voxels do not coincide."""
+        affine = self.from_t1[:3]
+        way = np.rint(affine).astype(int)
+        if not (np.abs(way[:, :3]).sum(axis=0) == 1).all() or not (np.abs(way[:, :3]).sum(axis=1) == 1).all():
+            return None
+        box = mask_box(self.t1_mask)[::-1]  # i, j, k
+        corners = np.array(np.meshgrid(*((part.start, part.stop - 1) for part in box))).reshape(3, -1)  # (3, 8)
+        error = (affine - way)[:, :3] @ corners + (affine - way)[:, 3:]
+        return way if np.abs(error).max() < COINCIDE_VOXELS else None
+
+    def _physical_mm(self, voxel: tuple[float, ...]) -> tuple[float, float, float]:
+        """LPS position of a voxel in the head as given."""
+        x_mm, y_mm, z_mm = (float(origin + index) for origin, index in zip(self.origin_mm, voxel, strict=True))
+        upright = (-x_mm, -y_mm, z_mm)
+        return upright if self.rotation is None else self.rotation.TransformPoint(upright)
 
 
-def to_image(array: np.ndarray, grid: Grid) -> sitk.Image:
-    """Wrap an array of prepared space as an image with its true geometry.
+def plan_space(mask: sitk.Image, rotation: sitk.Euler3DTransform | None = None) -> WorkingSpace:
+    """Lay the working grid through one of T1's voxel centers, so that a T1 of that grid keeps its voxels, and crop it to the brain.
 
     Parameters
     ----------
-    array : (X, Y, Z) array
-    grid : Grid
+    mask : sitk.Image, the brain on T1's grid
+    rotation : sitk.Euler3DTransform, from a point of the upright head to its point in the head as given; None where both are the same
 
     Returns
     -------
-    sitk.Image of 1 mm voxels
+    WorkingSpace
     """
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))  # (Z, Y, X)
-    image.SetOrigin((_RAS_TO_LPS @ grid.origin_mm).tolist())
-    image.SetDirection(_RAS_TO_LPS.ravel().tolist())
+    inside = sitk.GetArrayViewFromImage(mask) > 0  # (K, J, I)
+    rows = inside.any(axis=2)  # (K, J)
+    k, j = np.nonzero(rows)
+    first = inside.argmax(axis=2)[rows]
+    last = inside.shape[2] - 1 - inside[:, :, ::-1].argmax(axis=2)[rows]
+    ends = np.stack([np.concatenate([first, last]), np.tile(j, 2), np.tile(k, 2)])  # (3, 2N): both ends of every row of the brain
+    affine = index_to_physical(mask)
+    positions_mm = RAS_TO_LPS @ _set_upright(affine[:3, :3] @ ends + affine[:3, 3:], rotation)  # (3, 2N), RAS
+    anchor_mm = positions_mm[:, 0]
+    low = np.floor(positions_mm.min(axis=1) - anchor_mm + COINCIDE_VOXELS).astype(int) - MARGIN_VOXELS
+    high = np.ceil(positions_mm.max(axis=1) - anchor_mm - COINCIDE_VOXELS).astype(int) + MARGIN_VOXELS
+    x, y, z = (int(length) for length in high - low + 1)
+    origin_mm = anchor_mm + low
+    return WorkingSpace((x, y, z), (float(origin_mm[0]), float(origin_mm[1]), float(origin_mm[2])), mask, rotation)
+
+
+def ras_grid(points_mm: np.ndarray, spacing_mm: float, margin_mm: float, rotation: sitk.Euler3DTransform | None = None) -> sitk.Image:
+    """Give an empty grid along the axes of the upright head round some points.
+
+    Parameters
+    ----------
+    points_mm : (3, N) array, LPS positions in the head as given
+    spacing_mm, margin_mm : float
+    rotation : sitk.Euler3DTransform, from a point of the upright head to its point in the head as given; None where both are the same
+
+    Returns
+    -------
+    sitk.Image of uint8, in the physical space of the head as given
+    """
+    points_mm = _set_upright(points_mm, rotation)
+    low, high = points_mm.min(axis=1) - margin_mm, points_mm.max(axis=1) + margin_mm
+    size = [int(n) for n in np.ceil((high - low) / spacing_mm) + 1]
+    grid = sitk.Image(size, sitk.sitkUInt8)
+    origin_mm = (float(high[0]), float(high[1]), float(low[2]))  # x and y run against LPS
+    grid.SetSpacing([spacing_mm] * 3)
+    grid.SetDirection(_axes(rotation).ravel().tolist())
+    grid.SetOrigin(origin_mm if rotation is None else rotation.TransformPoint(origin_mm))
+    return grid
+
+
+def centered_image(values: np.ndarray) -> sitk.Image:
+    """Wrap an (X, Y, Z) array at 1 mm RAS as an image whose middle lies at 0."""
+    image = sitk.GetImageFromArray(to_kji(values))
+    image.SetDirection(RAS_TO_LPS.ravel().tolist())
+    image.SetOrigin((-RAS_TO_LPS @ (np.array(values.shape) - 1) / 2).tolist())
     return image
 
 
-def to_xyz(values: np.ndarray) -> np.ndarray:
-    """Turn SimpleITK's axis order into the prepared one.
+def ras_position(image: sitk.Image, index: np.ndarray) -> np.ndarray:
+    """Give the RAS position, (3,) mm, of an index (i, j, k), which need not be whole."""
+    return RAS_TO_LPS @ image.TransformContinuousIndexToPhysicalPoint(index.tolist())
+
+
+def rotation_about(middle_mm: np.ndarray, to_upright: np.ndarray) -> sitk.Euler3DTransform:
+    """Give the rotation from a point of the upright head to its point in the head as given.
 
     Parameters
     ----------
-    values : (Z, Y, X) array
+    middle_mm : (3,) array, the RAS position that stays
+    to_upright : (3, 3) array, the rotation that sets the head upright, in RAS
 
     Returns
     -------
-    (X, Y, Z) array, contiguous
+    sitk.Euler3DTransform (LPS, mm)
     """
-    return np.ascontiguousarray(values.transpose(2, 1, 0))  # (Z, Y, X) to (X, Y, Z)
+    rotation = sitk.Euler3DTransform()
+    rotation.SetCenter((RAS_TO_LPS @ middle_mm).tolist())
+    rotation.SetMatrix((RAS_TO_LPS @ to_upright.T @ RAS_TO_LPS).ravel().tolist())
+    return rotation
+
+
+def to_xyz(values: np.ndarray) -> np.ndarray:
+    """Turn SimpleITK's axis order (K, J, I) of an image along RAS into (X, Y, Z), contiguous."""
+    return np.ascontiguousarray(values.transpose(2, 1, 0))
+
+
+def to_kji(values: np.ndarray) -> np.ndarray:
+    """Turn (X, Y, Z) into SimpleITK's axis order (K, J, I), contiguous."""
+    return np.ascontiguousarray(values.transpose(2, 1, 0))
 
 
 def mask_box(mask: sitk.Image) -> Box:
@@ -86,108 +278,26 @@ def mask_box(mask: sitk.Image) -> Box:
     InputError
         If the mask is empty.
     """
-    box = quality.bounding_box(sitk.GetArrayViewFromImage(mask) > 0)
+    box = bounding_box(sitk.GetArrayViewFromImage(mask) > 0)
     if box is None:
         raise InputError("The brain mask is empty; wanted voxels above 0 in the brain: check the file.")
     return box
 
 
-def plan_grid(mask: sitk.Image) -> Grid:
-    """Lay the 1 mm RAS grid through one of T1's voxel centers, so that a T1 of that grid keeps its voxels, and crop it to the brain.
-
-    Parameters
-    ----------
-    mask : sitk.Image, the brain on T1's grid
-
-    Returns
-    -------
-    Grid
-    """
-    inside = sitk.GetArrayViewFromImage(mask) > 0  # (K, J, I)
-    rows = inside.any(axis=2)  # (K, J)
-    k, j = np.nonzero(rows)
-    first = inside.argmax(axis=2)[rows]
-    last = inside.shape[2] - 1 - inside[:, :, ::-1].argmax(axis=2)[rows]
-    ends = np.stack([np.concatenate([first, last]), np.tile(j, 2), np.tile(k, 2)])  # (3, 2N): both ends of every row of the brain
-    affine = index_to_physical(mask)
-    positions_mm = _RAS_TO_LPS @ (affine[:3, :3] @ ends + affine[:3, 3:])  # (3, 2N), RAS
-    anchor_mm = positions_mm[:, 0]
-    low = np.floor(positions_mm.min(axis=1) - anchor_mm + COINCIDE_VOXELS).astype(int) - MARGIN_VOXELS
-    high = np.ceil(positions_mm.max(axis=1) - anchor_mm - COINCIDE_VOXELS).astype(int) + MARGIN_VOXELS
-    x, y, z = (int(length) for length in high - low + 1)
-    origin_mm = anchor_mm + low
-    return Grid((x, y, z), (float(origin_mm[0]), float(origin_mm[1]), float(origin_mm[2])), mask)
-
-
-def t1_crop(grid: Grid) -> tuple[Box, np.ndarray]:
-    """Give the brain's box on T1's grid, and the brain inside it.
-
-    Parameters
-    ----------
-    grid : Grid
-
-    Returns
-    -------
-    three slices, and a (K, J, I) bool array of that shape
-    """
-    box = mask_box(grid.t1_mask)
-    return box, sitk.GetArrayViewFromImage(grid.t1_mask)[box] > 0
-
-
-def t1_index(grid: Grid, ras_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Give the index (i, j, k) of T1's grid at a place.
-
-    Parameters
-    ----------
-    grid : Grid
-    ras_mm : three floats
-
-    Returns
-    -------
-    three floats
-    """
-    i, j, k = grid.t1_mask.TransformPhysicalPointToContinuousIndex((_RAS_TO_LPS @ ras_mm).tolist())
-    return i, j, k
-
-
-def exact_way(grid: Grid) -> np.ndarray | None:
-    """Give the whole-number affine from T1's (i, j, k) to prepared (x, y, z), or None where voxels do not coincide.
-
-    Parameters
-    ----------
-    grid : Grid
-
-    Returns
-    -------
-    (3, 4) int array, or None
-    """
-    affine = _RAS_TO_LPS @ index_to_physical(grid.t1_mask)[:3]  # to RAS mm
-    affine[:, 3] -= grid.origin_mm
-    way = np.rint(affine).astype(int)
-    if not (np.abs(way[:, :3]).sum(axis=0) == 1).all() or not (np.abs(way[:, :3]).sum(axis=1) == 1).all():
-        return None
-    ends = np.array(
-        [[part.start for part in reversed(mask_box(grid.t1_mask))], [part.stop - 1 for part in reversed(mask_box(grid.t1_mask))]]
-    ).T
-    corners = np.array(np.meshgrid(*ends)).reshape(3, -1)  # (3, 8), (i, j, k)
-    error = (affine - way)[:, :3] @ corners + (affine - way)[:, 3:]
-    return way if np.abs(error).max() < COINCIDE_VOXELS else None
-
-
 def transfer(values: np.ndarray, way: np.ndarray, box: Box) -> np.ndarray:
-    """Cut T1's box out of a prepared array, voxel by voxel.
+    """Cut T1's box out of a working array, voxel by voxel.
 
     Parameters
     ----------
     values : (X, Y, Z) array
-    way : (3, 4) int array of `exact_way`
+    way : (3, 4) int array of `WorkingSpace.exact_way`
     box : three slices of T1's (K, J, I) array
 
     Returns
     -------
     (K, J, I) array of the box's shape
     """
-    order = np.abs(way[:, :3]).argmax(axis=0)  # prepared axis of i, j, k
+    order = np.abs(way[:, :3]).argmax(axis=0)  # working axis of i, j, k
     cut = [slice(None)] * 3
     flips = []
     for axis, part in enumerate(reversed(box)):  # i, j, k
@@ -196,3 +306,16 @@ def transfer(values: np.ndarray, way: np.ndarray, box: Box) -> np.ndarray:
         cut[order[axis]] = slice(int(low), int(high) + 1)
         flips.append(slice(None, None, int(sign)))
     return values[tuple(cut)].transpose(order)[tuple(flips)].transpose(2, 1, 0)
+
+
+def _axes(rotation: sitk.Euler3DTransform | None) -> np.ndarray:
+    """LPS directions, in the head as given, of the upright head's Right, Anterior and Superior: the columns of a (3, 3) array."""
+    return RAS_TO_LPS if rotation is None else np.reshape(rotation.GetMatrix(), (3, 3)) @ RAS_TO_LPS
+
+
+def _set_upright(points_mm: np.ndarray, rotation: sitk.Euler3DTransform | None) -> np.ndarray:
+    """LPS positions (3, N) of the head as given to those of the upright one."""
+    if rotation is None:
+        return points_mm
+    offset_mm = np.array(rotation.TransformPoint((0.0, 0.0, 0.0)))
+    return np.reshape(rotation.GetMatrix(), (3, 3)).T @ (points_mm - offset_mm[:, None])

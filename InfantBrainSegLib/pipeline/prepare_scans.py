@@ -30,18 +30,15 @@ class Intake:
 
     Attributes
     ----------
-    reference : sitk.Image
-        T1 as given, or T2 when it is alone: its grid is the result's.
     alignment : Alignment
     extraction : Extraction
     pair : ScanPair
-        On the reference's voxels; its geometry is that of the upright head where `extraction.turn` is one.
+        On the grid of T1, or of T2 when it is alone.
     prepared : Prepared
     bias_corrected : bool
     checks : tuple of Check
     """
 
-    reference: sitk.Image
     alignment: Alignment
     extraction: Extraction
     pair: ScanPair
@@ -79,22 +76,21 @@ def take_in(
     with steps("prepare"):
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
-        prepared = prepare(correct_pair(pair) if corrected else pair)
+        prepared = prepare(correct_pair(pair) if corrected else pair, extraction.rotation)
         seen = inspect(Scans(extraction.t1, extraction.t2, pair, prepared), options.age_months)
         checks = (*_extraction_checks(extraction), *seen)
-    reference = next(scan for scan in (t1, t2) if scan is not None)
-    return Intake(reference, alignment, extraction, pair, prepared, corrected, checks)
+    return Intake(alignment, extraction, pair, prepared, corrected, checks)
 
 
 def _extract(
-    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], choice: str, runner: Runner, told: Callable[[float], None]
+    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], choice: str, runner: Runner, on_progress: Callable[[float], None]
 ) -> Extraction:
     t1, t2, mask = scans
     if choice == OFF:
         return left_as_given(t1, t2, mask, "The extraction was switched off.")
     if mask is not None:
-        return set_upright(t1, t2, mask, runner.predict_once, told)
-    return extract(t1, t2, runner.predict_once, told)
+        return set_upright(t1, t2, mask, runner.predict_once, on_progress)
+    return extract(t1, t2, runner.predict_once, on_progress)
 
 
 def check_scans(
@@ -134,7 +130,7 @@ def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
     if "turned" not in extraction.report:
         return ()
     degrees = extraction.report["turned_degrees"]
-    lies = "can not be told" if degrees is None else f"turned by {degrees:.0f} degrees{', set upright' if extraction.turn else ''}"
+    lies = "can not be told" if degrees is None else f"turned by {degrees:.0f} degrees{', set upright' if extraction.rotation else ''}"
     if extraction.report.get("front_is_back"):
         lies = "front and back exchanged, set upright"
     limit = f"up to {TURN_DEGREES:.0f} degrees"

@@ -16,7 +16,7 @@ from ..networks.context import ContextConfig, distance_maps
 from ..networks.device import resolve_device
 from ..networks.predictor import Runner
 from ..networks.weights import STAGES, TRAINING_PATHS, LoadedNetwork, load_network
-from ..preparation.normalisation import Prepared, restore, restore_probability
+from ..preparation.normalisation import Prepared
 from ..preparation.registration import Alignment
 from .cleanup import clean
 from .options import SegmentOptions
@@ -49,18 +49,18 @@ class Segmentation:
     t2: sitk.Image | None
     volumes: list[TissueVolume]
     report: dict[str, Any]
-    _probabilities: np.ndarray  # (4, X, Y, Z) float16, prepared space
+    _probabilities: np.ndarray  # (4, X, Y, Z) float16, working space
     _prepared: Prepared
     alignment: Alignment | None = None
 
     @property
     def mask(self) -> sitk.Image:
         """What was segmented: uint8, 1 in the cerebrum, on T1's grid."""
-        return _on_grid(self._prepared.grid.t1_mask, self.labels)
+        return self._prepared.space.t1_mask
 
     def probability(self, tissue: Tissue) -> sitk.Image:
         """Give one tissue's probability before clean-up, float32 on T1's grid."""
-        return restore_probability(self._probabilities[tissue.value], self._prepared, self.labels)
+        return self._prepared.space.map_to_scan(self._probabilities[tissue.value], self._prepared.mask)
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,12 @@ def segment(
         cleaned = clean(labels, probabilities, prepared.mask, (1.0, 1.0, 1.0), options.cleanup)
     with steps("restore"):
         probabilities = probabilities.astype(np.float16)  # half the memory from here on
-        result = restore(cleaned.labels, probabilities, prepared, ready.reference)
+        result = prepared.space.labels_to_scan(cleaned.labels, probabilities, prepared.mask)
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
-        volumes = measure(result, restore_probability(confidence, prepared, ready.reference))
+        volumes = measure(result, prepared.space.map_to_scan(confidence, prepared.mask))
         islands = sum(cleaned.islands_removed.values())
         fractions = {volume.tissue: volume.fraction for volume in volumes}
-        verdict = judge(Outcome(found.first, labels, confidence, prepared.mask, prepared.grid, fractions, islands), ready.checks)
-        if ready.extraction.turn is not None:
-            verdict = verdict.turned_back(ready.extraction.turn)
+        verdict = judge(Outcome(found.first, labels, confidence, prepared.mask, prepared.space, fractions, islands), ready.checks)
     report = {
         "versions": versions(),
         "weights": {stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
@@ -148,8 +146,7 @@ def segment(
         "seconds": steps.seconds,
         "peak_memory_mb": peak_memory_mb(),
     }
-    given_t2 = None if ready.pair.t2 is None else _on_grid(ready.pair.t2, ready.reference)
-    return Segmentation(result, t1, given_t2, volumes, report, probabilities, prepared, ready.alignment)
+    return Segmentation(result, t1, ready.pair.t2, volumes, report, probabilities, prepared, ready.alignment)
 
 
 def _tissues(runner: Runner, stages: list[LoadedNetwork], prepared: Prepared, options: SegmentOptions, steps: Steps) -> _Found:
@@ -171,13 +168,6 @@ def _tissues(runner: Runner, stages: list[LoadedNetwork], prepared: Prepared, op
         last = found
         labels = _most_likely(probabilities, prepared.mask)
     return _Found(first, labels, probabilities)
-
-
-def _on_grid(image: sitk.Image, like: sitk.Image) -> sitk.Image:
-    """Give an image, whose head may have been set upright, the geometry of the scan that it came from."""
-    image = sitk.Image(image)
-    image.CopyInformation(like)
-    return image
 
 
 def _most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -203,6 +193,6 @@ def _geometry(images: dict[str, sitk.Image | None], prepared: Prepared) -> dict[
     described["prepared"] = {
         "size": list(prepared.mask.shape),
         "spacing_mm": [1.0, 1.0, 1.0],
-        "origin_ras_mm": list(prepared.grid.origin_mm),
+        "origin_ras_mm": list(prepared.space.origin_mm),
     }
     return described

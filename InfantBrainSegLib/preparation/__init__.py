@@ -1,4 +1,4 @@
 """From two scans to the networks' arrays: rigid registration, bias field, foreground, normalisation, and the way back.
 
-Call `align_pair`, `pair_scans`, `correct_pair`, `prepare` and `restore`.
+Call `align_pair`, `pair_scans`, `correct_pair` and `prepare`.
 """

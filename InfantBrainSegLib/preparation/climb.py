@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..core.errors import InputError
-from ..imaging.resample import crop, on_grid_of, voxel_mm3, widen
+from ..imaging.resample import bounding_box, crop, on_grid_of, voxel_mm3, widen
 from . import foreground as quality
 
 _SEED = 1
@@ -101,7 +101,7 @@ def at_spacing(scan: sitk.Image, head: sitk.Image, spacing_mm: float, margin_mm:
     InputError
         If there is no signal.
     """
-    box = quality.bounding_box(sitk.GetArrayViewFromImage(head) > 0)
+    box = bounding_box(sitk.GetArrayViewFromImage(head) > 0)
     if box is None:
         raise InputError("A scan holds no signal; wanted a head: check the file.")
     box = widen(box, 2, scan)

@@ -6,6 +6,8 @@ All arrays here may be in any axis order, T1, T2 and mask in the same one.
 import numpy as np
 from scipy import ndimage
 
+from ..imaging.resample import bounding_box
+
 MIN_BACKGROUND_SHARE = 0.2  # of the volume; iSeg's and the neonates' stripped images have 0.5 to 0.97
 MIN_FACE_SHARE = 0.5  # of the six outer faces; a stripped brain rarely touches them
 MIN_BELOW_SHARE = 0.1  # more voxels than this below the background: the intensities are centered, as z-scores are
@@ -80,26 +82,6 @@ def solid_brain(mask: np.ndarray) -> np.ndarray:
     outside, _ = ndimage.label(~kept)
     solid[box] = (outside != outside[0, 0, 0])[1:-1, 1:-1, 1:-1]
     return solid
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
-    """Give the slices of the smallest box round a mask, or None when it is empty.
-
-    Parameters
-    ----------
-    mask : 3D bool array
-
-    Returns
-    -------
-    Three slices, or None
-    """
-    box = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if hit.size == 0:
-            return None
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return tuple(box)
 
 
 def skull_warning(stripped: bool, brain_ml: float) -> list[str]:

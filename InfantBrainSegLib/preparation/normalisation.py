@@ -1,4 +1,4 @@
-"""From two scans to the network's arrays, and the exact way back to T1's grid."""
+"""From two scans to the network's arrays."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError
-from ..core.labels import BACKGROUND, TISSUES
 from ..imaging.files import check_image, same_grid
-from ..imaging.resample import crop, fill_from_nearest, on_grid_of, paste, resample_inside, resample_linearly, voxel_mm3, widen
-from ..imaging.space import Grid, exact_way, mask_box, plan_grid, t1_crop, to_image, to_xyz, transfer
+from ..imaging.resample import bounding_box, crop, on_grid_of, paste, resample_inside, voxel_mm3, widen
+from ..imaging.space import WorkingSpace, mask_box, plan_space, to_xyz
 from . import foreground as quality
 
 MIN_BRAIN_ML = 100.0  # a preterm brain of 25 weeks has about 100 ml
@@ -48,12 +47,12 @@ class Prepared:
     images : (2, X, Y, Z) float32 array
         T1 and T2, normalised, 0 outside the brain; an absent one is 0 everywhere.
     mask : (X, Y, Z) bool array
-    grid : Grid
+    space : WorkingSpace
     """
 
     images: np.ndarray
     mask: np.ndarray
-    grid: Grid
+    space: WorkingSpace
 
 
 def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None = None) -> ScanPair:
@@ -156,92 +155,28 @@ def normalise(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return result
 
 
-def prepare(pair: ScanPair) -> Prepared:
-    """Bring a pair to 1 mm RAS, crop it to the brain and normalise it.
+def prepare(pair: ScanPair, rotation: sitk.Euler3DTransform | None = None) -> Prepared:
+    """Bring a pair into the working space, cropped to the brain, and normalise it.
 
     Parameters
     ----------
     pair : ScanPair
+    rotation : sitk.Euler3DTransform, from a point of the upright head to its point in the head as given; None where both are the same
 
     Returns
     -------
     Prepared
     """
-    grid = plan_grid(pair.mask)
+    space = plan_space(pair.mask, rotation)
     box = widen(mask_box(pair.mask), 2, pair.mask)  # two voxels more, for the smoothing
-    target = to_image(np.zeros(grid.shape, np.uint8), grid)
+    target = space.to_image(np.zeros(space.shape, np.uint8))
     channels, scans = zip(*((index, scan) for index, scan in enumerate((pair.t1, pair.t2)) if scan is not None), strict=True)
     resampled, weight = resample_inside([crop(scan, box) for scan in scans], crop(pair.mask, box), target)
     mask = to_xyz(weight) >= 0.5  # (X, Y, Z)
     images = np.zeros((2, *mask.shape), np.float32)
     for channel, values in zip(channels, resampled, strict=True):
         images[channel] = normalise(to_xyz(values), mask)
-    return Prepared(images, mask, grid)
-
-
-def restore(labels: np.ndarray, probabilities: np.ndarray, prepared: Prepared, t1: sitk.Image) -> sitk.Image:
-    """Bring labels from prepared space to T1's exact grid.
-
-    Where T1's voxels lie on the 1 mm RAS grid, flipped or permuted, labels transfer as they are. Elsewhere each class's
-    probability is resampled linearly and the largest wins; where `labels` disagrees with the probabilities (after
-    clean-up) the label counts as certain. Only voxels of the brain vote, so the rim keeps its tissue.
-
-    Parameters
-    ----------
-    labels : (X, Y, Z) uint8 array
-    probabilities : (4, X, Y, Z) float array
-    prepared : Prepared
-    t1 : sitk.Image, the one that was prepared
-
-    Returns
-    -------
-    sitk.Image of uint8 on T1's grid, 0 outside the mask.
-    """
-    box, inside = t1_crop(prepared.grid)
-    way = exact_way(prepared.grid)
-    if way is not None:
-        values = transfer(labels, way, box)
-    else:
-        target = crop(prepared.grid.t1_mask, box)
-        disputed = probabilities.argmax(axis=0) != labels
-        values = np.zeros(inside.shape, np.uint8)  # (K, J, I)
-        best = np.zeros(inside.shape, np.float32)
-        for value in (*(tissue.value for tissue in TISSUES), BACKGROUND):  # background last: it loses ties
-            vote = np.where(disputed, labels == value, probabilities[value]).astype(np.float32) * prepared.mask
-            resampled = resample_linearly(to_image(vote, prepared.grid), target)
-            wins = resampled > best
-            values[wins] = value
-            np.maximum(best, resampled, out=best)
-        fill_from_nearest(values, best > 0, inside)
-    values = np.where(inside, values, BACKGROUND).astype(np.uint8)
-    return paste(values, box, t1)
-
-
-def restore_probability(probability: np.ndarray, prepared: Prepared, t1: sitk.Image) -> sitk.Image:
-    """Bring one class's probability, or any map of the brain, from prepared space to T1's exact grid.
-
-    Parameters
-    ----------
-    probability : (X, Y, Z) float array
-    prepared : Prepared
-    t1 : sitk.Image, the one that was prepared
-
-    Returns
-    -------
-    sitk.Image of float32 on T1's grid, 0 outside the mask.
-    """
-    box, inside = t1_crop(prepared.grid)
-    way = exact_way(prepared.grid)
-    if way is not None:
-        values = transfer(probability, way, box).astype(np.float32)
-    else:
-        target = crop(prepared.grid.t1_mask, box)
-        values = resample_linearly(to_image(probability.astype(np.float32) * prepared.mask, prepared.grid), target)
-        weight = resample_linearly(to_image(prepared.mask.astype(np.float32), prepared.grid), target)
-        np.divide(values, weight, out=values, where=weight > 0)
-        fill_from_nearest(values, weight > 0, inside)
-    values = np.where(inside, values, 0).astype(np.float32)
-    return paste(values, box, t1)
+    return Prepared(images, mask, space)
 
 
 def _check_meets(brain: np.ndarray, name: str) -> None:
@@ -290,8 +225,8 @@ def _t2_on_grid(t2: sitk.Image, signal: np.ndarray, t1: sitk.Image, brain: np.nd
         t2 = sitk.Image(t2)
         t2.CopyInformation(t1)
         return t2, signal
-    signal_box = quality.bounding_box(signal)
-    brain_box = quality.bounding_box(brain)
+    signal_box = bounding_box(signal)
+    brain_box = bounding_box(brain)
     if signal_box is None or brain_box is None:
         return on_grid_of(t1, np.zeros(brain.shape, np.float32)), np.zeros(brain.shape, bool)
     source_box = widen(signal_box, 2, t2)

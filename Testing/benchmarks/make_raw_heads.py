@@ -17,10 +17,10 @@ from scipy import ndimage
 
 from InfantBrainSegLib.core.labels import INFRATENTORIAL
 from InfantBrainSegLib.imaging.files import write_image
+from InfantBrainSegLib.imaging.space import centered_image
 from InfantBrainSegLib.training.config import HELD_OUT
 from InfantBrainSegLib.training.data.heads import HeadMap, load_heads
 from InfantBrainSegLib.training.data.labelmaps import PAINT_CLASSES, PAINT_TO_LABEL
-from InfantBrainSegLib.training.experiments.train import as_image
 from InfantBrainSegLib.training.simulation.head_synthesis import HeadConfig, HeadSimulator
 
 WARPED = HeadConfig(voxel_mm=1.0, rotation_degrees=26.0, turned_share=0.0, stripped_share=0.0, cut_share=0.0)  # up to 45 degrees in all
@@ -44,9 +44,9 @@ def write_head(head: HeadMap, config: HeadConfig, rng: np.random.Generator, fold
         box.append(slice(max(part.start - int(before), 0), min(part.stop + int(after), length)))
     folder.mkdir(parents=True, exist_ok=True)
     for name, image in zip(("T1", "T2"), painted.images.numpy(), strict=True):
-        write_image(as_image(np.clip(image[tuple(box)] * INTENSITY_SCALE, 0, 65535).astype(np.uint16)), folder / f"{name}.nii.gz")
-    write_image(as_image(cerebrum[tuple(box)].astype(np.uint8)), folder / "mask.nii.gz")
-    write_image(as_image(labels[tuple(box)]), folder / "label.nii.gz")
+        write_image(centered_image(np.clip(image[tuple(box)] * INTENSITY_SCALE, 0, 65535).astype(np.uint16)), folder / f"{name}.nii.gz")
+    write_image(centered_image(cerebrum[tuple(box)].astype(np.uint8)), folder / "mask.nii.gz")
+    write_image(centered_image(labels[tuple(box)]), folder / "label.nii.gz")
 
 
 def main() -> None:

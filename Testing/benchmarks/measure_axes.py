@@ -24,9 +24,10 @@ from measure_raw import runner, silent
 from InfantBrainSegLib.core.labels import LEFT_CEREBRUM, RIGHT_CEREBRUM
 from InfantBrainSegLib.evaluation.metrics import dice
 from InfantBrainSegLib.extraction import locate
-from InfantBrainSegLib.extraction.head import Head, images_on, ras_grid
+from InfantBrainSegLib.extraction.head import Head, images_on
 from InfantBrainSegLib.imaging.files import read_image, write_text
 from InfantBrainSegLib.imaging.resample import resample_linearly
+from InfantBrainSegLib.imaging.space import ras_grid
 from InfantBrainSegLib.networks.weights import load_network
 from InfantBrainSegLib.training.config import HELD_OUT
 from InfantBrainSegLib.training.data.heads import load_heads
@@ -51,7 +52,7 @@ def attempts(folder: Path) -> tuple[list[float], list[float]]:
 def chosen(scores: list[float], header: int) -> int:
     """The order that `locate` takes where the header says this one."""
     other = max((n for n in range(len(scores)) if n != header), key=lambda n: scores[n])
-    return other if scores[header] < locate.SURE and scores[other] >= scores[header] + locate.SURER else header
+    return other if scores[header] < locate.MIN_CONFIDENCE and scores[other] >= scores[header] + locate.MIN_GAIN else header
 
 
 def surer_of_half_turn(scans: dict[str, sitk.Image]) -> float:

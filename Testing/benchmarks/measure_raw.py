@@ -54,9 +54,12 @@ def measure_head(folder: Path) -> dict:
     scores, extraction = _mask_scores(folder)
     mask, label = (read_image(folder / f"{name}.nii.gz") for name in ("mask", "label"))
     reference = sitk.GetArrayFromImage(label)
-    ideal = mask if extraction.turn is None else move_grid(mask, extraction.turn)
-    for kind, given in (("raw", extraction.mask), ("ideal", ideal)):  # the tissues of what was extracted, as `segment` goes on with it
-        labels = sitk.GetArrayFromImage(segment(extraction.t1, extraction.t2, given, PREPARED).labels)
+    t1, t2, found, ideal = (  # set upright here: `PREPARED` does not look at the pose
+        image if image is None or extraction.rotation is None else move_grid(image, extraction.rotation)
+        for image in (extraction.t1, extraction.t2, extraction.mask, mask)
+    )
+    for kind, given in (("raw", found), ("ideal", ideal)):  # the tissues of what was extracted, as `segment` goes on with it
+        labels = sitk.GetArrayFromImage(segment(t1, t2, given, PREPARED).labels)
         scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, (1.0, 1.0, 1.0)).items()}
     return scores
 

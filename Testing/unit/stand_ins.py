@@ -34,5 +34,5 @@ class StandIn:
             "warnings": [],
             "seconds": {"stage 1": 1.0},
         }
-        prepared = SimpleNamespace(grid=SimpleNamespace(t1_mask=labels > 0))
+        prepared = SimpleNamespace(space=SimpleNamespace(t1_mask=labels > 0))
         return Segmentation(labels, t1, t2, volumes, report, None, prepared, Alignment(t2, self.transform, {}))

@@ -13,7 +13,7 @@ from ...core.progress import silent
 from ...evaluation.metrics import dice
 from ...imaging.files import read_image, same_grid
 from ...imaging.resample import on_grid_of, resample_linearly
-from ...imaging.space import to_image, to_xyz
+from ...imaging.space import to_xyz
 from ...networks.context import ContextConfig, distance_maps
 from ...networks.device import run_with_memory_ladder
 from ...networks.fcn import MultiStreamFCN
@@ -23,7 +23,7 @@ from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
 from ...pipeline.prepare_scans import take_in
 from ...pipeline.report import Steps
-from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare, restore
+from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
 from ...preparation.registration import AUTO, OFF, Alignment, align_pair
 from ..config import TrainingConfig
 from .augment import rotate_and_flip
@@ -116,9 +116,8 @@ def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | 
             f"The label of {files.name} and its brain overlap by {overlap:.2f} (DOC); wanted {MIN_OVERLAP} or more: check that "
             f"{files.label} is of this scan."
         )
-    target = to_image(np.zeros(prepared.mask.shape, np.uint8), prepared.grid)
-    given = on_grid_of(pair.mask, sitk.GetArrayFromImage(reference))  # where the head now lies
-    shares = [to_xyz(resample_linearly(sitk.Cast(given == value, sitk.sitkFloat32), target)) for value in range(CLASS_COUNT)]
+    target = prepared.space.to_image(np.zeros(prepared.mask.shape, np.uint8))
+    shares = [to_xyz(resample_linearly(sitk.Cast(reference == value, sitk.sitkFloat32), target)) for value in range(CLASS_COUNT)]
     shares[BACKGROUND] = 1 - np.sum(shares[1:], 0)  # beyond T1's grid nothing is labelled
     labels = np.where(prepared.mask, np.argmax(shares, 0), BACKGROUND).astype(np.uint8)
     images = (
@@ -127,8 +126,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | 
         else np.stack([_intensities(image, prepared, target) for image in (pair.t1, pair.t2) if image is not None])
     )
     moved = (alignment.report["words"],) if alignment.report["moved"] else ()
-    mask_image = on_grid_of(t1, sitk.GetArrayFromImage(pair.mask))
-    return LabelledScan(files.name, images, labels, prepared, reference, mask_image, moved + pair.warnings)
+    return LabelledScan(files.name, images, labels, prepared, reference, pair.mask, moved + pair.warnings)
 
 
 def _make_ready(
@@ -245,7 +243,7 @@ def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextC
 def segmentation(scan: LabelledScan, probabilities: np.ndarray) -> sitk.Image:
     """Cleaned labels on T1's grid."""
     cleaned = clean(_most_likely(probabilities, scan), probabilities, scan.prepared.mask, (1.0, 1.0, 1.0), CleanupConfig())
-    return restore(cleaned.labels, probabilities, scan.prepared, scan.mask_image)
+    return scan.prepared.space.labels_to_scan(cleaned.labels, probabilities, scan.prepared.mask)
 
 
 def _most_likely(probabilities: np.ndarray, scan: LabelledScan) -> np.ndarray:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 
 from ...core.errors import InputError, TrainingError
 from ...imaging.files import check_writable_folder, write_image, write_text
+from ...imaging.space import centered_image
 from ...networks.device import resolve_device
 from ...networks.fcn import MultiStreamFCN
 from ...networks.weights import TRAINING_PATHS, LoadedNetwork, load_network, save_weights
@@ -19,7 +19,6 @@ from ..data.labelmaps import read_label_map
 from ..simulation.synthesis import Painted, Simulator, SimulatorConfig
 from ..trainer import Trainer
 
-_RAS_IN_LPS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 _INTENSITY_SCALE = 500  # cortex, 1 in the simulator, in the uint16 files
 _HOME = Path(__file__).parents[3]  # the repository; in an installed extension the folder that both modules share
 _MODULE = _HOME / "InfantBrainSeg" if (_HOME / "InfantBrainSeg").is_dir() else _HOME
@@ -124,13 +123,5 @@ def write_subject(painted: Painted, folder: Path) -> None:
     box = tuple(slice(max(low - 5, 0), high + 6) for low, high in zip(inside.min(0), inside.max(0), strict=True))
     folder.mkdir(parents=True, exist_ok=True)
     for name, image in zip(("T1", "T2"), painted.images.cpu().numpy(), strict=True):
-        write_image(as_image(np.clip(image[box] * _INTENSITY_SCALE, 0, 65535).astype(np.uint16)), folder / f"{name}.nii.gz")
-    write_image(as_image(painted.labels.cpu().numpy()[box].astype(np.uint8)), folder / "label.nii.gz")
-
-
-def as_image(array: np.ndarray) -> sitk.Image:
-    """An (X, Y, Z) array at 1 mm RAS as an image."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))  # sitk wants (Z, Y, X)
-    image.SetDirection(_RAS_IN_LPS)
-    image.SetOrigin([(n - 1) / 2 * s for n, s in zip(array.shape, (1, 1, -1), strict=True)])
-    return image
+        write_image(centered_image(np.clip(image[box] * _INTENSITY_SCALE, 0, 65535).astype(np.uint16)), folder / f"{name}.nii.gz")
+    write_image(centered_image(painted.labels.cpu().numpy()[box].astype(np.uint8)), folder / "label.nii.gz")

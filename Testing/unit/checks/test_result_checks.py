@@ -10,10 +10,10 @@ import pytest
 import SimpleITK as sitk
 from scans_for_checks import good_pair
 
-from InfantBrainSegLib.checks.result_checks import ACCEPT, DO_NOT_USE, LOOK, Outcome, Place, judge
+from InfantBrainSegLib.checks.result_checks import ACCEPT, DO_NOT_USE, LOOK, Outcome, judge
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check
-from InfantBrainSegLib.imaging.space import plan_grid, to_image
+from InfantBrainSegLib.imaging.space import plan_space
 from InfantBrainSegLib.networks import predictor as runner_module
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 from InfantBrainSegLib.pipeline.volumes import measure
@@ -27,13 +27,13 @@ def fractions_of(labels):
 
 def outcome(mask_grid=None, **changes):
     """A sure result of the phantom in prepared space, the two stages alike."""
-    grid = plan_grid(phantoms.draw(mask_grid or phantoms.grid()) > 0)
-    empty = to_image(np.zeros(grid.shape, np.uint8), grid)
+    space = plan_space(phantoms.draw(mask_grid or phantoms.grid()) > 0)
+    empty = space.to_image(np.zeros(space.shape, np.uint8))
     labels = sitk.GetArrayFromImage(phantoms.draw(empty)).transpose(2, 1, 0)  # (X, Y, Z)
     labels[(labels == 2) & (np.indices(labels.shape).sum(0) % 4 == 0)] = 1  # more CSF, as a brain has
-    fractions = fractions_of(to_image(labels, grid))
+    fractions = fractions_of(space.to_image(labels))
     given = {"first": labels, "last": labels, "confidence": np.full(labels.shape, 0.8, np.float32), "mask": labels > 0}
-    return Outcome(**{**given, "grid": grid, "fractions": fractions, "islands_removed": 100, **changes})
+    return Outcome(**{**given, "space": space, "fractions": fractions, "islands_removed": 100, **changes})
 
 
 def test_a_sure_result_of_good_images_is_accepted():
@@ -77,7 +77,7 @@ def test_a_tissue_that_is_hardly_there(kept, decision):
     good = outcome()
     fluid = good.last == 1
     last = np.where(fluid & (np.random.default_rng(0).random(fluid.shape) > kept * good.mask.sum() / fluid.sum()), 2, good.last)
-    verdict = judge(outcome(first=last, last=last, fractions=fractions_of(to_image(last.astype(np.uint8), good.grid))), GOOD)
+    verdict = judge(outcome(first=last, last=last, fractions=fractions_of(good.space.to_image(last.astype(np.uint8)))), GOOD)
     assert (verdict.decision, "CSF is" in verdict.reasons[0]) == (decision, True)
 
 
@@ -87,10 +87,17 @@ def test_many_islands_ask_for_a_look():
 
 def test_of_a_head_that_was_set_upright_words_and_places_tell_where_it_lay():
     half_turn = sitk.Euler3DTransform((0, 0, 0), 0, 0, np.pi, (5, 0, 0))  # about S, then 5 mm to the patient's left
-    given = judge(outcome(), (Check("clipping", WARN, "2 %", "1 %", "r"),))
-    at = replace(given, places=(Place(7, (10.0, 12.0, 6.0), 0.5),)).turned_back(half_turn)
-    assert at.places[0].ras_mm == pytest.approx((-15, -12, 6))
-    assert at.words == "Look at slice 7 (RAS -15, -12, 6 mm) before use: clipping: 2 %."
+    good = outcome()
+    x, y, z = (round(mm - origin) for mm, origin in zip((10, 12, 6), good.space.origin_mm, strict=True))
+    unsure = np.zeros(good.mask.shape, bool)
+    unsure[x - 9 : x + 10, y - 9 : y + 10, z - 9 : z + 10] = True
+    confidence = np.where(unsure, 0.4, 0.9)
+    (straight,) = judge(outcome(confidence=confidence), GOOD).places
+    verdict = judge(outcome(confidence=confidence, space=replace(good.space, rotation=half_turn)), GOOD)
+    (place,) = verdict.places
+    right, front, up = straight.ras_mm
+    assert place.ras_mm == pytest.approx((-right - 5, -front, up))
+    assert f"(RAS {round(place.ras_mm[0])}, {round(place.ras_mm[1])}, {round(up)} mm)" in verdict.words
 
 
 @pytest.mark.parametrize("direction", [phantoms.LPS, phantoms.PERMUTED, phantoms.OBLIQUE])
@@ -98,7 +105,7 @@ def test_a_doubtful_place_is_named_by_t1s_slice_and_ras_mm(direction):
     t1_grid = phantoms.grid((0.9, 1.0, 1.4), direction)
     good = outcome(t1_grid)
     middle = np.array([10.0, 12.0, 6.0])  # RAS mm
-    points = phantoms.points_mm(to_image(np.zeros(good.mask.shape, np.uint8), good.grid)).transpose(2, 1, 0, 3)
+    points = phantoms.points_mm(good.space.to_image(np.zeros(good.mask.shape, np.uint8))).transpose(2, 1, 0, 3)
     unsure = np.linalg.norm(points - middle, axis=-1) < 10
     verdict = judge(outcome(t1_grid, confidence=np.where(unsure, 0.4, 0.9)), GOOD)
     (place,) = verdict.places
@@ -109,7 +116,7 @@ def test_a_doubtful_place_is_named_by_t1s_slice_and_ras_mm(direction):
 
 
 def test_slices_of_several_places_are_named_once_each_and_in_order():
-    points = phantoms.points_mm(to_image(np.zeros(outcome().mask.shape, np.uint8), outcome().grid)).transpose(2, 1, 0, 3)
+    points = phantoms.points_mm(outcome().space.to_image(np.zeros(outcome().mask.shape, np.uint8))).transpose(2, 1, 0, 3)
     x, y, z = np.moveaxis(points, -1, 0)
     unsure = ((x + 16) ** 2 + y**2 + z**2 < 81) | ((x - 16) ** 2 + y**2 + z**2 < 81)
     verdict = judge(outcome(confidence=np.where(unsure, 0.4, 0.9)), GOOD)

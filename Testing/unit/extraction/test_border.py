@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from InfantBrainSegLib.evaluation.metrics import dice
-from InfantBrainSegLib.extraction.border import settle
+from InfantBrainSegLib.extraction.border import refine_border
 
 SIZE, RADIUS, SHIFT = 56, 18, 2
 X, Y, Z = np.meshgrid(*[np.arange(SIZE) - (SIZE - 1) / 2] * 3, indexing="ij")
@@ -32,42 +32,42 @@ def word():
     ("inside", "outside"), [((0.4, 2.0), (0.1, 0.2)), ((0.4, 0.5), (0.9, 1.2)), ((0.4, 0.0), (0.1, 0.0)), ((0.0, 2.0), (0.0, 0.7))]
 )
 def test_the_border_moves_to_where_the_intensities_change_whatever_the_contrast(word, inside, outside):
-    settled = settle(word, BELOW, images(inside, outside), MM) > 0.5
+    refined = refine_border(word, BELOW, images(inside, outside), MM) > 0.5
     assert dice(word > 0.5, CEREBRUM) < 0.94
-    assert dice(settled, CEREBRUM) > 0.99
+    assert dice(refined, CEREBRUM) > 0.99
 
 
 def test_distances_are_millimeters_whatever_the_voxels(word):
     thick = slice(None, None, 2)
-    settled = settle(word[:, :, thick], BELOW[:, :, thick], images((0.4, 2.0), (0.1, 0.2))[..., thick], (1.0, 1.0, 2.0))
-    assert dice(settled > 0.5, CEREBRUM[:, :, thick]) > 0.99
+    refined = refine_border(word[:, :, thick], BELOW[:, :, thick], images((0.4, 2.0), (0.1, 0.2))[..., thick], (1.0, 1.0, 2.0))
+    assert dice(refined > 0.5, CEREBRUM[:, :, thick]) > 0.99
     far = np.roll(word, 3, axis=0)  # five voxels of 0.5 mm lie within the reach, five of 1 mm do not
-    fine, coarse = (settle(far, BELOW, images((0.4, 2.0), (0.1, 0.2)), (mm,) * 3) > 0.5 for mm in (0.5, 1.0))
+    fine, coarse = (refine_border(far, BELOW, images((0.4, 2.0), (0.1, 0.2)), (mm,) * 3) > 0.5 for mm in (0.5, 1.0))
     assert dice(fine, CEREBRUM) > dice(coarse, CEREBRUM) + 0.01
 
 
 def test_where_both_sides_look_alike_the_network_is_believed(word):
-    settled = settle(word, BELOW, images((1.0, 1.0), (1.0, 1.0)), MM)
-    assert dice(settled > 0.5, word > 0.5) > 0.98
+    refined = refine_border(word, BELOW, images((1.0, 1.0), (1.0, 1.0)), MM)
+    assert dice(refined > 0.5, word > 0.5) > 0.98
 
 
 def test_next_to_the_cerebellum_nothing_moves(word):
     below = np.where(X > 8, 0.5, 0.0)
-    settled = settle(word, below, images((0.4, 2.0), (0.1, 0.2)), MM)
-    assert np.allclose(settled[X > 8], word[X > 8], atol=0.002)
-    assert not np.allclose(settled[X < 0], word[X < 0], atol=0.1)
+    refined = refine_border(word, below, images((0.4, 2.0), (0.1, 0.2)), MM)
+    assert np.allclose(refined[X > 8], word[X > 8], atol=0.002)
+    assert not np.allclose(refined[X < 0], word[X < 0], atol=0.1)
 
 
 def test_a_scan_that_does_not_reach_the_brain_is_not_asked(word):
     both = images((0.4, 2.0), (0.1, 0.2))
     both[1] = 0
     both[1, :4] = 1.0
-    assert np.array_equal(settle(word, BELOW, both, MM), settle(word, BELOW, both[:1], MM))
+    assert np.array_equal(refine_border(word, BELOW, both, MM), refine_border(word, BELOW, both[:1], MM))
 
 
 def test_a_small_or_empty_brain_is_left_as_it_is():
     images_ = images((0.4, 2.0), (0.1, 0.2))
     empty, small = np.zeros(CEREBRUM.shape), np.zeros(CEREBRUM.shape)
     small[20:24, 20:24, 20:24] = 0.99
-    for chance in (empty, small):
-        assert np.allclose(settle(chance, BELOW, images_, MM), chance, atol=0.002)
+    for probability in (empty, small):
+        assert np.allclose(refine_border(probability, BELOW, images_, MM), probability, atol=0.002)

@@ -17,7 +17,7 @@ def parts_image(turn=None, without=()):
 
 def test_an_upright_head_is_left_as_it_lies():
     pose = find_pose(parts_image())
-    assert pose.turn is None
+    assert pose.rotation is None
     assert pose.degrees < 10
     assert pose.plausible
 
@@ -29,8 +29,8 @@ def test_a_turned_head_is_set_upright_again(axis, degrees):
     parts = parts_image(turn)
     pose = find_pose(parts)
     assert abs(pose.degrees - abs(degrees)) < 12  # the phantom itself looks down by some degrees
-    upright = find_pose(move_grid(parts, pose.turn))
-    assert upright.turn is None
+    upright = find_pose(move_grid(parts, pose.rotation))
+    assert upright.rotation is None
     assert upright.degrees < 1
 
 
@@ -41,7 +41,7 @@ def test_a_head_turned_by_ninety_degrees_lies_as_none_does():
 def test_without_a_cerebellum_left_and_right_alone_tell_the_pose():
     pose = find_pose(parts_image(phantoms.rotation(30, 2), without=(3,)))
     assert pose.degrees == pytest.approx(30, abs=2)
-    assert find_pose(parts_image(phantoms.rotation(180, 2), without=(3,))).turn is None  # halves may be taken for each other
+    assert find_pose(parts_image(phantoms.rotation(180, 2), without=(3,))).rotation is None  # halves may be taken for each other
 
 
 def test_a_brain_without_cerebellum_found_back_to_front_is_turned_about_the_vertical():
@@ -49,12 +49,12 @@ def test_a_brain_without_cerebellum_found_back_to_front_is_turned_about_the_vert
     pose = find_pose(tilted, front_is_back=True)
     assert pose.front_is_back
     assert not pose.plausible
-    assert "half a turn, or mirrored" in pose.words
-    upright = move_grid(tilted, pose.turn)
+    assert "half a turn, or mirrored" in pose.message
+    upright = move_grid(tilted, pose.rotation)
     again = find_pose(upright)  # its halves are taken for each other: what is left is the tilt
-    assert (again.turn, again.degrees) == (None, pytest.approx(0, abs=1))
-    center = np.array(pose.turn.GetCenter())
-    np.testing.assert_allclose(np.array(pose.turn.TransformPoint(np.add(center, [0, 30, 0]).tolist())) - center, [0, -30, 0], atol=1)
+    assert (again.rotation, again.degrees) == (None, pytest.approx(0, abs=1))
+    center = np.array(pose.rotation.GetCenter())
+    np.testing.assert_allclose(np.array(pose.rotation.TransformPoint(np.add(center, [0, 30, 0]).tolist())) - center, [0, -30, 0], atol=1)
 
 
 def test_with_a_cerebellum_nobody_says_that_front_is_back():
@@ -63,7 +63,7 @@ def test_with_a_cerebellum_nobody_says_that_front_is_back():
 
 def test_half_a_brain_does_not_tell_the_pose():
     pose = find_pose(parts_image(without=(2,)))
-    assert pose.turn is None
+    assert pose.rotation is None
     assert pose.degrees is None
-    assert "can not be told" in pose.words
+    assert "can not be told" in pose.message
     assert not pose.plausible

@@ -3,7 +3,16 @@ import pytest
 import SimpleITK as sitk
 from phantoms import SHEARED
 
-from InfantBrainSegLib.imaging.resample import crop, fill_from_nearest, paste, resample_inside, resample_linearly, voxel_mm3, widen
+from InfantBrainSegLib.imaging.resample import (
+    bounding_box,
+    crop,
+    fill_from_nearest,
+    paste,
+    resample_inside,
+    resample_linearly,
+    voxel_mm3,
+    widen,
+)
 
 
 def line(values, spacing_mm=1.0):
@@ -72,3 +81,10 @@ def test_missing_voxels_take_the_nearest_known_value():
     wanted[0, 0, 5] = False
     fill_from_nearest(values, known, wanted)
     np.testing.assert_array_equal(values[0, 0], [3, 3, 3, 2, 2, 0])
+
+
+def test_the_bounding_box_of_nothing_is_none():
+    assert bounding_box(np.zeros((2, 2, 2), bool)) is None
+    mask = np.zeros((4, 5, 6), bool)
+    mask[1, 2, 3] = mask[2, 2, 5] = True
+    assert bounding_box(mask) == (slice(1, 3), slice(2, 3), slice(3, 6))

@@ -12,7 +12,7 @@ from InfantBrainSegLib.pipeline import prepare_scans as intake
 from InfantBrainSegLib.pipeline.options import SegmentOptions
 from InfantBrainSegLib.pipeline.prepare_scans import check_scans, take_in
 from InfantBrainSegLib.pipeline.report import Steps
-from InfantBrainSegLib.preparation.registration import Alignment, move_grid
+from InfantBrainSegLib.preparation.registration import Alignment
 
 T1, T2 = good_pair()
 MASK = on_grid_of(T1, brain(T1).astype(np.uint8))
@@ -56,21 +56,19 @@ def test_a_head_that_was_set_upright_is_warned_of_and_keeps_its_voxels(monkeypat
     parts = np.zeros(brain(T1).shape, np.uint8)
     parts[brain(T1)] = 1
     parts[:, :, : parts.shape[2] // 2][parts[:, :, : parts.shape[2] // 2] == 1] = 2  # by its index, whichever way that is
-    turn = find_pose(on_grid_of(T1, np.ascontiguousarray(np.swapaxes(parts, 1, 2)))).turn
+    turn = find_pose(on_grid_of(T1, np.ascontiguousarray(np.swapaxes(parts, 1, 2)))).rotation
     assert turn is not None
 
     def turning(t1, t2, *rest):
-        moved = [move_grid(image, turn) for image in (t1, t2)]
-        return Extraction(*moved, move_grid(MASK, turn), turn, found(t1, t2, 88.0, turn).report)
+        return Extraction(t1, t2, MASK, turn, found(t1, t2, 88.0, turn).report)
 
     monkeypatch.setattr(intake, "extract", turning)
     steps = Steps(lambda step, fraction: None)
     ready = take_in((T1, T2, None), UNALIGNED, intake.Runner(intake.resolve_device("cpu"), "cpu", UNALIGNED.window, False), steps)
     assert ready.checks[1].status == WARN
     assert "set upright" in ready.checks[1].measured
-    assert ready.reference is T1
-    assert not same_grid(ready.pair.mask, T1)
-    assert ready.pair.mask.GetSize() == T1.GetSize()
+    assert same_grid(ready.pair.mask, T1)
+    assert ready.prepared.space.rotation is turn
     assert list(steps.seconds) == ["align", "extract", "prepare"]
 
 

@@ -137,13 +137,6 @@ def test_solid_brain_fills_holes_keeps_two_halves_and_drops_crumbs():
     assert solid.sum() == 14 * 81
 
 
-def test_the_bounding_box_of_nothing_is_none():
-    assert quality.bounding_box(np.zeros((2, 2, 2), bool)) is None
-    mask = np.zeros((4, 5, 6), bool)
-    mask[1, 2, 3] = mask[2, 2, 5] = True
-    assert quality.bounding_box(mask) == (slice(1, 3), slice(2, 3), slice(3, 6))
-
-
 def test_overlap_is_dice_and_cover_the_share_of_the_mask():
     first, second = np.zeros((4, 4, 4), bool), np.zeros((4, 4, 4), bool)
     first[:2] = second[1:4] = True

@@ -5,7 +5,7 @@ import SimpleITK as sitk
 from phantoms import LPS, OBLIQUE, PERMUTED, RAS, SHEARED, T1_LEVELS, T2_LEVELS
 
 from InfantBrainSegLib.core.errors import InputError
-from InfantBrainSegLib.preparation.normalisation import normalise, pair_scans, prepare, restore, restore_probability
+from InfantBrainSegLib.preparation.normalisation import normalise, pair_scans, prepare
 
 COINCIDENT = {"RAS": RAS, "LPS": LPS, "permuted": PERMUTED}
 OTHER = {
@@ -24,7 +24,7 @@ def make_pair(grid):
 def truth_in_prepared(prepared):
     """Draw the phantom in prepared space: x to the right, y to anterior, z to superior, 1 mm."""
     x, y, z = np.meshgrid(*[np.arange(n) for n in prepared.mask.shape], indexing="ij")
-    labels = phantoms.labels_at(np.stack([x, y, z], -1) + np.asarray(prepared.grid.origin_mm))
+    labels = phantoms.labels_at(np.stack([x, y, z], -1) + np.asarray(prepared.space.origin_mm))
     labels[labels == 0] = phantoms.GM  # the phantom's rim is gray all over
     return labels * prepared.mask
 
@@ -49,7 +49,7 @@ def test_restore_undoes_prepare_exactly_where_the_voxels_coincide(name):
     t1 = phantoms.grid(direction=COINCIDENT[name])
     prepared = prepare(make_pair(t1))
     labels = truth_in_prepared(prepared)
-    restored = restore(labels, one_hot(labels), prepared, t1)
+    restored = prepared.space.labels_to_scan(labels, one_hot(labels), prepared.mask)
     assert_same_geometry(restored, t1)
     assert restored.GetPixelID() == sitk.sitkUInt8
     np.testing.assert_array_equal(array(restored), array(phantoms.draw(t1)))
@@ -60,7 +60,7 @@ def test_labels_transfer_untouched_where_the_voxels_coincide(name):
     t1 = phantoms.grid(direction=COINCIDENT[name])
     prepared = prepare(make_pair(t1))
     speckle = np.random.default_rng(3).integers(1, 4, prepared.mask.shape).astype(np.uint8) * prepared.mask
-    restored = restore(speckle, np.full((4, *speckle.shape), 0.25, np.float16), prepared, t1)
+    restored = prepared.space.labels_to_scan(speckle, np.full((4, *speckle.shape), 0.25, np.float16), prepared.mask)
     counts = np.bincount(array(restored).ravel(), minlength=4)[1:]
     np.testing.assert_array_equal(counts, np.bincount(speckle.ravel(), minlength=4)[1:])
 
@@ -71,7 +71,7 @@ def test_restore_undoes_prepare_on_another_grid(name):
     t1 = phantoms.grid(spacing_mm, direction)
     prepared = prepare(make_pair(t1))
     labels = truth_in_prepared(prepared)
-    restored = restore(labels, one_hot(labels), prepared, t1)
+    restored = prepared.space.labels_to_scan(labels, one_hot(labels), prepared.mask)
     assert_same_geometry(restored, t1)
     expected, found = array(phantoms.draw(t1)), array(restored)
     brain = expected > 0
@@ -138,8 +138,8 @@ def test_a_splinter_of_the_mask_too_thin_for_1_mm_takes_the_nearest_tissue():
             image[edge + 1 : edge + 9, row, middle] = 1
     prepared = prepare(pair_scans(*scans, mask))
     labels = truth_in_prepared(prepared)
-    restored = array(restore(labels, one_hot(labels), prepared, t1))
-    sure = array(restore_probability(prepared.mask.astype(np.float32), prepared, t1))
+    restored = array(prepared.space.labels_to_scan(labels, one_hot(labels), prepared.mask))
+    sure = array(prepared.space.map_to_scan(prepared.mask.astype(np.float32), prepared.mask))
     for row in rows:
         assert restored[middle, row, edge + 1 : edge + 10].tolist() == [phantoms.GM] * 8 + [0]
         assert sure[middle, row, edge + 1 : edge + 10] == pytest.approx([1] * 8 + [0])
@@ -151,7 +151,7 @@ def test_a_label_that_clean_up_changed_wins_over_the_probabilities():
     labels = truth_in_prepared(prepared)
     everything_gray = np.zeros((4, *labels.shape), np.float16)
     everything_gray[phantoms.GM] = 1
-    restored = array(restore(labels, everything_gray, prepared, t1))
+    restored = array(prepared.space.labels_to_scan(labels, everything_gray, prepared.mask))
     expected = array(phantoms.draw(t1))
     assert (restored == expected)[expected > 0].mean() > 0.97
 
@@ -165,8 +165,8 @@ def test_probabilities_break_the_tie_between_two_voxels():
     sure_white = np.zeros((4, *labels.shape), np.float16)
     sure_white[2][labels == 2], sure_white[3][labels == 2] = 0.55, 0.45
     sure_white[3][labels == 3] = 1.0
-    restored = restore(labels, sure_white, prepared, t1)
-    x_mm = prepared.grid.origin_mm[0] + half - 0.5  # halfway between the two planes: 0.275 GM against 0.725 WM
+    restored = prepared.space.labels_to_scan(labels, sure_white, prepared.mask)
+    x_mm = prepared.space.origin_mm[0] + half - 0.5  # halfway between the two planes: 0.275 GM against 0.725 WM
     index = t1.TransformPhysicalPointToContinuousIndex((-x_mm, 0.0, 0.0))
     assert restored[round(index[0]), round(index[1]), round(index[2])] == 3
 
@@ -175,9 +175,9 @@ def test_a_probability_map_comes_back_as_the_same_field():
     t1 = phantoms.grid((0.9, 1.2, 1.4), OBLIQUE @ RAS)
     prepared = prepare(make_pair(t1))
     x, y, z = np.meshgrid(*[np.arange(n) for n in prepared.mask.shape], indexing="ij")
-    position = np.stack([x, y, z], -1) + np.asarray(prepared.grid.origin_mm)
+    position = np.stack([x, y, z], -1) + np.asarray(prepared.space.origin_mm)
     slopes = np.array([0.003, -0.002, 0.004])
-    restored = restore_probability((0.5 + position @ slopes).astype(np.float32), prepared, t1)
+    restored = prepared.space.map_to_scan((0.5 + position @ slopes).astype(np.float32), prepared.mask)
     assert_same_geometry(restored, t1)
     inside = array(phantoms.draw(t1)) > 0
     expected = 0.5 + phantoms.points_mm(t1) @ slopes

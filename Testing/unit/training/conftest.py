@@ -7,15 +7,16 @@ import SimpleITK as sitk
 from label_maps import folded_codes
 
 from InfantBrainSegLib.core.labels import to_iseg
+from InfantBrainSegLib.imaging.space import centered_image
 from InfantBrainSegLib.training.data.labelmaps import read_label_map
-from InfantBrainSegLib.training.experiments.train import as_image, run_synthesize
+from InfantBrainSegLib.training.experiments.train import run_synthesize
 
 
 @pytest.fixture(scope="session")
 def label_map_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labelmaps")
     for name in ("adult_01", "adult_15"):
-        sitk.WriteImage(as_image(folded_codes()), str(folder / f"{name}.nii.gz"))
+        sitk.WriteImage(centered_image(folded_codes()), str(folder / f"{name}.nii.gz"))
     return folder
 
 

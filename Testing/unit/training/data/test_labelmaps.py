@@ -4,6 +4,7 @@ import SimpleITK as sitk
 from label_maps import folded_codes
 
 from InfantBrainSegLib.core.errors import TrainingError
+from InfantBrainSegLib.imaging.space import centered_image
 from InfantBrainSegLib.training.data.labelmaps import (
     AIR,
     CORTEX,
@@ -15,7 +16,6 @@ from InfantBrainSegLib.training.data.labelmaps import (
     load_pack,
     read_label_map,
 )
-from InfantBrainSegLib.training.experiments.train import as_image
 
 
 def test_codes_become_paint_classes_without_the_cerebellum(label_map):
@@ -29,7 +29,7 @@ def test_codes_become_paint_classes_without_the_cerebellum(label_map):
 
 
 def test_a_map_in_another_orientation_gives_the_same_classes(label_map, tmp_path):
-    turned = sitk.DICOMOrient(as_image(folded_codes()), "PIR")
+    turned = sitk.DICOMOrient(centered_image(folded_codes()), "PIR")
     sitk.WriteImage(turned, str(tmp_path / "turned.nii.gz"))
     assert np.array_equal(read_label_map(tmp_path / "turned.nii.gz").classes, label_map.classes)
 
@@ -37,7 +37,7 @@ def test_a_map_in_another_orientation_gives_the_same_classes(label_map, tmp_path
 def test_csf_is_grown_where_the_map_has_none(tmp_path):
     codes = folded_codes()
     codes[codes == 24] = 0
-    sitk.WriteImage(as_image(codes), str(tmp_path / "infant.nii.gz"))
+    sitk.WriteImage(centered_image(codes), str(tmp_path / "infant.nii.gz"))
     label_map = read_label_map(tmp_path / "infant.nii.gz")
     assert (label_map.classes == OUTER_CSF).sum() > 5000
     assert label_map.gap[label_map.classes == OUTER_CSF].min() > 0
@@ -52,7 +52,7 @@ def test_depth_and_gap_are_in_tenths_of_a_mm(label_map):
 def test_our_own_labels_are_read_too(tmp_path):
     codes = folded_codes()
     labels = np.select([codes == 2, np.isin(codes, (3, 10, 11)), np.isin(codes, (24, 4))], [3, 2, 1], 0)
-    sitk.WriteImage(as_image(labels.astype(np.uint8)), str(tmp_path / "label.nii.gz"))
+    sitk.WriteImage(centered_image(labels.astype(np.uint8)), str(tmp_path / "label.nii.gz"))
     classes = read_label_map(tmp_path / "label.nii.gz").classes
     assert set(np.unique(classes)) == {AIR, OUTER_CSF, CORTEX, WHITE}
 
@@ -66,7 +66,7 @@ def test_a_pack_holds_what_was_read(label_map, label_map_folder, tmp_path):
 
 
 def test_an_image_that_is_no_label_map_is_refused(tmp_path):
-    sitk.WriteImage(as_image(np.full((8, 8, 8), 77, np.int32)), str(tmp_path / "noise.nii.gz"))
+    sitk.WriteImage(centered_image(np.full((8, 8, 8), 77, np.int32)), str(tmp_path / "noise.nii.gz"))
     with pytest.raises(TrainingError, match="noise"):
         read_label_map(tmp_path / "noise.nii.gz")
 

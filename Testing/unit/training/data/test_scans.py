@@ -9,11 +9,9 @@ from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.extraction.extract import Extraction
 from InfantBrainSegLib.imaging.files import same_grid
 from InfantBrainSegLib.imaging.resample import on_grid_of
-from InfantBrainSegLib.imaging.space import to_image
 from InfantBrainSegLib.networks.context import ContextConfig, distance_maps
 from InfantBrainSegLib.networks.predictor import Runner
 from InfantBrainSegLib.networks.sliding_window import SlidingWindowConfig
-from InfantBrainSegLib.preparation.registration import move_grid
 from InfantBrainSegLib.training.config import TrainingConfig
 from InfantBrainSegLib.training.data.scans import ScanPatches, alone, read_label, read_scan, segmentation, with_context
 from InfantBrainSegLib.training.data.sites import find_in_folders
@@ -52,7 +50,7 @@ def relabelled(files, tmp_path):
 def test_labels_and_images_lie_on_one_grid(scan, files):
     label = sitk.ReadImage(str(files.label))
     nearest = sitk.Resample(
-        label, to_image(np.zeros(scan.labels.shape, np.uint8), scan.prepared.grid), sitk.Transform(), sitk.sitkNearestNeighbor
+        label, scan.prepared.space.to_image(np.zeros(scan.labels.shape, np.uint8)), sitk.Transform(), sitk.sitkNearestNeighbor
     )
     assert np.array_equal(scan.labels, sitk.GetArrayFromImage(nearest).T)
     assert scan.images.shape == (2, *scan.labels.shape)
@@ -66,13 +64,12 @@ def test_for_fine_tuning_the_cerebrum_is_taken_out_and_set_upright_as_segment_do
     def upper_part_turned(t1, t2, *rest):
         mask = sitk.GetArrayFromImage(scan.mask_image)  # (K, J, I)
         mask[: mask.shape[0] * 2 // 5] = 0
-        moved = [move_grid(image, turn) for image in (t1, t2, on_grid_of(t1, mask))]
-        return Extraction(*moved, turn, {"words": "", "turned_degrees": 90.0, "turned": True})
+        return Extraction(t1, t2, on_grid_of(t1, mask), turn, {"words": "", "turned_degrees": 90.0, "turned": True})
 
     monkeypatch.setattr("InfantBrainSegLib.pipeline.prepare_scans.extract", upper_part_turned)
     upper = read_scan(files, runner=Runner(CPU, "cpu", SlidingWindowConfig(), False))
-    label = move_grid(sitk.ReadImage(str(files.label)), turn)
-    target = to_image(np.zeros(upper.labels.shape, np.uint8), upper.prepared.grid)
+    label = sitk.ReadImage(str(files.label))
+    target = upper.prepared.space.to_image(np.zeros(upper.labels.shape, np.uint8))
     turned = sitk.GetArrayFromImage(sitk.Resample(label, target, sitk.Transform(), sitk.sitkNearestNeighbor)).T
     assert np.array_equal(upper.labels, np.where(upper.prepared.mask, turned, 0))
     assert 0.3 < np.count_nonzero(upper.labels) / np.count_nonzero(scan.labels) < 0.7
@@ -93,7 +90,7 @@ def test_t2_that_lies_elsewhere_is_moved_onto_t1_for_fine_tuning_alone(files, sc
 def test_intensities_for_the_papers_network_differ_from_the_file_by_one_factor(files):
     raw = read_scan(files, standardised=False)
     t1 = sitk.ReadImage(str(files.t1), sitk.sitkFloat32)
-    wanted = sitk.GetArrayFromImage(sitk.Resample(t1, to_image(np.zeros(raw.labels.shape, np.uint8), raw.prepared.grid))).T
+    wanted = sitk.GetArrayFromImage(sitk.Resample(t1, raw.prepared.space.to_image(np.zeros(raw.labels.shape, np.uint8)))).T
     inside = raw.prepared.mask & (wanted > 0)
     ratio = raw.images[0][inside] / wanted[inside]
     assert inside.sum() > 100_000

@@ -12,6 +12,7 @@ from ..core.check import new_warnings
 from ..core.labels import BACKGROUND, Tissue
 from ..core.progress import Progress, silent
 from ..imaging.files import describe_geometry
+from ..imaging.resample import on_grid_of
 from ..networks.context import ContextConfig, distance_maps
 from ..networks.device import resolve_device
 from ..networks.predictor import Runner
@@ -175,9 +176,7 @@ def _tissues(runner: Runner, stages: list[LoadedNetwork], prepared: Prepared, op
 
 def _on_grid(image: sitk.Image, like: sitk.Image) -> sitk.Image:
     """Give an image, whose head may have been set upright, the geometry of the scan that it came from."""
-    image = sitk.Image(image)
-    image.CopyInformation(like)
-    return image
+    return on_grid_of(like, sitk.GetArrayViewFromImage(image))
 
 
 def _most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:

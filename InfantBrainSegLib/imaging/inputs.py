@@ -92,7 +92,7 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
     try:
         if given.role != "mask" and is_dicom(given.path):
             slices = find_series(given.path, given.name, given.series or None)
-            image, kind, files = read_series(slices, given.name), DICOM, [part.path for part in slices]
+            image, kind, files = read_series(slices, given.name), DICOM, sorted({part.path for part in slices})
         elif given.series:
             raise InputError(f"A series was named for {given.name}, but it is no DICOM folder: leave --{given.role}-series out.")
         else:
@@ -121,7 +121,7 @@ def is_same_input(given: Input, record: dict[str, str]) -> bool:
         if _state_of(given) == record["state"]:
             return True
         if record["kind"] == DICOM:
-            files = [part.path for part in find_series(given.path, given.name, given.series or None)]
+            files = sorted({part.path for part in find_series(given.path, given.name, given.series or None)})
         else:
             files = parts_of(given.path)
         return bool(files) and sha256_of(files) == record["sha256"]

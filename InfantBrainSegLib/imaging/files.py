@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from . import nifti
-from .headers import check_voxels, stated_spacing_mm
+from .headers import check_voxels, lacks_spacing, stated_spacing_mm
 
 MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
 SPACING_SLACK_MM = 1e-4  # an oblique direction's rounding
@@ -80,6 +80,8 @@ def read_with_warnings(path: str | os.PathLike, name: str | None = None) -> tupl
             check_voxels(path)
             with quiet_itk():
                 image = sitk.ReadImage(str(path))
+            if lacks_spacing(path):
+                raise InputError(f"{called} has no voxel size in mm in its header, and volumes depend on it; wanted one: export it again.")
     except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
         reason = f" ({_last_line(error)})" if name is None else ""  # it may hold the path
         raise InputError(

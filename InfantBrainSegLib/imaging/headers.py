@@ -43,6 +43,30 @@ def stated_spacing_mm(path: Path) -> tuple[float, ...] | None:
         return None
 
 
+def lacks_spacing(path: Path) -> bool:
+    """Tell whether a MetaImage or NRRD header gives no voxel size in mm, in place of which SimpleITK takes 1 mm.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
+    name = path.name.lower()
+    if name.endswith((".mha", ".mhd")):
+        return re.search(rb"^ElementSpacing\s*=", _beginning(path), re.MULTILINE) is None
+    if not name.endswith((".nrrd", ".nhdr")):
+        return False
+    fields = _nrrd_fields(_beginning(path))[0]
+    units = re.findall(r'"([^"]*)"', fields.get("space units", fields.get("units", "")))
+    if any(unit.lower() not in ("", "mm", "millimeter", "millimeters", "millimetre", "millimetres") for unit in units):
+        return True
+    spacings = fields.get("spacings", "").split()
+    return "space directions" not in fields and all(word.lower() == "nan" for word in spacings)
+
+
 def check_voxels(path: Path) -> None:
     """Make sure that the voxels of a MetaImage or NRRD file are all there, and undamaged where they are packed.
 
@@ -87,10 +111,7 @@ def _check_meta(path: Path) -> None:
 
 
 def _check_nrrd(path: Path) -> None:
-    head = _beginning(path)
-    end = re.search(rb"\r?\n\r?\n", head)
-    text = head[: end.start() if end else len(head)].decode("latin-1")
-    fields = {key.strip().lower(): value.strip() for key, value in re.findall(r"^([^#:\n]+):[ \t]*([^=\n][^\n]*)$", text, re.MULTILINE)}
+    fields, end = _nrrd_fields(_beginning(path))
     number = _NRRD_BYTES.get(re.sub(r"^(unsigned |signed |u)", "", fields.get("type", "").lower()).replace("short int", "short"))
     where = fields.get("data file", fields.get("datafile"))
     skips = [fields.get(key, "0") for key in ("line skip", "lineskip", "byte skip", "byteskip")]
@@ -99,7 +120,7 @@ def _check_nrrd(path: Path) -> None:
     if where is None and end is None:
         raise ValueError("its header has no end")
     wanted = number * math.prod(int(n) for n in fields.get("sizes", "0").split())
-    data, start = (path, end.end() if end else 0) if where is None else (path.parent / where, 0)
+    data, start = (path, end or 0) if where is None else (path.parent / where, 0)
     encoding = fields.get("encoding", "raw").lower()
     if encoding == "raw":
         _check_length(_plain(data, start), wanted)
@@ -107,6 +128,14 @@ def _check_nrrd(path: Path) -> None:
         _check_length(_inflated(data, start), wanted)
     elif encoding in ("bz2", "bzip2"):
         _check_length(_unzipped(data, start), wanted)
+
+
+def _nrrd_fields(head: bytes) -> tuple[dict[str, str], int | None]:
+    """Give an NRRD header's fields, and where it ends if it does."""
+    end = re.search(rb"\r?\n\r?\n", head)
+    text = head[: end.start() if end else len(head)].decode("latin-1")
+    lines = re.findall(r"^([^#:\n]+):[ \t]*([^=\n][^\n]*)$", text, re.MULTILINE)
+    return {key.strip().lower(): value.strip() for key, value in lines}, end.end() if end else None
 
 
 def _check_length(lengths: Iterator[int], wanted: int) -> None:

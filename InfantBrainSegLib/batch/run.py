@@ -154,6 +154,7 @@ class _Batch:
         with staged_folder(target, names.all) as folder:
             options = replace(self._options.segment, age_months=self._age(scan))
             result = self._segmenter(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
+            result.report["warnings"] += [warning for record in records.values() for warning in record.warnings]
             with steps("write"):
                 write_derivatives(result, names, self._options.save_probabilities, folder)
                 write_sidecars(names, self._sources(scan, records), folder)

@@ -230,10 +230,13 @@ def _check_only(arguments: argparse.Namespace) -> int:
     from ..pipeline.prepare_scans import check_scans
 
     with _running(arguments.progress) as progress:
-        images = {role: read_input(given)[0] for role, given in _inputs_of(arguments).items()}
+        read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
+        images = {role: image for role, (image, _) in read.items()}
         checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), _options_of(arguments), progress)
     if arguments.json is not None:
         write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n", Path(arguments.json))
+    for warning in [warning for _, record in read.values() for warning in record.warnings]:
+        print(f"Warning: {warning}", file=sys.stderr)
     print(to_table(checks), file=sys.stderr if isinstance(progress, JsonLines) else sys.stdout)
     return EXIT_USER_ERROR if any(check.status == STOP for check in checks) else EXIT_OK
 
@@ -257,6 +260,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         images = {role: image for role, (image, _) in read.items()}
         with staged_folder(arguments.output_dir) as folder:
             result = segment(images.get("t1"), images.get("t2"), images.get("mask"), _options_of(arguments), progress)
+            result.report["warnings"] += [warning for _, record in read.values() for warning in record.warnings]
             with steps("write"):
                 write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
             report = with_ends(result.report, {role: record.for_report() for role, (_, record) in read.items()}, steps.seconds)

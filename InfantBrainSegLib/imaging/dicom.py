@@ -7,7 +7,7 @@ of the patient: exported folders are often called after the patient. Series UIDs
 import contextlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,13 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from .files import check_image, quiet_itk
+from .multiframe import Frame, read_frames
 
 THICKNESS_KEY = "0018|0050"  # the checks tell the gap between slices from it
 MAX_UNEVEN_SHARE = 0.02  # of the distance of two slices; headers round to some 1e-4
 _SERIES, _DESCRIPTION = "0020|000e", "0008|103e"
+_POSITION, _ORIENTATION, _FRAMES = "0020|0032", "0020|0037", "0028|0008"
+_SPACINGS = ("0028|0030", "0018|2010", "0018|1164")  # of the pixels; the others in secondary captures alone
 _NAMING = ("0010|0010", "0010|1001", "0010|1005", "0010|1060", "0010|0020", "0010|1000", "0008|0050")  # patient, mother, IDs, accession
 _STAFF = ("0008|0090", "0008|1050", "0008|1070")  # physicians, operator
 _BIRTH_DATE = "0010|0030"
@@ -27,16 +30,24 @@ _NO_NAME = "(no description)"
 
 @dataclass(frozen=True)
 class Slice:
-    """One DICOM file: a slice, or all frames of a volume.
+    """One slice: a DICOM file, or a frame of one.
 
     Attributes
     ----------
     path : Path
     description : str
         The series' description without what names the patient.
-    size, spacing_mm, origin_mm, direction : as SimpleITK gives them
+    size, spacing_mm, origin_mm, direction : as SimpleITK would give them
     thickness : str
         As the header has it; empty when absent.
+    lacks : str
+        What the header should have and has not; empty where it is complete.
+    frame : int or None
+        Its number in the file, from 0; None where the file is one slice.
+    stack, echo_ms : str
+        To which of several stacks and echoes a frame belongs; empty where nothing tells.
+    scale : tuple of str
+        A frame's rescale slope and intercept.
     """
 
     path: Path
@@ -46,6 +57,11 @@ class Slice:
     origin_mm: tuple[float, ...]
     direction: tuple[float, ...]
     thickness: str
+    lacks: str = ""
+    frame: int | None = None
+    stack: str = ""
+    echo_ms: str = ""
+    scale: tuple[str, str] = ("", "")
 
     def normal(self) -> np.ndarray:
         """Unit vector from slice to slice, LPS."""
@@ -127,47 +143,108 @@ def read_series(parts: list[Slice], name: str) -> sitk.Image:
         If a slice is missing or damaged, or the slices make no volume.
     """
     with quiet_itk():
+        lacking = next((part.lacks for part in parts if part.lacks), "")
+        if lacking:
+            raise InputError(
+                f"The DICOM series of {name} has no {lacking} in its headers, so sizes and places are unknown; "
+                "wanted complete headers: export it again from the scanner or archive, without removing them."
+            )
         if len(parts) == 1:
-            image = _read([parts[0].path], name)
-        elif any(part.size[2] > 1 for part in parts):
-            raise InputError(f"The DICOM series of {name} has {len(parts)} volumes; wanted one: put the one to use in a folder of its own.")
+            step_mm = parts[0].spacing_mm[2]
         else:
             parts, step_mm = _in_order(parts, name)
-            image = _read([part.path for part in parts], name)
-            image.SetSpacing((*parts[0].spacing_mm[:2], step_mm))
-            image.SetOrigin(parts[0].origin_mm)
-            image.SetDirection(parts[0].direction)
+        image = _read(parts, name)
+        image.SetSpacing((*parts[0].spacing_mm[:2], step_mm))
+        image.SetOrigin(parts[0].origin_mm)
+        image.SetDirection(parts[0].direction)
         return check_image(_bare(image, parts[0]), f"The DICOM series of {name}")
 
 
 def _series_in(path: Path, name: str) -> dict[str, list[Slice]]:
+    """Give the slices of each series; of each stack and echo where a series has several."""
     files = files_of(path)
     series: dict[str, list[Slice]] = {}
     for file in files:
         with contextlib.suppress(RuntimeError):  # no DICOM image: a DICOMDIR, a report, a text file
-            uid, part = _read_header(file)
-            series.setdefault(uid, []).append(part)
+            uid, parts = _read_header(file)
+            series.setdefault(uid, []).extend(parts)
     if not series:
         raise InputError(f"The folder of {name} has no DICOM image among its {len(files)} files; wanted one series: check the folder.")
-    return series
+    return {key: parts for uid, all_parts in series.items() for key, parts in _apart(uid, all_parts).items()}
 
 
-def _read_header(file: Path) -> tuple[str, Slice]:
+def _apart(uid: str, parts: list[Slice]) -> dict[str, list[Slice]]:
+    """Set the stacks and echoes of one series apart, each called by what differs: "UID/stack-2", "UID/echo-96"."""
+    stacks, echoes = {part.stack for part in parts}, {part.echo_ms for part in parts}
+    found: dict[str, list[Slice]] = {}
+    for part in parts:
+        stack = f"/stack-{part.stack}" if len(stacks) > 1 else ""
+        echo = f"/echo-{part.echo_ms}" if len(echoes) > 1 else ""
+        found.setdefault("".join((uid + stack + echo).split()), []).append(part)
+    return found
+
+
+def _read_header(file: Path) -> tuple[str, list[Slice]]:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(file))
     reader.ReadImageInformation()
     tags = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
-    part = Slice(
+    size = (*reader.GetSize(), 1, 1)[:3]
+    spacing = next((tags[key] for key in _SPACINGS if tags.get(key)), "")
+    whole = Frame(tags.get(_POSITION, ""), tags.get(_ORIENTATION, ""), spacing, tags.get(THICKNESS_KEY, ""), "", "", ("", ""))
+    uid, description = tags.get(_SERIES, ""), _anonymous(tags)
+    if _FRAMES not in tags and size[2] == 1:
+        return uid, [_slice(file, description, size, whole)]
+    try:
+        frames = read_frames(file)
+    except ValueError as error:
+        raise RuntimeError from error
+    if not frames and size[2] == 1:
+        return uid, [_slice(file, description, size, whole)]
+    if len(frames) != size[2]:
+        return uid, [replace(_slice(file, description, size, whole), lacks="position of each frame")]
+    parts = [_slice(file, description, (*size[:2], 1), frame) for frame in frames]
+    return uid, [replace(part, frame=number) for number, part in enumerate(parts)]
+
+
+def _slice(file: Path, description: str, size: tuple[int, ...], frame: Frame) -> Slice:
+    """Take a slice's place from its header's own words: SimpleITK takes 1 mm where the kind of object is not that of a scan."""
+    position, orientation, spacing = _numbers(frame.position, 3), _numbers(frame.orientation, 6), _numbers(frame.spacing, 2)
+    lacks = [
+        word
+        for word, found in (
+            ("ImagePositionPatient", position),
+            ("ImageOrientationPatient", orientation),
+            ("PixelSpacing", spacing),
+        )
+        if found is None
+    ]
+    row, column = np.reshape(orientation or (1, 0, 0, 0, 1, 0), (2, 3))
+    direction = np.column_stack([row, column, np.cross(row, column)])
+    thickness = _numbers(frame.thickness, 1) or (1.0,)
+    return Slice(
         file,
-        _anonymous(tags),
-        reader.GetSize(),
-        reader.GetSpacing(),
-        reader.GetOrigin(),
-        reader.GetDirection(),
-        tags.get(THICKNESS_KEY, ""),
+        description,
+        size,
+        (*(spacing or (1.0, 1.0))[::-1], thickness[0]),  # the distance of rows comes first
+        position or (0.0, 0.0, 0.0),
+        tuple(direction.ravel().tolist()),
+        frame.thickness,
+        " and no ".join(lacks),
+        None,
+        frame.stack,
+        frame.echo_ms,
+        frame.scale,
     )
-    return tags.get(_SERIES, ""), part
+
+
+def _numbers(text: str, count: int) -> tuple[float, ...] | None:
+    try:
+        numbers = tuple(float(word) for word in text.split("\\"))
+    except ValueError:
+        return None
+    return numbers if len(numbers) == count and np.isfinite(numbers).all() else None
 
 
 def _anonymous(tags: dict[str, str]) -> str:
@@ -193,15 +270,19 @@ def _choose(series: dict[str, list[Slice]], path: Path, name: str, wanted: str |
     if wanted is not None:
         if wanted in series:
             return series[wanted]
-        raise InputError(f"The folder of {name} has no series {wanted}; it has {_listed(series)}: name one of them with {option}.")
+        named = {key: parts for key, parts in series.items() if key.startswith(f"{wanted}/")}
+        if not named:
+            raise InputError(f"The folder of {name} has no series {wanted}; it has {_listed(series)}: name one of them with {option}.")
+        series = named
     if path.is_file():
-        for parts in series.values():
-            if any(part.path == path for part in parts):
-                return parts
-        raise InputError(f"The DICOM file of {name} holds no image; wanted one of the slices: choose another, or its folder.")
+        series = {key: parts for key, parts in series.items() if any(part.path == path for part in parts)}
+        if not series:
+            raise InputError(f"The DICOM file of {name} holds no image; wanted one of the slices: choose another, or its folder.")
     if len(series) == 1:
         return next(iter(series.values()))
-    raise InputError(f"The folder of {name} has {len(series)} series; wanted one: name it with {option}. They are {_listed(series)}.")
+    stacks = "stacks or echoes" if any("/" in key for key in series) else "series"
+    holder = "file" if path.is_file() else "folder"
+    raise InputError(f"The {holder} of {name} has {len(series)} {stacks}; wanted one: name it with {option}. They are {_listed(series)}.")
 
 
 def _listed(series: dict[str, list[Slice]]) -> str:
@@ -210,7 +291,7 @@ def _listed(series: dict[str, list[Slice]]) -> str:
 
 def _told(parts: list[Slice]) -> str:
     first = parts[0]
-    count = first.size[2] if len(parts) == 1 else len(parts)
+    count = len(parts)
     step_mm = first.spacing_mm[2]
     if len(parts) > 1:
         along = np.sort([part.normal() @ part.origin_mm for part in parts])
@@ -260,17 +341,42 @@ def _in_order(parts: list[Slice], name: str) -> tuple[list[Slice], float]:
     return parts, float((along_mm[-1] - along_mm[0]) / (len(parts) - 1))
 
 
-def _read(files: list[Path], name: str) -> sitk.Image:
+def _read(parts: list[Slice], name: str) -> sitk.Image:
+    """Read the voxels of slices in the order given."""
     try:
-        if len(files) == 1:
-            return sitk.ReadImage(str(files[0]), imageIO="GDCMImageIO")
+        if any(part.frame is not None for part in parts):
+            return _read_frames(parts, name)
+        if len(parts) == 1:
+            return sitk.ReadImage(str(parts[0].path), imageIO="GDCMImageIO")
         reader = sitk.ImageSeriesReader()
         reader.SetImageIO("GDCMImageIO")
-        reader.SetFileNames([str(file) for file in files])
+        reader.SetFileNames([str(part.path) for part in parts])
         reader.SetOutputPixelType(sitk.sitkFloat32)  # each slice may have its own slope
         return reader.Execute()
     except RuntimeError:  # its text would name the files
         raise InputError(f"The voxels of the DICOM series of {name} can not be read; wanted intact files: export it again.") from None
+
+
+def _read_frames(parts: list[Slice], name: str) -> sitk.Image:
+    """Read frames of one file or of several in the order given; SimpleITK knows one scale a file."""
+    places: dict[Path, list[int]] = {}
+    for place, part in enumerate(parts):
+        places.setdefault(part.path, []).append(place)
+    columns, rows = parts[0].size[:2]
+    values = np.empty(0)
+    for path, at in places.items():
+        if len({parts[place].scale for place in at}) > 1:
+            raise InputError(
+                f"The frames of {name}'s DICOM file have different scales of brightness; wanted one: export it with one file a slice."
+            )
+        image = sitk.ReadImage(str(path), imageIO="GDCMImageIO")
+        given = sitk.GetArrayViewFromImage(image).reshape(-1, rows, columns)  # (F, J, I)
+        if not values.size:
+            values = np.empty((len(parts), rows, columns), given.dtype if len(places) == 1 else np.float32)
+        for place in at:
+            values[place] = given[parts[place].frame or 0]
+        del image, given
+    return sitk.GetImageFromArray(values)
 
 
 def _bare(image: sitk.Image, part: Slice) -> sitk.Image:

@@ -16,7 +16,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError
-from .headers import count_bad_voxels, is_sheared, read_with_sform, replace_sform, sform_spacing_mm, sheared_sform, stated_spacing_mm
+from . import nifti
+from .headers import check_voxels, lacks_spacing, stated_spacing_mm
 
 MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
 SPACING_SLACK_MM = 1e-4  # an oblique direction's rounding
@@ -24,13 +25,12 @@ MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels can not show i
 MIN_DIRECTION_VOLUME = 0.2  # |determinant| of the unit axes: below it two axes nearly coincide
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 _LISTED_EXTENSIONS = ", ".join(EXTENSIONS)
-_NIFTI_EXTENSIONS = (".nii.gz", ".nii")
 
 
 def read_image(path: str | os.PathLike, name: str | None = None) -> sitk.Image:
     """Read one 3D scalar image, or say in one line why it can not be used.
 
-    A NIfTI file whose sform is sheared keeps that exact geometry, which SimpleITK alone refuses or silently replaces by the qform.
+    A NIfTI file is known by its bytes, and read by the library's own reader.
 
     Parameters
     ----------
@@ -46,27 +46,48 @@ def read_image(path: str | os.PathLike, name: str | None = None) -> sitk.Image:
     InputError
         If the file is missing, unreadable, not 3D, not scalar, or has NaN or infinite voxels or an absurd geometry.
     """
+    return read_with_warnings(path, name)[0]
+
+
+def read_with_warnings(path: str | os.PathLike, name: str | None = None) -> tuple[sitk.Image, list[str]]:
+    """Read an image as `read_image` does, and tell what of its place is doubtful.
+
+    Parameters
+    ----------
+    path : path of a NIfTI, NRRD, MetaImage or Analyze file
+    name : what messages call it in place of the path, which then stays unsaid
+
+    Returns
+    -------
+    3D sitk.Image, and warnings of one line each
+
+    Raises
+    ------
+    InputError
+        If the file can not be used.
+    """
     path = Path(path)
     called = str(path) if name is None else name
     _check_file(path, called)
     stated_mm = stated_spacing_mm(path)
     if stated_mm is not None:
         _check_spacing(stated_mm, called)
-    sform = sheared_sform(path)
-    if sform is None:
-        _check_sform_spacing(stated_mm, sform_spacing_mm(path), called)
+    warnings: list[str] = []
     try:
-        with quiet_itk():
-            image = sitk.ReadImage(str(path)) if sform is None else read_with_sform(path, sform)
-        bad = count_bad_voxels(path)
-    except (RuntimeError, OSError, EOFError, zlib.error) as error:
+        if _extension(path) in nifti.EXTENSIONS:
+            image, warnings = nifti.read_nifti(path, called)
+        else:
+            check_voxels(path)
+            with quiet_itk():
+                image = sitk.ReadImage(str(path))
+            if lacks_spacing(path):
+                raise InputError(f"{called} has no voxel size in mm in its header, and volumes depend on it; wanted one: export it again.")
+    except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
         reason = f" ({_last_line(error)})" if name is None else ""  # it may hold the path
         raise InputError(
             f"{called} can not be read as an image{reason}; wanted an intact {_LISTED_EXTENSIONS} file: export it again."
         ) from error
-    image = check_image(image, called)
-    _check_finite(bad, called)
-    return image
+    return check_image(image, called), warnings
 
 
 def check_image(image: sitk.Image, name: str) -> sitk.Image:
@@ -101,7 +122,8 @@ def check_image(image: sitk.Image, name: str) -> sitk.Image:
 
 
 def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
-    """Write an image so that the file is either whole or not there; a sheared geometry is kept in a NIfTI's sform.
+    """Write an image so that the file is either whole or not there; a NIfTI keeps a sheared geometry,
+    and the qform, sform and codes of the NIfTI scan on whose grid the image lies.
 
     Parameters
     ----------
@@ -119,10 +141,25 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
         raise InputError(f"{path} has no extension we write as one file; wanted .nii.gz, .nii, .nrrd or .mha: rename the output.")
 
     def write(temporary: Path) -> None:
-        with quiet_itk():
-            sitk.WriteImage(image, str(temporary), extension in (".nii.gz", ".nrrd", ".mha"))
-        if extension in _NIFTI_EXTENSIONS and is_sheared(np.reshape(image.GetDirection(), (3, 3))):
-            replace_sform(temporary, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
+        direction = np.reshape(image.GetDirection(), (3, 3))
+        kept = image.GetMetaData(nifti.HEADER_KEY) if image.HasMetaDataKey(nifti.HEADER_KEY) else None
+        kept = kept if kept is not None and nifti.places_alike(kept, image) else None
+        if extension not in (".nii.gz", ".nii") or not (kept or nifti.is_sheared(direction)):
+            with quiet_itk():
+                sitk.WriteImage(image, str(temporary), extension in (".nii.gz", ".nrrd", ".mha"))
+            return
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            plain = Path(folder) / "image.nii"
+            with quiet_itk():
+                sitk.WriteImage(image, str(plain))
+            if kept:
+                nifti.restore_transforms(plain, kept)
+            else:
+                nifti.write_sform(plain, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
+            if extension == ".nii":
+                os.replace(plain, temporary)
+            else:
+                nifti.pack(plain, temporary)
 
     _write_atomically(path, extension, write)
 
@@ -247,15 +284,6 @@ def _check_spacing(spacing_mm: tuple[float, ...], name: str) -> None:
         raise InputError(
             f"{name} has voxels of {found} mm; wanted {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm on each axis: "
             "repair its header, or use a finer acquisition."
-        )
-
-
-def _check_sform_spacing(stated_mm: tuple[float, ...] | None, sform_mm: tuple[float, ...] | None, name: str) -> None:
-    if stated_mm is not None and sform_mm is not None and not np.allclose(np.abs(stated_mm), sform_mm, rtol=0.01):
-        stated, sform = ("×".join(f"{abs(value):.3g}" for value in spacing) for spacing in (stated_mm, sform_mm))
-        raise InputError(
-            f"{name} has voxels of {stated} mm by its pixdim and {sform} mm by its sform; wanted one size: repair its header, "
-            "because volumes depend on it."
         )
 
 

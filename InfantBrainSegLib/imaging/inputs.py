@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from .dicom import files_of, find_series, is_dicom, read_series
-from .files import read_image
+from .files import read_with_warnings
 
 NAMES = {"t1": "T1", "t2": "T2", "mask": "The brain mask"}  # how messages call an input, by its role
 DICOM, FILE = "DICOM series", "image file"
@@ -58,11 +58,14 @@ class Record:
         Of the file; of several files, that of their sorted sha256, one a line.
     state : str
         A digest of sizes and dates: where it is the same, the content need not be read again to tell that it is.
+    warnings : tuple of str
+        What is doubtful of its place, in one line each.
     """
 
     kind: str
     sha256: str
     state: str
+    warnings: tuple[str, ...] = ()
 
     def for_report(self) -> dict[str, str]:
         """Give what a person may want to know."""
@@ -85,15 +88,17 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
     InputError
         If it can not be used; the message holds no path.
     """
+    warnings: list[str] = []
     try:
         if given.role != "mask" and is_dicom(given.path):
             slices = find_series(given.path, given.name, given.series or None)
-            image, kind, files = read_series(slices, given.name), DICOM, [part.path for part in slices]
+            image, kind, files = read_series(slices, given.name), DICOM, sorted({part.path for part in slices})
         elif given.series:
             raise InputError(f"A series was named for {given.name}, but it is no DICOM folder: leave --{given.role}-series out.")
         else:
-            image, kind, files = read_image(given.path, given.name), FILE, parts_of(given.path)
-        return image, Record(kind, sha256_of(files), _state_of(given))
+            image, warnings = read_with_warnings(given.path, given.name)
+            kind, files = FILE, parts_of(given.path)
+        return image, Record(kind, sha256_of(files), _state_of(given), tuple(warnings))
     except OSError as error:
         reason = error.strerror or "input or output error"
         raise InputError(f"{given.name} can not be read ({reason}): check the path, and that you may read it.") from None
@@ -116,7 +121,7 @@ def is_same_input(given: Input, record: dict[str, str]) -> bool:
         if _state_of(given) == record["state"]:
             return True
         if record["kind"] == DICOM:
-            files = [part.path for part in find_series(given.path, given.name, given.series or None)]
+            files = sorted({part.path for part in find_series(given.path, given.name, given.series or None)})
         else:
             files = parts_of(given.path)
         return bool(files) and sha256_of(files) == record["sha256"]

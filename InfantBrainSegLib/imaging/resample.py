@@ -8,6 +8,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from .nifti import HEADER_KEY
+
 Box = tuple[slice, ...]
 
 
@@ -113,6 +115,8 @@ def on_grid_of(like: sitk.Image, values: np.ndarray) -> sitk.Image:
     image.SetOrigin(like.GetOrigin())
     image.SetSpacing(like.GetSpacing())
     image.SetDirection(like.GetDirection())
+    if like.HasMetaDataKey(HEADER_KEY):  # so that a result's file tells each reader what the scan's does
+        image.SetMetaData(HEADER_KEY, like.GetMetaData(HEADER_KEY))
     return image
 
 

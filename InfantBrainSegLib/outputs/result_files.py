@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from ..core.errors import InputError
 from ..core.labels import TISSUES, to_iseg
 from ..imaging.files import check_writable_folder, write_image, write_text
+from ..imaging.resample import on_grid_of
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import to_csv
 from .overview import draw_overview, write_overview
@@ -109,8 +110,7 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     """
     labels = result.labels
     if options.iseg_labels:
-        labels = sitk.GetImageFromArray(to_iseg(sitk.GetArrayViewFromImage(labels)))
-        labels.CopyInformation(result.labels)
+        labels = on_grid_of(labels, to_iseg(sitk.GetArrayViewFromImage(labels)))
     write_image(labels, folder / SEGMENTATION)
     write_image(result.mask, folder / MASK)
     write_text(to_csv(result.volumes), folder / VOLUMES)

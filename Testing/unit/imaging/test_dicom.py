@@ -1,5 +1,6 @@
 import numpy as np
 import phantoms
+import pydicom
 import pytest
 import SimpleITK as sitk
 from dicom_files import BIRTH, PATIENT, PATIENT_ID, write_series
@@ -123,3 +124,54 @@ def test_a_short_name_is_found_as_a_word_alone():
     tags = {"0010|0010": "Li^An"}
     assert dicom._anonymous({**tags, "0008|103e": "T1 Li"}) == "(no description)"
     assert dicom._anonymous({**tags, "0008|103e": "T1 sagittal thin flip"}) == "T1 sagittal thin flip"
+
+
+def altered(folder, change):
+    """Change each file's header with pydicom."""
+    for path in folder.iterdir():
+        file = pydicom.dcmread(path)
+        change(file)
+        file.save_as(path)
+    return folder
+
+
+def as_mr(file, spacing="0.8\\0.8"):
+    """Make a file what a scanner writes: an MR image with its pixels' spacing."""
+    file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = pydicom.uid.MRImageStorage
+    file.PixelSpacing = spacing.split("\\")
+    for tag in ("NominalScannedPixelSpacing", "ImagerPixelSpacing"):
+        if tag in file:
+            delattr(file, tag)
+
+
+@pytest.mark.parametrize("tag", ["PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_series_without_its_geometry_is_refused_and_says_what_it_lacks(tag, empty, tmp_path):
+    def forget(file):
+        as_mr(file)
+        setattr(file, tag, None) if empty else delattr(file, tag)
+
+    folder = altered(write_series(tmp_path / "dicom", scan_on(phantoms.LPS)), forget)
+    with pytest.raises(InputError, match=f"T1 has no {tag} in its headers"):
+        read_scan(folder, "T1")
+
+
+def test_a_spacing_that_is_no_number_is_refused(tmp_path):
+    folder = altered(write_series(tmp_path / "dicom", scan_on(phantoms.LPS)), as_mr)
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"0.8\\0.8", b"0,8\\0,8"))
+    with pytest.raises(InputError, match="has no PixelSpacing"):
+        read_scan(folder, "T1")
+
+
+@pytest.mark.parametrize("kind", ["1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"], ids=["MR", "capture"])
+def test_the_spacing_in_the_header_counts_whatever_the_kind_of_object(kind, tmp_path):
+    def turn_into(file):
+        as_mr(file, "0.7\\0.9")
+        file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = kind
+
+    given = scan_on(phantoms.OBLIQUE)
+    read = read_scan(altered(write_series(tmp_path / "dicom", given), turn_into), "T1")
+    assert read.GetSpacing() == pytest.approx((0.9, 0.7, 2.5), abs=1e-4)  # columns lie 0.9 mm apart
+    assert read.GetOrigin() == pytest.approx(given.GetOrigin(), abs=1e-3)
+    assert read.GetDirection() == pytest.approx(given.GetDirection(), abs=1e-5)

@@ -11,7 +11,6 @@ import math
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -233,7 +232,7 @@ def _check_only(arguments: argparse.Namespace) -> int:
         images = {role: read_input(given)[0] for role, given in _inputs_of(arguments).items()}
         checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), _options_of(arguments), progress)
     if arguments.json is not None:
-        write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n", Path(arguments.json))
+        write_text(json.dumps([check.as_dict() for check in checks], indent=1) + "\n", Path(arguments.json))
     print(to_table(checks), file=sys.stderr if isinstance(progress, JsonLines) else sys.stdout)
     return EXIT_USER_ERROR if any(check.status == STOP for check in checks) else EXIT_OK
 

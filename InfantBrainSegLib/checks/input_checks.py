@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from ..core.check import PASS, STOP, WARN, Check, graded, inside_of, make_check
+from ..core.check import PASS, STOP, WARN, Check, CheckCode, graded, in_order, inside_of, make_check
 from ..imaging.resample import voxel_mm3
 from ..preparation import foreground as quality
 from ..preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
@@ -20,7 +20,6 @@ from .shift import measure_shift
 CUT_WARN, CUT_STOP = 0.10, 0.40  # whole brains have up to 0.05; newborn 09, cut at its right side, has 0.17
 SPACING_WARN_MM, ANISOTROPY_WARN = 2.0, 3.0  # cortex is 2 to 3 mm thick; `images` refuses voxels above 3 mm
 GAP_WARN = 0.1  # of the slice thickness
-OVERLAP_STOP = 0.5  # Dice; the real pairs have 0.99
 SHIFT_WARN_MM, SHIFT_STOP_MM = 2.0, 5.0  # real pairs have up to 1.0, steps of a millimeter
 INFORMATION_STOP = 0.05  # nats; pairs have 0.13 to 0.66, T2 of noise 0.02
 LEVELS_WARN, LEVELS_STOP = 64, 16  # real scans have 370 and more; a label map has fewer than 16
@@ -112,13 +111,11 @@ def inspect(scans: Scans, age_months: float | None = None) -> tuple[Check, ...]:
     -------
     tuple of Check
     """
-    checks = [*quick_checks(scans.t1, scans.t2, scans.pair)]
-    if scans.pair.overlap is not None:
-        checks.append(_overlap(scans.pair.overlap))
+    checks = [*quick_checks(scans.t1, scans.t2, scans.pair), *scans.pair.checks]
     if len(scans.given()) == 2:
         checks.append(_alignment(scans))
-    checks += [_contrasts(scans), _skull(scans), _levels(scans), _clipping(scans), _stripes(scans), _volume(scans, age_months)]
-    return (*checks, _symmetry(scans), _shape(scans), _empty_mask(scans), _loose_pieces(scans))
+    checks += [_levels(scans), _clipping(scans), _stripes(scans), _volume(scans, age_months)]
+    return in_order((*checks, _symmetry(scans), _shape(scans), _empty_mask(scans), _loose_pieces(scans)))
 
 
 def _given(t1: sitk.Image | None, t2: sitk.Image | None) -> list[tuple[str, sitk.Image]]:
@@ -138,7 +135,7 @@ def _field_of_view(pair: ScanPair) -> Check:
     share, spacing_mm, at_border = integrity.cut_face(mask, pair.mask.GetSpacing()[::-1])
     limit = CUT_WARN * max(1.0, spacing_mm)  # a thick first slice is a large one
     return make_check(
-        "field of view",
+        CheckCode.FIELD_OF_VIEW,
         graded(share, limit, max(CUT_STOP, limit)),
         f"the brain's flattest end is {100 * share:.0f} % of its cross-section{' and lies on the border' if at_border else ''}",
         f"under {100 * limit:.0f} %",
@@ -150,7 +147,7 @@ def _spacing(given: list[tuple[str, sitk.Image]]) -> Check:
     spacings = {name: image.GetSpacing() for name, image in given}
     bad = any(max(mm) > SPACING_WARN_MM or max(mm) / min(mm) > ANISOTROPY_WARN for mm in spacings.values())
     return make_check(
-        "spacing",
+        CheckCode.SPACING,
         WARN if bad else PASS,
         ", ".join(f"{name} {'×'.join(f'{value:.2g}' for value in mm)} mm" for name, mm in spacings.items()),
         f"up to {SPACING_WARN_MM:g} mm and {ANISOTROPY_WARN:g} times the finest axis",
@@ -161,10 +158,10 @@ def _spacing(given: list[tuple[str, sitk.Image]]) -> Check:
 def _slice_gap(given: list[tuple[str, sitk.Image]]) -> Check:
     gaps = {name: gap for name, image in given if (gap := _gap_share(image)) is not None}
     if not gaps:
-        return Check("slice gap", PASS, "not told in the files", f"under {100 * GAP_WARN:.0f} % of the thickness")
+        return Check(CheckCode.SLICE_GAP, PASS, "not told in the files", f"under {100 * GAP_WARN:.0f} % of the thickness")
     name, gap = _worst(gaps)
     return make_check(
-        "slice gap",
+        CheckCode.SLICE_GAP,
         WARN if gap > GAP_WARN else PASS,
         f"{100 * gap:.0f} % of {name}'s slice thickness",
         f"up to {100 * GAP_WARN:.0f} %",
@@ -183,57 +180,17 @@ def _gap_share(image: sitk.Image) -> float | None:
     return max(image.GetSpacing()[2] / thickness_mm - 1, 0.0) if thickness_mm > 0 else None
 
 
-def _overlap(overlap: float) -> Check:
-    status = STOP if overlap < OVERLAP_STOP else WARN if overlap < quality.MIN_OVERLAP else PASS
-    return make_check(
-        "overlap",
-        status,
-        f"T1 and T2 share {100 * overlap:.0f} % of the brain",
-        f"{100 * quality.MIN_OVERLAP:.0f} % or more",
-        "check that T1, T2 and mask are of one patient and registered to each other",
-    )
-
-
 def _alignment(scans: Scans) -> Check:
     shift = measure_shift(scans.prepared.images, scans.prepared.mask)
     limit, remedy = f"under {SHIFT_WARN_MM:g} mm", "let it be aligned (--align auto, the default), or register T2 to T1 first"
     if shift.mirrored_axis:
-        return Check("alignment", STOP, f"T2 fits T1 far better mirrored {shift.mirrored_axis}", limit, "repair T2's orientation")
+        return Check(CheckCode.ALIGNMENT, STOP, f"T2 fits T1 far better mirrored {shift.mirrored_axis}", limit, "repair T2's orientation")
     if shift.information < INFORMATION_STOP:
-        measured = f"T2 tells next to nothing of T1 ({shift.information:.2f} nats)"
-        return Check("alignment", STOP, measured, f"{INFORMATION_STOP:g} nats or more", f"check that both are of one brain; {remedy}")
+        found = f"T2 tells next to nothing of T1 ({shift.information:.2f} nats)"
+        return Check(CheckCode.ALIGNMENT, STOP, found, f"{INFORMATION_STOP:g} nats or more", f"check that both are of one brain; {remedy}")
     status = STOP if shift.far else graded(shift.worst_mm, SHIFT_WARN_MM, SHIFT_STOP_MM)
-    return make_check("alignment", status, f"T2 lies {shift.worst_mm:.1f} mm{' or more' if shift.far else ''} off T1", limit, remedy)
-
-
-def _contrasts(scans: Scans) -> Check:
-    arrays = scans.on_one_grid()
-    limit = "one T1 and one T2, CSF dark on T1 and bright on T2"
-    if len(arrays) == 1:
-        return Check("contrasts", WARN, f"only {arrays[0][0]}", limit, "give both where both were scanned")
-    inside = _mask(scans)
-    t1, t2 = (array[inside] for _, array in arrays)
-    correlation, skewness = quality.correlation(t1, t2), quality.difference_skewness(t1, t2)
-    if abs(correlation) > quality.SAME_CORRELATION:
-        measured = f"the same image{'' if correlation > 0 else ', turned over'} (correlation {correlation:.3f})"
-        return Check("contrasts", STOP, measured, limit, "check which files were given")
-    swapped = skewness < quality.SWAP_SKEWNESS and not _skull_warnings(scans)  # fat and air would decide
-    measured = f"{'swapped' if swapped else 'as they should be'} (skewness of T2 - T1 {skewness:.1f})"
-    return make_check("contrasts", STOP if swapped else PASS, measured, limit, "check which file is which")
-
-
-def _skull_warnings(scans: Scans) -> list[str]:
-    return [warning for warning in scans.pair.warnings if warning.startswith(quality.SKULL_FOUND)]
-
-
-def _skull(scans: Scans) -> Check:
-    found = bool(_skull_warnings(scans))
     return make_check(
-        "skull",
-        STOP if found else PASS,
-        "skull and scalp seem to be in the image" if found else "none found, or a mask was given",
-        "a stripped brain with background 0, or a brain mask",
-        "strip the skull, or give a brain mask",
+        CheckCode.ALIGNMENT, status, f"T2 lies {shift.worst_mm:.1f} mm{' or more' if shift.far else ''} off T1", limit, remedy
     )
 
 
@@ -242,7 +199,7 @@ def _levels(scans: Scans) -> Check:
     counts = {name: len(np.unique(array[inside])) for name, array in scans.on_one_grid()}
     name, count = min(counts.items(), key=lambda item: item[1])
     return make_check(
-        "intensity range",
+        CheckCode.INTENSITY_RANGE,
         STOP if count < LEVELS_STOP else WARN if count < LEVELS_WARN else PASS,
         f"{count} different values in {name}'s brain",
         f"{LEVELS_WARN} or more",
@@ -254,7 +211,7 @@ def _clipping(scans: Scans) -> Check:
     inside = _mask(scans)
     name, share = _worst({name: integrity.saturated_share(array[inside]) for name, array in scans.on_one_grid()})
     return make_check(
-        "clipping",
+        CheckCode.CLIPPING,
         graded(share, SATURATED_WARN, SATURATED_STOP),
         f"{100 * share:.2f} % of {name}'s brain at its top value",
         f"under {100 * SATURATED_WARN:.0f} %",
@@ -267,7 +224,7 @@ def _stripes(scans: Scans) -> Check:
     images, mask = scans.prepared.images, scans.prepared.mask
     name, decibels = _worst({("T1", "T2")[channel]: integrity.stripes_db(images[channel], mask) for channel in channels})
     return make_check(
-        "motion ringing",
+        CheckCode.MOTION_RINGING,
         graded(decibels, STRIPES_WARN_DB),
         f"stripes of {decibels:.1f} dB in {name}",
         f"under {STRIPES_WARN_DB:g} dB",
@@ -283,7 +240,7 @@ def _volume(scans: Scans, age_months: float | None) -> Check:
     elif age_months is not None:
         of_age = f" (no norm for {age_months:g} months, only for {MIN_AGE_MONTHS:g} to {MAX_AGE_MONTHS:g})"
     return make_check(
-        "brain volume",
+        CheckCode.BRAIN_VOLUME,
         PASS if low <= volume_ml <= high else STOP if volume_ml < low / 2 or volume_ml > 2 * high else WARN,
         f"{volume_ml:.0f} ml",
         f"{low:.0f} to {high:.0f} ml{of_age}",
@@ -294,7 +251,7 @@ def _volume(scans: Scans, age_months: float | None) -> Check:
 def _symmetry(scans: Scans) -> Check:
     overlap = integrity.mirror_overlap(scans.prepared.mask)
     return make_check(
-        "symmetry",
+        CheckCode.SYMMETRY,
         WARN if overlap < MIRROR_WARN else PASS,
         f"left and right cover each other by {100 * overlap:.0f} %",
         f"{100 * MIRROR_WARN:.0f} % or more",
@@ -308,7 +265,7 @@ def _shape(scans: Scans) -> Check:
     stop = not inside_of(wide, WIDTH_STOP) or not inside_of(high, HEIGHT_STOP)
     warn = not inside_of(wide, WIDTH_WARN) or not inside_of(high, HEIGHT_WARN)
     return make_check(
-        "shape",
+        CheckCode.SHAPE,
         STOP if stop else WARN if warn else PASS,
         f"{width:.0f} mm wide, {length:.0f} long, {height:.0f} high",
         "width {:g} to {:g} and height {:g} to {:g} times the length".format(*WIDTH_WARN, *HEIGHT_WARN),
@@ -321,7 +278,7 @@ def _empty_mask(scans: Scans) -> Check:
     shares = {name: integrity.empty_share(array[inside], quality.background_value(array)) for name, array in scans.on_one_grid()}
     name, share = _worst(shares)
     return make_check(
-        "mask leakage",
+        CheckCode.MASK_LEAKAGE,
         graded(share, EMPTY_WARN, EMPTY_STOP),
         f"{100 * share:.1f} % of the mask has no signal on {name}",
         f"under {100 * EMPTY_WARN:.0f} %",
@@ -332,7 +289,7 @@ def _empty_mask(scans: Scans) -> Check:
 def _loose_pieces(scans: Scans) -> Check:
     share = integrity.loose_share(scans.prepared.mask)
     return make_check(
-        "loose pieces",
+        CheckCode.LOOSE_PIECES,
         graded(share, LOOSE_WARN),
         f"{100 * share:.1f} % of the mask hangs on by a thin neck",
         f"under {100 * LOOSE_WARN:g} %",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..core.check import PASS, STOP, Check
+from ..core.check import STOP, Check, Reason, SignCode
 from ..core.labels import TISSUES
 from ..imaging.space import WorkingSpace
 
@@ -82,7 +82,8 @@ class Verdict:
     decision : "accept", "look" or "do not use"
     words : str
         One line for a person.
-    reasons : tuple of str
+    reasons : tuple of Reason
+        Those that forbid the use first.
     places : tuple of Place
         The most doubtful ones first; none when all is well.
     fractions, agreement : dict
@@ -93,7 +94,7 @@ class Verdict:
 
     decision: str
     words: str
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     places: tuple[Place, ...]
     fractions: dict[str, float]
     agreement: dict[str, float]
@@ -102,7 +103,8 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain values for a report."""
-        return {**asdict(self), "reasons": list(self.reasons), "places": [asdict(place) for place in self.places]}
+        reasons = [reason.as_dict() for reason in self.reasons]
+        return {**asdict(self), "reasons": reasons, "places": [asdict(place) for place in self.places]}
 
 
 def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
@@ -120,25 +122,32 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
     agreement = {} if outcome.first is None else _agreement(outcome.first, outcome.last)
     confidence = float(outcome.confidence[outcome.mask].mean(dtype=np.float64))
     islands_per_ml = outcome.islands_removed / max(np.count_nonzero(outcome.mask) / 1000, 1.0)  # 1 mm voxels
-    bad = [f"{check.name}: {check.measured}" for check in checks if check.status == STOP]
-    doubts = [f"{check.name}: {check.measured}" for check in checks if check.status not in (PASS, STOP)]
+    bad: list[Reason] = []
+    doubts: list[Reason] = []
+    for check in checks:
+        if not check.passes:
+            (bad if check.status == STOP else doubts).append(Reason(check.code, f"{check.name}: {check.found}", check.remedy))
     measures = [
-        (f"{name} is {100 * value:.1f} % of the result", value, FRACTION_LOOK, FRACTION_BAD) for name, value in outcome.fractions.items()
+        (SignCode.TISSUE_FRACTION, f"{name} is {100 * value:.1f} % of the result", value, FRACTION_LOOK, FRACTION_BAD)
+        for name, value in outcome.fractions.items()
     ]
     measures += [
-        (f"the stages agree on {name} by {100 * value:.0f} % only", value, AGREEMENT_LOOK, AGREEMENT_BAD)
+        (SignCode.STAGE_AGREEMENT, f"the stages agree on {name} by {100 * value:.0f} % only", value, AGREEMENT_LOOK, AGREEMENT_BAD)
         for name, value in agreement.items()
     ]
-    measures.append((f"the mean confidence is {100 * confidence:.0f} % only", confidence, CONFIDENCE_LOOK, CONFIDENCE_BAD))
-    for said, value, look, worst in measures:
+    measures.append(
+        (SignCode.CONFIDENCE, f"the mean confidence is {100 * confidence:.0f} % only", confidence, CONFIDENCE_LOOK, CONFIDENCE_BAD)
+    )
+    for code, said, value, look, worst in measures:
         if value < look:
-            (bad if value < worst else doubts).append(said)
+            (bad if value < worst else doubts).append(Reason(code, said))
     if islands_per_ml > ISLANDS_LOOK_PER_ML:
-        doubts.append(f"{outcome.islands_removed} islands were removed")
+        doubts.append(Reason(SignCode.ISLANDS, f"{outcome.islands_removed} islands were removed"))
     places = _doubtful_places(outcome)
     found = tuple(place for place in places if place.doubtful_share > PLACE_DOUBT)
     if found:
-        doubts.append(f"{len(found)} {'place is' if len(found) == 1 else 'places are'} in doubt")
+        text = f"{len(found)} {'place is' if len(found) == 1 else 'places are'} in doubt"
+        doubts.append(Reason(SignCode.DOUBTFUL_PLACES, text))
     decision = DO_NOT_USE if bad else LOOK if doubts else ACCEPT
     shown = found or (places[:3] if decision == LOOK else ())
     reasons = (*bad, *doubts)
@@ -146,10 +155,10 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
     return Verdict(decision, words, reasons, shown, outcome.fractions, agreement, confidence, outcome.islands_removed)
 
 
-def _words(decision: str, reasons: Sequence[str], places: Sequence[Place]) -> str:
+def _words(decision: str, reasons: Sequence[Reason], places: Sequence[Place]) -> str:
     if decision == ACCEPT:
         return "Accept: no sign of trouble was found; glance at the overview all the same."
-    why = "; ".join(reasons)
+    why = "; ".join(reason.text for reason in reasons)
     if decision == DO_NOT_USE:
         return f"Do not use: {why}."
     first_of = {place.slice_index: place.ras_mm for place in reversed(places)}

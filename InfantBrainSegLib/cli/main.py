@@ -11,7 +11,6 @@ import math
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -234,7 +233,7 @@ def _check_only(arguments: argparse.Namespace) -> int:
         images = {role: image for role, (image, _) in read.items()}
         checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), _options_of(arguments), progress)
     if arguments.json is not None:
-        write_text(json.dumps([asdict(check) for check in checks], indent=1) + "\n", Path(arguments.json))
+        write_text(json.dumps([check.as_dict() for check in checks], indent=1) + "\n", Path(arguments.json))
     for warning in [warning for _, record in read.values() for warning in record.warnings]:
         print(f"Warning: {warning}", file=sys.stderr)
     print(to_table(checks), file=sys.stderr if isinstance(progress, JsonLines) else sys.stdout)

@@ -5,7 +5,7 @@ draws the border at 1 mm. The head's pose follows from where the parts lie. Inte
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,51 @@ _REACH_MM = 12.0  # the second network is believed no further than this from wha
 
 
 @dataclass(frozen=True)
+class ExtractionReport:
+    """What was found; None where it was not looked for.
+
+    Attributes
+    ----------
+    words : str
+        All of it, for a person.
+    found : str or None
+        What was taken out.
+    stripped : bool or None
+        Whether the scans were stripped already.
+    sure : float or None
+        Mean probability of the parts that were located.
+    brain_share_of_signal : float or None
+    turned_degrees : float or None
+        How far the head lies from upright; None also where that can not be told.
+    turned : bool or None
+        Whether it was set upright.
+    front_is_back : bool or None
+        Whether front and back were exchanged.
+    weights : dict or None
+        sha256 by network.
+    """
+
+    words: str
+    found: str | None = None
+    stripped: bool | None = None
+    sure: float | None = None
+    brain_share_of_signal: float | None = None
+    turned_degrees: float | None = None
+    turned: bool | None = None
+    front_is_back: bool | None = None
+    weights: dict[str, str] | None = None
+
+    @property
+    def has_pose(self) -> bool:
+        """Whether it was looked how the head lies."""
+        return self.turned is not None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain values that JSON takes, without what was not looked for."""
+        return {name: value for name, value in asdict(self).items() if value is not None or (name == "turned_degrees" and self.has_pose)}
+
+
+@dataclass(frozen=True)
 class Extraction:
     """What is to be segmented.
 
@@ -47,15 +92,14 @@ class Extraction:
         1 in the cerebrum, on the grid of T1 (of T2 when it is alone); None where the scans are to be taken as they are.
     rotation : sitk.Euler3DTransform or None
         From a point of the upright head to its point in the head as given.
-    report : dict
-        Plain values that JSON takes.
+    report : ExtractionReport
     """
 
     t1: sitk.Image | None
     t2: sitk.Image | None
     mask: sitk.Image | None
     rotation: sitk.Euler3DTransform | None
-    report: dict[str, Any]
+    report: ExtractionReport
 
 
 def left_as_given(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None, message: str) -> Extraction:
@@ -70,7 +114,7 @@ def left_as_given(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image
     -------
     Extraction
     """
-    return Extraction(t1, t2, mask, None, {"words": message})
+    return Extraction(t1, t2, mask, None, ExtractionReport(message))
 
 
 def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, on_progress: Callable[[float], None]) -> Extraction:
@@ -108,30 +152,23 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
     stripped = is_stripped(reference, parts)
     if stripped and not (pose.plausible or pose.front_is_back):
         words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
-        report = {
-            "words": words,
-            "found": words,
-            "stripped": True,
-            "sure": round(located.confidence, 3),
-            "turned_degrees": None,
-            "turned": False,
-        }
+        report = ExtractionReport(words, found=words, stripped=True, sure=round(located.confidence, 3), turned=False)
         return Extraction(t1, t2, None, None, report)
     found = _refine(heads, located, predictor, lambda share: on_progress(0.4 + 0.6 * share))
     mask, words = found.without_cerebellum() if stripped else found.cerebrum()
-    report = {
-        "words": f"{words} {pose.message}",
-        "found": words,
-        "stripped": stripped,
-        "sure": round(located.confidence, 3),
-        "brain_share_of_signal": round(min(located_ml / max(reference.signal_ml(), 1e-6), 1.0), 3),
-        "turned_degrees": None if pose.degrees is None else round(pose.degrees, 1),
-        "turned": pose.rotation is not None,
-        "front_is_back": pose.front_is_back,
-        "weights": found_by(),
-    }
-    t1, t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
-    return Extraction(t1, t2, mask, pose.rotation, report)
+    turned_t1, turned_t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
+    report = ExtractionReport(
+        words=f"{words} {pose.message}",
+        found=words,
+        stripped=stripped,
+        sure=round(located.confidence, 3),
+        brain_share_of_signal=round(min(located_ml / max(reference.signal_ml(), 1e-6), 1.0), 3),
+        turned_degrees=None if pose.degrees is None else round(pose.degrees, 1),
+        turned=pose.rotation is not None,
+        front_is_back=pose.front_is_back,
+        weights=found_by(),
+    )
+    return Extraction(turned_t1, turned_t2, mask, pose.rotation, report)
 
 
 def set_upright(
@@ -163,13 +200,13 @@ def set_upright(
     doubtful = pose.degrees is None or (is_stripped(reference, parts) and not (pose.plausible or pose.front_is_back))
     if doubtful or volume_ml(parts) < MIN_CEREBRUM_ML:
         return left_as_given(t1, t2, mask, words)
-    report = {
-        "words": f"{words} {pose.message}",
-        "turned_degrees": round(pose.degrees or 0.0, 1),
-        "turned": pose.rotation is not None,
-        "front_is_back": pose.front_is_back,
-        "weights": {"locate": load_network("locate").sha256},
-    }
+    report = ExtractionReport(
+        words=f"{words} {pose.message}",
+        turned_degrees=round(pose.degrees or 0.0, 1),
+        turned=pose.rotation is not None,
+        front_is_back=pose.front_is_back,
+        weights={"locate": load_network("locate").sha256},
+    )
     return Extraction(t1, t2, mask, pose.rotation, report)
 
 

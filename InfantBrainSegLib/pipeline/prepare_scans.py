@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import SimpleITK as sitk
 
 from ..checks.input_checks import Scans, inspect
-from ..core.check import PASS, STOP, WARN, Check, make_check
+from ..core.check import PASS, STOP, WARN, Check, CheckCode, make_check
 from ..core.errors import AlignmentError
 from ..core.progress import Progress, silent
 from ..extraction.extract import OFF, Extraction, extract, left_as_given, set_upright
@@ -119,36 +119,37 @@ def check_scans(
         checks = take_in(scans, options, runner, steps).checks
     except AlignmentError as error:
         checks = take_in(scans, replace(options, align=align.OFF), runner, steps).checks
-        refused = Check("alignment", STOP, error.found, error.wanted, error.remedy)
-        checks = tuple(refused if check.name == "alignment" else check for check in checks)
+        refused = Check(CheckCode.ALIGNMENT, STOP, error.found, error.wanted, error.remedy)
+        checks = tuple(refused if check.code == CheckCode.ALIGNMENT else check for check in checks)
     progress("done", 1.0)
     return checks
 
 
 def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
     """What the extraction found, as rows of the table; none where it did not look."""
-    if "turned" not in extraction.report:
+    report = extraction.report
+    if not report.has_pose:
         return ()
-    degrees = extraction.report["turned_degrees"]
-    lies = "can not be told" if degrees is None else f"turned by {degrees:.0f} degrees{', set upright' if extraction.rotation else ''}"
-    if extraction.report.get("front_is_back"):
+    if report.front_is_back:
         lies = "front and back exchanged, set upright"
-    limit = f"up to {TURN_DEGREES:.0f} degrees"
-    remedy = "if the head was not turned in the scanner, repair the header's orientation"
+    elif report.turned_degrees is None:
+        lies = "can not be told"
+    else:
+        lies = f"turned by {report.turned_degrees:.0f} degrees{', set upright' if report.turned else ''}"
     pose = make_check(
-        "pose",
-        PASS if degrees is not None and not extraction.report["turned"] else WARN,
+        CheckCode.POSE,
+        PASS if report.turned_degrees is not None and not report.turned else WARN,
         lies,
-        limit,
-        remedy,
+        f"up to {TURN_DEGREES:.0f} degrees",
+        "if the head was not turned in the scanner, repair the header's orientation",
     )
-    if "found" not in extraction.report:
+    if report.found is None or report.sure is None:
         return (pose,)
-    sure, wanted = extraction.report["sure"], SURE_OF_STRIPPED if extraction.report["stripped"] else SURE_OF_HEAD
+    wanted = SURE_OF_STRIPPED if report.stripped else SURE_OF_HEAD
     cerebrum = make_check(
-        "cerebrum",
-        PASS if extraction.mask is None or sure >= wanted else WARN,
-        f"{extraction.report['found'].rstrip('.')}; mean probability {sure:.2f}",
+        CheckCode.CEREBRUM,
+        PASS if extraction.mask is None or report.sure >= wanted else WARN,
+        f"{report.found.rstrip('.')}; mean probability {report.sure:.2f}",
         f"{wanted:g} or more",
         "look at the mask in all planes; correct it and give it with --mask, or as the brain mask in Slicer",
     )

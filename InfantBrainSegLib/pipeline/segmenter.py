@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
-from ..core.check import new_warnings
+from ..core.check import warnings_of
 from ..core.labels import BACKGROUND, Tissue
 from ..core.progress import Progress, silent
 from ..imaging.files import describe_geometry
@@ -118,6 +118,7 @@ def segment(
         islands = sum(cleaned.islands_removed.values())
         fractions = {volume.tissue: volume.fraction for volume in volumes}
         verdict = judge(Outcome(found.first, labels, confidence, prepared.mask, prepared.space, fractions, islands), ready.checks)
+    notes = [*runner.ladder, *_collapse_warnings(volumes)]  # warnings that no check gives
     report = {
         "versions": versions(),
         "weights": {stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
@@ -134,14 +135,15 @@ def segment(
             "extract": options.extract,
         },
         "alignment": ready.alignment.report,
-        "extraction": ready.extraction.report,
+        "extraction": ready.extraction.report.as_dict(),
         "bias_corrected": ready.bias_corrected,
         "geometry": _geometry({"t1": t1, "t2": t2, "mask": mask, "segmentation": result}, prepared),
         "volumes": [asdict(volume) for volume in volumes],
         "cleanup": {name: value for name, value in vars(cleaned).items() if name != "labels"},
-        "checks": [asdict(check) for check in ready.checks],
+        "checks": [check.as_dict() for check in ready.checks],
         "verdict": verdict.as_dict(),
-        "warnings": [*ready.pair.warnings, *new_warnings(ready.checks), *runner.ladder, *_collapse_warnings(volumes)],
+        "notes": notes,
+        "warnings": [*warnings_of(ready.checks), *notes],
         "memory_ladder": runner.ladder,
         "seconds": steps.seconds,
         "peak_memory_mb": peak_memory_mb(),

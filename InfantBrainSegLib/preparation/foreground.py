@@ -1,4 +1,4 @@
-"""Checks of a T1/T2 pair: what the images are, and warnings a radiologist understands.
+"""What the images of a T1/T2 pair are, and the checks that follow from it.
 
 All arrays here may be in any axis order, T1, T2 and mask in the same one.
 """
@@ -6,6 +6,7 @@ All arrays here may be in any axis order, T1, T2 and mask in the same one.
 import numpy as np
 from scipy import ndimage
 
+from ..core.check import PASS, STOP, WARN, Check, CheckCode, make_check
 from ..imaging.resample import bounding_box
 
 MIN_BACKGROUND_SHARE = 0.2  # of the volume; iSeg's and the neonates' stripped images have 0.5 to 0.97
@@ -14,12 +15,13 @@ MIN_BELOW_SHARE = 0.1  # more voxels than this below the background: the intensi
 STRIPPED_SHARE = 0.6  # of the signal is brain: the scan was stripped; whole heads have up to 0.5
 MAX_BRAIN_ML = 1700.0  # a brain of two years has about 1200 ml, large adult ones 1700: more holds skull and scalp
 MIN_PART_SHARE = 0.1  # of the largest part; two hemispheres that were cut apart stay, an eye (7 ml) goes
+OVERLAP_STOP = 0.5  # of either measure below
 MIN_OVERLAP = 0.9  # Dice of the two brains; the twelve real pairs checked have 0.99 or more
 MIN_MASK_COVER = 0.95  # share of a given mask where T2 has signal
 SAME_CORRELATION = 0.999  # real T1/T2 pairs correlate at -0.7 to -0.4
 SWAP_SKEWNESS = -0.5  # twelve real pairs: 1.02 to 1.88 as they should be, so -1.88 to -1.02 when swapped
 TAIL_PERCENTILES = (0.5, 99.5)  # a few bright vessels must not decide the skewness
-SKULL_FOUND = "The images seem to hold skull and scalp"
+_CONTRASTS = "one T1 and one T2, CSF dark on T1 and bright on T2"
 
 
 def background_value(image: np.ndarray) -> float | None:
@@ -84,42 +86,40 @@ def solid_brain(mask: np.ndarray) -> np.ndarray:
     return solid
 
 
-def skull_warning(stripped: bool, brain_ml: float) -> list[str]:
-    """Warn when the brain found without a mask seems to hold skull and scalp.
+def check_skull(stripped: bool, brain_ml: float) -> Check:
+    """Check that the brain found without a mask holds no skull and scalp.
 
     Parameters
     ----------
     stripped : whether T1 or T2 has an exact background round the brain
     brain_ml : volume of what would be segmented
-
-    Returns
-    -------
-    list of one warning, or empty
     """
-    if stripped and brain_ml <= MAX_BRAIN_ML:
-        return []
-    found = f"{brain_ml:.0f} ml hold signal" if stripped else "the background is not one exact value"
-    return [
-        f"{SKULL_FOUND} ({found}); wanted a skull-stripped brain with background 0, or a brain mask: "
-        "without one the labels can not be trusted."
-    ]
+    if not stripped:
+        return _skull(STOP, "skull and scalp seem to be in the image (the background is not one exact value)")
+    if brain_ml > MAX_BRAIN_ML:
+        return _skull(STOP, f"skull and scalp seem to be in the image ({brain_ml:.0f} ml hold signal)")
+    return no_skull()
 
 
-def lone_scan_warning(name: str, other: str) -> list[str]:
+def no_skull() -> Check:
+    """Give the check of a brain whose mask says where it ends."""
+    return _skull(PASS, "none found, or a mask was given")
+
+
+def _skull(status: str, found: str) -> Check:
+    remedy = "strip the skull, or give a brain mask: without one the labels can not be trusted"
+    return make_check(CheckCode.SKULL, status, found, "a stripped brain with background 0, or a brain mask", remedy)
+
+
+def check_single_scan(name: str, other: str) -> Check:
     """Warn that one contrast has to do for two.
 
     Parameters
     ----------
     name, other : "T1" and "T2", or the reverse
-
-    Returns
-    -------
-    list of one warning
     """
-    return [
-        f"Only {name} was given; wanted T1 and T2: the labels are less accurate without {other} (figures in MODEL_CARD.md), above all "
-        "at about six months. Give both where both were scanned."
-    ]
+    remedy = f"give both where both were scanned; without {other} the labels are less accurate, above all at six months (see MODEL_CARD.md)"
+    return Check(CheckCode.SINGLE_SCAN, WARN, f"only {name}", _CONTRASTS, remedy)
 
 
 def brain_overlap(t1_brain: np.ndarray, t2_brain: np.ndarray) -> float:
@@ -150,42 +150,40 @@ def mask_cover(mask: np.ndarray, t2_signal: np.ndarray) -> float:
     return int((mask & t2_signal).sum()) / max(int(mask.sum()), 1)
 
 
-def overlap_warning(overlap: float) -> list[str]:
-    """Warn when the two brains cover different places.
+def check_overlap(overlap: float) -> Check:
+    """Check that the two brains cover the same place.
 
     Parameters
     ----------
     overlap : what `brain_overlap` gives
-
-    Returns
-    -------
-    list of one warning, or empty
     """
-    if overlap >= MIN_OVERLAP:
-        return []
-    return [
-        f"The brains of T1 and T2 overlap by only {100 * overlap:.0f} % (Dice); wanted {100 * MIN_OVERLAP:.0f} % or more: "
-        "check that they are of one patient and registered to each other. Only the part in both is segmented."
-    ]
+    return make_check(
+        CheckCode.OVERLAP,
+        _graded_overlap(overlap, MIN_OVERLAP),
+        f"T1 and T2 share {100 * overlap:.0f} % of the brain",
+        f"{100 * MIN_OVERLAP:.0f} % or more",
+        "check that they are of one patient and registered to each other; only the part in both is segmented",
+    )
 
 
-def cover_warning(cover: float) -> list[str]:
-    """Warn when T2 has no signal in a part of the given brain mask.
+def check_cover(cover: float) -> Check:
+    """Check that T2 has signal in the given brain mask.
 
     Parameters
     ----------
     cover : what `mask_cover` gives
-
-    Returns
-    -------
-    list of one warning, or empty
     """
-    if cover >= MIN_MASK_COVER:
-        return []
-    return [
-        f"T2 has signal in only {100 * cover:.0f} % of the brain mask; wanted {100 * MIN_MASK_COVER:.0f} % or more: "
-        "check that T1, T2 and mask are of one patient and registered to each other."
-    ]
+    return make_check(
+        CheckCode.MASK_COVER,
+        _graded_overlap(cover, MIN_MASK_COVER),
+        f"T2 has signal in {100 * cover:.0f} % of the brain mask",
+        f"{100 * MIN_MASK_COVER:.0f} % or more",
+        "check that T1, T2 and mask are of one patient and registered to each other",
+    )
+
+
+def _graded_overlap(share: float, least: float) -> str:
+    return STOP if share < OVERLAP_STOP else WARN if share < least else PASS
 
 
 def correlation(t1: np.ndarray, t2: np.ndarray) -> float:
@@ -202,22 +200,23 @@ def correlation(t1: np.ndarray, t2: np.ndarray) -> float:
     return float(np.corrcoef(t1.astype(np.float32), t2.astype(np.float32))[0, 1])
 
 
-def same_image_warning(t1: np.ndarray, t2: np.ndarray) -> list[str]:
-    """Warn when T1 and T2 are one image, whatever its scale.
+def check_contrasts(t1: np.ndarray, t2: np.ndarray, has_skull: bool) -> Check:
+    """Check that T1 and T2 are two images, whatever their scale, and that they are not swapped.
 
     Parameters
     ----------
     t1, t2 : (N,) arrays, the brain's voxels
-
-    Returns
-    -------
-    list of one warning, or empty
+    has_skull : bool
+        Fat and air would decide then, and a swap is not looked for.
     """
     found = correlation(t1, t2)
-    if abs(found) <= SAME_CORRELATION:
-        return []
-    turned = "" if found > 0 else ", one with its scale turned over"
-    return [f"T1 and T2 are the same image{turned}; wanted one of each contrast: check which files were given."]
+    if abs(found) > SAME_CORRELATION:
+        text = f"the same image{'' if found > 0 else ', turned over'} (correlation {found:.3f})"
+        return Check(CheckCode.SAME_IMAGE, STOP, text, _CONTRASTS, "check which files were given")
+    skewness = difference_skewness(t1, t2)
+    swapped = skewness < SWAP_SKEWNESS and not has_skull
+    text = f"{'swapped' if swapped else 'as they should be'} (skewness of T2 - T1 {skewness:.1f})"
+    return make_check(CheckCode.CONTRASTS, STOP if swapped else PASS, text, _CONTRASTS, "check which file is which")
 
 
 def difference_skewness(t1: np.ndarray, t2: np.ndarray) -> float:
@@ -237,22 +236,6 @@ def difference_skewness(t1: np.ndarray, t2: np.ndarray) -> float:
     difference = _z_scores(t2.astype(np.float32)) - _z_scores(t1.astype(np.float32))
     difference -= difference.mean(dtype=np.float64)
     return float((difference**3).mean(dtype=np.float64)) / max(float(difference.var(dtype=np.float64)), 1e-12) ** 1.5
-
-
-def swap_warning(t1: np.ndarray, t2: np.ndarray) -> list[str]:
-    """Warn when T1 and T2 seem swapped.
-
-    Parameters
-    ----------
-    t1, t2 : (N,) arrays, the brain's voxels
-
-    Returns
-    -------
-    list of one warning, or empty
-    """
-    if difference_skewness(t1, t2) >= SWAP_SKEWNESS:
-        return []
-    return ["T1 and T2 seem to be swapped: CSF is bright on the T1 and dark on the T2; wanted the opposite: check which file is which."]
 
 
 def _z_scores(values: np.ndarray) -> np.ndarray:

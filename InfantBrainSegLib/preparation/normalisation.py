@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
+from ..core.check import Check, warnings_of
 from ..core.errors import InputError
 from ..imaging.files import check_image, same_grid
 from ..imaging.resample import bounding_box, crop, on_grid_of, paste, resample_inside, voxel_mm3, widen
@@ -24,18 +25,20 @@ class ScanPair:
     ----------
     t1, t2 : sitk.Image or None
     mask : sitk.Image of uint8, 1 in the brain
-    warnings : tuple of str
-        What a user should know before trusting the result.
-    overlap : float or None
-        Dice coefficient of the two brains; with a given mask the share of it where T2 has signal. None for one scan, and where no
-        background tells the brains.
+    checks : tuple of Check
+        Of overlap (of the mask's cover where one was given; neither for one scan, nor where no background tells the brains), contrasts
+        and skull.
     """
 
     t1: sitk.Image | None
     t2: sitk.Image | None
     mask: sitk.Image
-    warnings: tuple[str, ...]
-    overlap: float | None = None
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know before trusting the result."""
+        return warnings_of(self.checks)
 
 
 @dataclass(frozen=True)
@@ -90,15 +93,12 @@ def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
         )
     if mask is not None:
         t2_signal = quality.solid_brain(t2_signal)  # the mask decides inside; T2 only where it ends
-    warnings: list[str] = []
+    checks: list[Check] = []
     stripped = t1_background is not None or t2_background is not None
-    overlap = None
     if mask is not None:
-        overlap = quality.mask_cover(brain, t2_signal)
-        warnings += quality.cover_warning(overlap)
+        checks.append(quality.check_cover(quality.mask_cover(brain, t2_signal)))
     elif t1_background is not None and t2_background is not None:
-        overlap = quality.brain_overlap(brain, t2_signal)
-        warnings += quality.overlap_warning(overlap)
+        checks.append(quality.check_overlap(quality.brain_overlap(brain, t2_signal)))
     brain &= t2_signal
     if mask is None:
         brain = quality.solid_brain(brain)
@@ -107,12 +107,9 @@ def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
     t1_values, t2_values = t1_array[brain], sitk.GetArrayViewFromImage(t2)[brain]  # (N,)
     _check_varies(t1_values, "T1", "in the whole brain")
     _check_varies(t2_values, "T2", "in the whole brain")
-    skull = quality.skull_warning(stripped, brain_ml) if mask is None else []
-    same = quality.same_image_warning(t1_values, t2_values)
-    warnings += skull + same
-    if not skull and not same:  # fat and air would decide
-        warnings += quality.swap_warning(t1_values, t2_values)
-    return ScanPair(t1, t2, pair_mask, tuple(warnings), overlap)
+    skull = quality.no_skull() if mask is not None else quality.check_skull(stripped, brain_ml)
+    checks += [quality.check_contrasts(t1_values, t2_values, not skull.passes), skull]
+    return ScanPair(t1, t2, pair_mask, tuple(checks))
 
 
 def _lone_scan(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None) -> ScanPair:
@@ -128,9 +125,9 @@ def _lone_scan(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
     _check_meets(brain, name)
     brain_ml = _check_size(brain, scan, f"{name} holds" if mask is None else f"{name} and mask share")
     _check_varies(array[brain], name, "in the whole brain")
-    warnings = quality.lone_scan_warning(name, other)
-    warnings += quality.skull_warning(background is not None, brain_ml) if mask is None else []
-    return ScanPair(scan if t2 is None else None, scan if t1 is None else None, on_grid_of(scan, brain.astype(np.uint8)), tuple(warnings))
+    skull = quality.no_skull() if mask is not None else quality.check_skull(background is not None, brain_ml)
+    checks = (quality.check_single_scan(name, other), skull)
+    return ScanPair(scan if t2 is None else None, scan if t1 is None else None, on_grid_of(scan, brain.astype(np.uint8)), checks)
 
 
 def normalise(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def segmented(name: str, scans: dict[str, Path], out: Path) -> dict:
 def row(title: str, name: str, report: dict) -> str:
     verdict = report["verdict"]
     shares = " | ".join(f"{100 * verdict['fractions'][tissue.short_name]:.1f} %" for tissue in TISSUES)
-    said = verdict["decision"] + "".join(f"; {reason}" for reason in verdict["reasons"])
+    said = verdict["decision"] + "".join(f"; {reason['text']}" for reason in verdict["reasons"])
     return f"| [{title}](Resources/overview_{name}.png) | {shares} | {said} |"
 
 

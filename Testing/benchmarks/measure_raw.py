@@ -76,8 +76,8 @@ def _mask_scores(folder: Path) -> tuple[dict, Extraction]:
     scores = {
         "mask_dice": dice(found, truth),
         "surface95_mm": float(np.percentile(surface, 95)),
-        "turned_degrees": extraction.report["turned_degrees"],
-        "sure": extraction.report["sure"],
+        "turned_degrees": extraction.report.turned_degrees,
+        "sure": extraction.report.sure,
         "extract_seconds": round(seconds, 1),
     }
     for name, given in (("T1 alone", (t1, None)), ("T2 alone", (None, t2))) if folder.name in ALONE else ():
@@ -92,7 +92,7 @@ def measure_newborn(folder: Path) -> dict:
     extraction = extract(t1, t2, runner().predict_once, silent)
     truth = sitk.GetArrayFromImage(mask) > 0
     found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
-    scores: dict = {"mask_dice": dice(found, truth), "turned_degrees": extraction.report["turned_degrees"]}
+    scores: dict = {"mask_dice": dice(found, truth), "turned_degrees": extraction.report.turned_degrees}
     for kind, given in (("raw", (extraction.t1, extraction.t2, extraction.mask)), ("ideal", (t1, t2, mask))):
         labels = sitk.GetArrayFromImage(segment(*given, PREPARED).labels)
         scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, spacing, inside).items()}

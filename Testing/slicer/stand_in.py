@@ -15,8 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CHECKS = [
-    {"name": "field of view", "status": "pass", "measured": "1 %", "limit": "under 10 %", "remedy": ""},
-    {"name": "spacing", "status": "warn", "measured": "2.5 mm", "limit": "2 mm", "remedy": "use a finer scan"},
+    {"code": "field_of_view", "name": "field of view", "status": "pass", "found": "1 %", "wanted": "under 10 %", "remedy": ""},
+    {"code": "spacing", "name": "spacing", "status": "warn", "found": "2.5 mm", "wanted": "2 mm", "remedy": "use a finer scan"},
 ]
 
 
@@ -55,7 +55,10 @@ def judgement(main):
 
     middle_lps_mm = index_to_physical(main) @ [*(np.array(main.GetSize()) // 2), 1]
     place = {"slice_index": main.GetSize()[2] // 2, "ras_mm": (middle_lps_mm[:3] * [-1, -1, 1]).tolist(), "doubtful_share": 0.52}
-    reasons = ["spacing: 2.5 mm", "1 place is in doubt"]
+    reasons = [
+        {"code": "spacing", "text": "spacing: 2.5 mm", "remedy": "use a finer scan"},
+        {"code": "doubtful_places", "text": "1 place is in doubt", "remedy": ""},
+    ]
     return {
         "checks": CHECKS,
         "verdict": {"decision": "look", "words": "Look at a slice.", "reasons": reasons, "places": [place], "mean_confidence": 0.8},
@@ -93,6 +96,7 @@ def segment(arguments):
         "options": {"use_context": not arguments.no_context, "weights": arguments.t1, "align": arguments.align},
         "volumes": [{"tissue": tissue.short_name, "mean_confidence": 0.9} for tissue in TISSUES],
         "warnings": [f"{arguments.t2} looks odd.", "Spacing: 2.5 mm; wanted 2 mm: use a finer scan."],
+        "notes": [f"{arguments.t2} looks odd."],
         "seconds": {"total": 1.0},
         **judgement(t1),
     }

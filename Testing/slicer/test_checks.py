@@ -13,6 +13,7 @@ from InfantBrainSegSlicer.scene.checks import check_outputs
 from InfantBrainSegSlicer.scene.options import Scans
 
 import InfantBrainSegLib
+from InfantBrainSegLib.core.check import CheckCode
 from InfantBrainSegLib.core.errors import InputError
 
 BUNDLED = Path(InfantBrainSegLib.__file__).parent / "weights"
@@ -198,14 +199,18 @@ def noisy_pair(levels=(phantoms.T1_LEVELS, phantoms.T2_LEVELS), spacing_mm=(2.0,
     return [mrml.volume_node(phantoms.noisy(phantoms.draw(grid, chosen)), name) for chosen, name in zip(levels, ("A", "B"), strict=True)]
 
 
+def codes(checks):
+    return [check.code for check in checks]
+
+
 def test_warnings_find_the_same_scan_twice_and_nothing_in_a_good_pair(logic):
     assert logic.lookQuickly(*noisy_pair()).warnings == ()
-    assert any("same" in text for text in logic.lookQuickly(*noisy_pair((phantoms.T1_LEVELS, phantoms.T1_LEVELS))).warnings)
+    assert codes(logic.lookQuickly(*noisy_pair((phantoms.T1_LEVELS, phantoms.T1_LEVELS))).failed) == [CheckCode.SAME_IMAGE]
 
 
 def test_coarse_voxels_are_warned_of_before_the_run(logic):
-    (warning,) = logic.lookQuickly(*noisy_pair(spacing_mm=(1.0, 1.0, 2.5))).warnings
-    assert warning.startswith("Spacing: T1 1×1×2.5 mm, T2 1×1×2.5 mm; wanted up to 2 mm")
+    (check,) = logic.lookQuickly(*noisy_pair(spacing_mm=(1.0, 1.0, 2.5))).failed
+    assert (check.code, check.found) == (CheckCode.SPACING, "T1 1×1×2.5 mm, T2 1×1×2.5 mm")
 
 
 def test_scans_that_lie_apart_are_an_error_that_names_both(logic):
@@ -236,14 +241,19 @@ def test_checking_changes_no_node(logic, scene, scans):
 
 def test_the_quick_look_gives_the_checks_with_what_was_found_and_wanted(logic):
     found = logic.lookQuickly(*noisy_pair(spacing_mm=(1.0, 1.0, 2.5))).checks
-    assert [(check.name, check.status) for check in found] == [("field of view", "pass"), ("spacing", "warn"), ("slice gap", "pass")]
-    assert (found[1].limit, bool(found[1].remedy)) == ("up to 2 mm and 3 times the finest axis", True)
+    assert [(check.code, check.status) for check in found] == [
+        (CheckCode.FIELD_OF_VIEW, "pass"),
+        (CheckCode.SPACING, "warn"),
+        (CheckCode.SLICE_GAP, "pass"),
+    ]
+    assert (found[1].wanted, bool(found[1].remedy)) == ("up to 2 mm and 3 times the finest axis", True)
 
 
 def test_one_scan_alone_is_warned_of_and_not_refused(logic):
     t1, t2 = noisy_pair()
-    assert any(text.startswith("Only T1 was given") for text in logic.lookQuickly(t1, None).warnings)
-    assert any(text.startswith("Only T2 was given") for text in logic.lookQuickly(None, t2).warnings)
+    for given, found in (((t1, None), "only T1"), ((None, t2), "only T2")):
+        (check,) = logic.lookQuickly(*given).failed
+        assert (check.code, check.found) == (CheckCode.SINGLE_SCAN, found)
 
 
 def whole_head(name, seed):
@@ -258,11 +268,11 @@ def test_whole_heads_are_warned_of_only_where_the_cerebrum_is_not_taken_out(logi
     pair = whole_head("A", 1), whole_head("B", 2)
     taken = logic.lookQuickly(*pair)
     assert taken.whole_head
-    assert "field of view" not in [check.name for check in taken.checks]
-    assert not [text for text in taken.warnings if "skull" in text]
+    assert CheckCode.FIELD_OF_VIEW not in codes(taken.checks)
+    assert CheckCode.SKULL not in codes(taken.failed)
     left = logic.lookQuickly(*pair, SegmentParameters(extract="off"))
     assert not left.whole_head
-    assert [text for text in left.warnings if "skull and scalp" in text]
+    assert CheckCode.SKULL in codes(left.failed)
 
 
 def test_scans_that_lie_apart_are_a_warning_where_the_run_will_align_them(logic):

@@ -71,6 +71,7 @@ def test_a_run_gives_all_its_nodes_and_leaves_no_temporary_folder(logic, scene, 
     assert run.tableNode.GetNumberOfRows() == 3
     assert json.loads(run.provenanceNode.GetText())["weights_sha256"]["fcn1"] == "ab" * 32
     assert run.warnings == ("T2 'T2' looks odd.", "Spacing: 2.5 mm; wanted 2 mm: use a finer scan.")
+    assert run.notes == ("T2 'T2' looks odd.",)
     assert told == [("read", 0.0), ("prepare", 0.1), ("stage 2", 0.8), ("done", 1.0)]
     assert (run.step, run.progress) == ("done", 1.0)
     assert 0 < run.seconds < 60

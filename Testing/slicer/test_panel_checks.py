@@ -114,7 +114,7 @@ def test_verdict_checks_and_places_come_back_with_a_saved_scene_and_go_with_anot
 def test_one_scan_alone_can_be_segmented_and_the_panel_warns_of_it(panel, scans):
     panel.ui.t2Selector.choose("T2")
     panel.wait_for(lambda: panel.ui.statusLabel.text == "Ready: click Segment.")
-    assert "Only T2 was given" in panel.ui.warningsLabel.text
+    assert "only T2" in panel.ui.warningsLabel.text
     assert panel.segment_to_the_end().state == "finished"
     assert panel.ui.segmentationSelector.currentNode().GetName() == "T2 segmentation"
 

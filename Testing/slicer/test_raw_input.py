@@ -14,6 +14,7 @@ from InfantBrainSegSlicer.scene.results import INPUT_ROLES, MASK_ROLE
 from run_helpers import echoed_words, ids, poll_to_end, temporary_folders
 
 from InfantBrainSegLib.cli.main import build_parser
+from InfantBrainSegLib.core.check import CheckCode
 from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
 
 KEEP = SegmentParameters(saveMask=True)
@@ -153,8 +154,8 @@ def test_the_library_s_own_full_check_runs_as_the_command_line_does_and_its_log_
     pair = [mrml.volume_node(phantoms.noisy(phantoms.draw(grid, chosen)), name) for chosen, name in zip(levels, "AB", strict=True)]
     parameters = SegmentParameters(device="cpu", ageMonths=1.5, extract="off")
     run = SceneLogic().checkImages(*pair, parameters)
-    found = {check.name: check for check in run.record.checks}
-    assert found["contrasts"].status == "stop"  # the same image twice
-    assert found["brain volume"].limit.endswith("at 1.5 months")
-    assert json.dumps(found["contrasts"].measured)[1:-1] in Path(run.logPath).read_text(encoding="utf-8")
+    found = {check.code: check for check in run.record.checks}
+    assert found[CheckCode.SAME_IMAGE].status == "stop"  # the same image twice
+    assert found[CheckCode.BRAIN_VOLUME].wanted.endswith("at 1.5 months")
+    assert json.dumps(found[CheckCode.SAME_IMAGE].found)[1:-1] in Path(run.logPath).read_text(encoding="utf-8")
     Path(run.logPath).unlink()

@@ -13,6 +13,8 @@ from InfantBrainSegSlicer.scene.results import inputs_of
 from run_helpers import middle_voxel_mm
 from stand_in import CHECKS
 
+from InfantBrainSegLib.core.check import CheckCode, SignCode
+
 MOVED = np.eye(4)
 MOVED[:3, :3] = phantoms.OBLIQUE
 MOVED[:3, 3] = (12.0, -7.0, 30.0)
@@ -22,9 +24,9 @@ TURNED[:3, :3] = phantoms.rotation(90, 1)
 
 def test_checks_verdict_and_places_of_a_run_are_told(logic, scans):
     record = logic.process(*scans).record
-    assert [check.name for check in record.checks] == [check["name"] for check in CHECKS]
+    assert [check.as_dict() for check in record.checks] == CHECKS
     assert record.decision == "look"
-    assert record.reasons == ("spacing: 2.5 mm", "1 place is in doubt")
+    assert [reason.code for reason in record.reasons] == [CheckCode.SPACING, SignCode.DOUBTFUL_PLACES]
     assert [(place.slice_index, place.doubtful_share) for place in record.places] == [(17, 0.52)]
     assert record.notes == ("A mask was given.",)
 

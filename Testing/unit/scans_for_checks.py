@@ -45,7 +45,7 @@ def points_mm(image):
     return phantoms.points_mm(image)
 
 
-def status_of(name, t1, t2, mask=None, age_months=None):
+def status_of(code, t1, t2, mask=None, age_months=None):
     """Status of one check."""
-    (status,) = [check.status for check in check_images(t1, t2, mask, age_months) if check.name == name]
+    (status,) = [check.status for check in check_images(t1, t2, mask, age_months) if check.code == code]
     return status

@@ -5,9 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import SimpleITK as sitk
 
+from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check, CheckCode
 from InfantBrainSegLib.pipeline.segmenter import Segmentation
 from InfantBrainSegLib.pipeline.volumes import measure
 from InfantBrainSegLib.preparation.registration import Alignment
+
+CHECKS = ((CheckCode.SPACING, WARN), (CheckCode.SKULL, PASS), (CheckCode.SHAPE, STOP))
 
 
 class StandIn:
@@ -29,7 +32,7 @@ class StandIn:
             "weights": {"fcn1": {"sha256": "f1"}},
             "device": {"used": "cpu"},
             "volumes": [vars(volume) for volume in volumes],
-            "checks": [{"name": name, "status": status} for name, status in (("spacing", "warn"), ("skull", "pass"), ("shape", "stop"))],
+            "checks": [Check(code, status, "found", "wanted", "remedy").as_dict() for code, status in CHECKS],
             "verdict": {"decision": "do not use", "mean_confidence": 0.75},
             "warnings": [],
             "seconds": {"stage 1": 1.0},

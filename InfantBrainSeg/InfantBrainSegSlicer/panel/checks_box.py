@@ -1,4 +1,4 @@
-"""The gatekeeper's table in the panel: what was measured, what is wanted, and what to do where a check does not pass."""
+"""The table of checks in the panel: what was found, what is wanted, and what to do where a check does not pass."""
 
 import html
 
@@ -50,8 +50,8 @@ def checks_html(checks: tuple[Check, ...]) -> str:
     rows = []
     for check in sorted(checks, key=lambda check: _WORST_FIRST.index(check.status)):
         color = f'style="background: {COLORS[check.status]}; color: black;"'
-        name, measured, limit, remedy = (html.escape(sentence(text)) for text in (check.name, check.measured, check.limit, check.remedy))
-        rows.append(f"<tr><td>{name}</td><td {color}>{html.escape(words[check.status])}</td><td>{measured}</td><td>{limit}</td></tr>")
+        name, found, wanted, remedy = (html.escape(sentence(text)) for text in (check.name, check.found, check.wanted, check.remedy))
+        rows.append(f"<tr><td>{name}</td><td {color}>{html.escape(words[check.status])}</td><td>{found}</td><td>{wanted}</td></tr>")
         if remedy:
             rows.append(f'<tr><td colspan="4" {color}>{remedy}.</td></tr>')
     return f'<table width="100%" cellspacing="0" cellpadding="3"><tr>{titles}</tr>{"".join(rows)}</table>'

@@ -66,18 +66,17 @@ def verdict_html(record: Record) -> str:
         "look": _("Look at these places before you use the result.") if record.places else _("Look through the result before you use it."),
         "do not use": _("Do not use this result."),
     }[record.decision]
-    remedies = {f"{check.name}: {check.measured}": check.remedy for check in record.checks}
     reasons = tuple(
-        f"{sentence(reason)}. {sentence(remedy)}." if (remedy := remedies.get(reason)) else f"{sentence(reason)}."
+        f"{sentence(reason.text)}. {sentence(reason.remedy)}." if reason.remedy else f"{sentence(reason.text)}."
         for reason in record.reasons
     )
     return warnings_html(reasons, title) if reasons else f"<b>{html.escape(title)}</b>"
 
 
-def not_in_verdict(warnings: tuple[str, ...], record: Record) -> tuple[str, ...]:
-    """Leave out the warnings that are sentences of checks and so among the verdict's reasons."""
-    told = {check.sentence() for check in record.checks}
-    return tuple(warning for warning in warnings if warning not in told)
+def not_in_verdict(failed: tuple[Check, ...], record: Record) -> tuple[Check, ...]:
+    """Leave out the checks that the record has too, and so the verdict among its reasons."""
+    told = {check.code for check in record.checks}
+    return tuple(check for check in failed if check.code not in told)
 
 
 NO_TORCH = _("PyTorch, the library that runs the networks, is not installed here: click Install PyTorch.")

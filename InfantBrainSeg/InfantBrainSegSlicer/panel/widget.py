@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from InfantBrainSegLib.core.check import PASS
+from InfantBrainSegLib.core.check import PASS, warnings_of
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from ..run.run import Run
@@ -48,7 +48,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode: InfantBrainSegParameterNode | None = None
         self._parameterNodeGuiTag = None
         self._outcome = ("", "")  # text and style of the status line after a run, until the inputs change
-        self._runWarnings: tuple[str, ...] = ()
+        self._runNotes: tuple[str, ...] | None = None  # None before a run
         self._logPath = ""
 
     # Life of the panel
@@ -122,7 +122,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event) -> None:
         """End a run and let go of the nodes before the scene is emptied."""
-        self._outcome, self._runWarnings = ("", ""), ()  # they name nodes of this scene
+        self._outcome, self._runNotes = ("", ""), None  # they name nodes of this scene
         if self._monitor.run is not None:
             self._monitor.cancel()
             self._outcome = (messages.SCENE_CLOSED, "")
@@ -164,7 +164,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         hasTorch = self.logic.torchInstalled()
         reason = self.logic.whyNot(node.t1Volume, node.t2Volume, segment_parameters(node)) if node else messages.NO_SCENE
         if node is not None and not running and self._checks.inputs_changed(node, can_check=not reason):
-            self._outcome, self._runWarnings = ("", ""), ()
+            self._outcome, self._runNotes = ("", ""), None
         reason = reason or self._checks.reason or ("" if hasTorch else messages.NO_TORCH)
         if node is not None:
             self._devices.show(node.device)
@@ -198,10 +198,11 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.statusLabel.styleSheet = style
 
     def _showWarnings(self) -> None:
-        warnings = tuple(dict.fromkeys(self._checks.findings.warnings + self._runWarnings))
-        if self._runWarnings:
-            warnings = messages.not_in_verdict(warnings, self._resultsBox.record)
-        title = messages.AFTER_RUN if self._runWarnings else messages.BEFORE_RUN
+        failed, notes, title = self._checks.findings.failed, self._checks.findings.notes, messages.BEFORE_RUN
+        if self._runNotes is not None:
+            failed, title = messages.not_in_verdict(failed, self._resultsBox.record), messages.AFTER_RUN
+            notes = (*notes, *self._runNotes)
+        warnings = tuple(dict.fromkeys((*notes, *warnings_of(failed))))
         self.ui.warningsLabel.visible = bool(warnings)
         self.ui.warningsLabel.text = messages.warnings_html(warnings, title) if warnings else ""
 
@@ -227,7 +228,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         question = messages.REPLACE_EDITED.format(name=node.outputSegmentation.GetName()) if node.outputSegmentation is not None else ""
         if self._guard.holds_work(node.outputSegmentation) and not slicer.util.confirmOkCancelDisplay(question):
             return
-        self._outcome, self._runWarnings = ("", ""), ()
+        self._outcome, self._runNotes = ("", ""), None
         try:
             run = self.logic.process(
                 node.t1Volume,
@@ -338,7 +339,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.checksCollapsibleButton.collapsed = False
 
     def _takeResult(self, run: Run) -> None:
-        self._runWarnings = tuple(run.warnings)
+        self._runNotes = run.notes
         self._checks.all_checks = ()
         self._outcome = (messages.FINISHED.format(time=messages.duration(run.seconds)), "")
         self._guard.made(run.segmentationNode)

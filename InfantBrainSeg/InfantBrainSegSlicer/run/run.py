@@ -15,6 +15,7 @@ from ..scene.provenance import Record
 from ..scene.results import ResultNodes
 from .child import Child, describe_end
 
+WARNING = "Warning: "  # begins a line of the child's stderr that is for the user
 RUNNING, FINISHED, CANCELLED, FAILED = "running", "finished", "cancelled", "failed"
 ProgressCallback = Callable[[str, float], object]
 
@@ -27,12 +28,15 @@ class TaskResult:
     ----------
     nodes : ResultNodes or None
     warnings : tuple of str
+    notes : tuple of str
+        Those of them that no check gives.
     record : Record
         Checks, verdict and places; empty where there are none.
     """
 
     nodes: ResultNodes | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     record: Record = field(default_factory=Record)
 
 
@@ -69,7 +73,8 @@ class Run:
     step : str
     progress : float
         From 0 to 1.
-    warnings : tuple of str
+    warnings, notes : tuple of str
+        All of them, and those that no check gives.
     record : Record
         Checks, verdict and places to look at.
     segmentationNode, labelmapNode, tableNode, provenanceNode, maskNode, transformNode : nodes or None
@@ -84,6 +89,7 @@ class Run:
         self.step = ""
         self.progress = 0.0
         self.warnings: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.record = Record()
         self.segmentationNode = self.labelmapNode = self.tableNode = self.provenanceNode = self.maskNode = self.transformNode = None
         self.probabilityNodes: tuple = ()
@@ -164,8 +170,10 @@ class Run:
             self.segmentationNode, self.labelmapNode, self.tableNode = nodes.segmentation, nodes.labelmap, nodes.table
             self.provenanceNode, self.probabilityNodes = nodes.provenance, nodes.probabilities
             self.maskNode, self.transformNode = nodes.mask, nodes.transform
-        told = [self._task.in_words(line.removeprefix("Warning: ")) for line in self._child.error_lines if line.startswith("Warning: ")]
-        self.warnings = tuple(dict.fromkeys([*result.warnings, *told]))
+        self.warnings, self.notes = tuple(dict.fromkeys(result.warnings)), tuple(dict.fromkeys(result.notes))
+        if nodes is None:  # a result's own warnings lie in its report
+            lines = (line.partition(WARNING) for line in self._child.error_lines)
+            self.warnings = self.notes = tuple(self._task.in_words(text) for before, found, text in lines if found and not before)
         self.progress = 1.0
         self._end(FINISHED, "")
 

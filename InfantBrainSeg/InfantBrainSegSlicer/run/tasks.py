@@ -88,17 +88,19 @@ class SegmentTask(_ScanTask):
         wanted = Wanted(self._parameters.saveProbabilities, self._parameters.saveMask)
         outcome = read_outcome(self._output, self._handover.given, wanted)
         record = record_of(outcome.report)
-        warnings = tuple(self.in_words(text) for text in outcome.report.get("warnings", [])) + self._warnings
+        notes = self._warnings
         if wanted.mask and outcome.mask is None:
-            warnings += (NO_MASK,)
+            notes += (NO_MASK,)
         targets = self._targets
         if self._guard.holds_work(targets.segmentation):
             targets = replace(targets, segmentation=None, table=None)
-            warnings += (EDITED_MEANWHILE,)
+            notes += (EDITED_MEANWHILE,)
         self._guard.forget_all()
+        told, told_notes = (tuple(map(self.in_words, outcome.report.get(name, []))) for name in ("warnings", "notes"))
+        warnings = told + notes
         nameless = [self._handover.without_names(text) for text in warnings]
         nodes = import_outcome(replace(outcome, report={**outcome.report, "warnings": nameless}), targets)
-        return TaskResult(nodes, warnings, record)
+        return TaskResult(nodes, warnings, told_notes + notes, record)
 
     def clean_up(self) -> None:
         """Remove the temporary folder and stop watching the output."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from InfantBrainSegLib.core.check import Check
+from InfantBrainSegLib.core.check import Check, CheckCode, warnings_of
 from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
 from InfantBrainSegLib.core.labels import TISSUES
 
@@ -21,6 +21,7 @@ _NOT_ONE_IMAGE = {  # a class before those it derives from
     "vtkMRMLTensorVolumeNode": "a tensor volume",
     "vtkMRMLSequenceNode": "a sequence of volumes",
 }
+_NEED_THE_BRAIN = (CheckCode.SKULL, CheckCode.FIELD_OF_VIEW)
 MAX_SCALE_ERROR = 0.01  # of the volume; a rigid transform that was stored as text is far closer
 
 
@@ -30,15 +31,25 @@ class Findings:
 
     Attributes
     ----------
-    warnings : tuple of str
     checks : tuple of Check
+        For the table.
+    failed : tuple of Check
+        All that do not pass, of the table or not.
+    notes : tuple of str
+        Warnings that no check gives.
     whole_head : bool
         Whether the cerebrum will have to be found first.
     """
 
-    warnings: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
+    failed: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
     whole_head: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before a run."""
+        return (*self.notes, *warnings_of(self.failed))
 
 
 def check_inputs(scans: Scans, parameters: SegmentParameters) -> None:
@@ -130,9 +141,7 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
         If the images can not be used, with the nodes' names.
     """
     from InfantBrainSegLib.checks import input_checks as gatekeeper
-    from InfantBrainSegLib.core.check import new_warnings
     from InfantBrainSegLib.preparation import normalisation as prepare  # scipy comes with them: not at Slicer's start
-    from InfantBrainSegLib.preparation.foreground import SKULL_FOUND
 
     mask = None if scans.mask is None else image_from_mask(scans.mask, scans.main)
     t1, t2 = (None if node is None else image_from_volume(node) for node in (scans.t1, scans.t2))
@@ -146,12 +155,12 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
         apart = (f"{error} That is by their headers: the run will first try to align T2 to T1.",)
         pair = prepare.pair_scans(t1, None, mask)
     checks = gatekeeper.quick_checks(t1, t2, pair)
-    warnings = pair.warnings if not apart else ()
-    whole_head = parameters.extract == AUTO and mask is None and any(text.startswith(SKULL_FOUND) for text in warnings)
+    failed = [check for check in (*(() if apart else pair.checks), *checks) if not check.passes]
+    whole_head = parameters.extract == AUTO and mask is None and any(check.code == CheckCode.SKULL for check in failed)
     if whole_head:  # what needs the brain waits until the run has found it
-        warnings = tuple(text for text in warnings if not text.startswith(SKULL_FOUND))
-        checks = tuple(check for check in checks if check.name != "field of view")
-    return Findings((*apart, *warnings, *new_warnings(checks), *scale_warning(scans)), checks, whole_head)
+        checks = tuple(check for check in checks if check.code not in _NEED_THE_BRAIN)
+        failed = [check for check in failed if check.code not in _NEED_THE_BRAIN]
+    return Findings(checks, tuple(failed), (*apart, *scale_warning(scans)), whole_head)
 
 
 def scale_warning(scans: Scans) -> list[str]:

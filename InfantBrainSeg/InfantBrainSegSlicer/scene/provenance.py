@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from InfantBrainSegLib import __version__
-from InfantBrainSegLib.core.check import Check
+from InfantBrainSegLib.core.check import Check, Reason
 
 from .places import OWN_MM, Place
 
@@ -38,7 +38,7 @@ class Record:
         Of the images, before the networks ran.
     decision : str
         "accept", "look", "do not use"; empty where no verdict was kept.
-    reasons : tuple of str
+    reasons : tuple of Reason
     places : tuple of Place
         The most doubtful first.
     notes : tuple of str
@@ -47,7 +47,7 @@ class Record:
 
     checks: tuple[Check, ...] = ()
     decision: str = ""
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
     places: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -115,7 +115,8 @@ def record_of(told: dict[str, Any]) -> Record:
         Place(int(place["slice_index"]), tuple(map(float, place[OWN_MM])), float(place["doubtful_share"]))
         for place in verdict.get("places", ())
     )
-    checks = tuple(Check(**check) for check in told.get("checks", ()))
+    checks = tuple(Check.from_dict(check) for check in told.get("checks", ()))
     done = [told.get("extraction", {}), told.get("alignment", {})]
     notes = tuple(str(step["words"]) for step in done if step.get("words") and step.get("moved", True))
-    return Record(checks, verdict.get("decision", ""), tuple(verdict.get("reasons", ())), places, notes)
+    reasons = tuple(Reason.from_dict(reason) for reason in verdict.get("reasons", ()))
+    return Record(checks, verdict.get("decision", ""), reasons, places, notes)

@@ -12,13 +12,13 @@ from scans_for_checks import good_pair
 
 from InfantBrainSegLib.checks.result_checks import ACCEPT, DO_NOT_USE, LOOK, Outcome, judge
 from InfantBrainSegLib.cli.main import main
-from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check
+from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check, CheckCode, Reason, SignCode
 from InfantBrainSegLib.imaging.space import plan_space
 from InfantBrainSegLib.networks import predictor as runner_module
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 from InfantBrainSegLib.pipeline.volumes import measure
 
-GOOD = (Check("spacing", PASS, "1 mm", "2 mm"),)
+GOOD = (Check(CheckCode.SPACING, PASS, "1 mm", "2 mm"),)
 
 
 def fractions_of(labels):
@@ -46,8 +46,8 @@ def test_a_sure_result_of_good_images_is_accepted():
 
 def test_a_warning_asks_for_a_look_and_a_stop_forbids():
     good = outcome()
-    assert judge(good, (Check("clipping", WARN, "2 %", "1 %", "r"),)).decision == LOOK
-    verdict = judge(good, (Check("contrasts", STOP, "swapped", "not", "r"), Check("clipping", WARN, "2 %", "1 %", "r")))
+    assert judge(good, (Check(CheckCode.CLIPPING, WARN, "2 %", "1 %", "r"),)).decision == LOOK
+    verdict = judge(good, (Check(CheckCode.CONTRASTS, STOP, "swapped", "not", "r"), Check(CheckCode.CLIPPING, WARN, "2 %", "1 %", "r")))
     assert verdict.words == "Do not use: contrasts: swapped; clipping: 2 %."
 
 
@@ -78,11 +78,13 @@ def test_a_tissue_that_is_hardly_there(kept, decision):
     fluid = good.last == 1
     last = np.where(fluid & (np.random.default_rng(0).random(fluid.shape) > kept * good.mask.sum() / fluid.sum()), 2, good.last)
     verdict = judge(outcome(first=last, last=last, fractions=fractions_of(good.space.to_image(last.astype(np.uint8)))), GOOD)
-    assert (verdict.decision, "CSF is" in verdict.reasons[0]) == (decision, True)
+    assert (verdict.decision, verdict.reasons[0].code) == (decision, SignCode.TISSUE_FRACTION)
 
 
 def test_many_islands_ask_for_a_look():
-    assert judge(outcome(islands_removed=5000), GOOD).reasons == ("5000 islands were removed",)
+    (reason,) = judge(outcome(islands_removed=5000), GOOD).reasons
+    assert reason == Reason(SignCode.ISLANDS, "5000 islands were removed")
+    assert Reason.from_dict(reason.as_dict()) == reason
 
 
 def test_of_a_head_that_was_set_upright_words_and_places_tell_where_it_lay():
@@ -139,7 +141,7 @@ def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weig
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"]["words"] in out.splitlines()
     assert report["verdict"]["decision"] == DO_NOT_USE
-    assert {check["name"]: check["status"] for check in report["checks"]}["brain volume"] == STOP
+    assert {check["code"]: check["status"] for check in report["checks"]}["brain_volume"] == STOP
     assert "Warning: Brain volume: 179 ml" in err
 
 
@@ -148,7 +150,7 @@ def test_a_stop_does_not_keep_labels_from_being_made_but_forbids_their_use(weigh
     monkeypatch.setattr(runner_module, "predict", lambda network, inputs, mask, *rest: np.full((4, *mask.shape), 0.25, np.float32))
     result = segment(t1, t1, options=SegmentOptions("cpu", weights_dir, use_context=False, extract="off"))
     assert result.report["verdict"]["decision"] == DO_NOT_USE
-    assert "contrasts" in result.report["verdict"]["reasons"][0]
+    assert result.report["verdict"]["reasons"][0]["code"] == "same_image"
 
 
 def test_check_only_prints_the_table_writes_nothing_and_needs_no_output_folder(scan_files, tmp_path, capsys):
@@ -166,8 +168,8 @@ def test_check_only_writes_its_table_as_json_too_and_tells_its_progress(scan_fil
     table = tmp_path / "table.json"
     assert main(["segment", "--t1", t1, "--t2", t2, "--check-only", "--extract", "off", "--json", str(table), "--progress", "lines"]) == 0
     rows = json.loads(table.read_text(encoding="utf-8"))
-    assert set(rows[0]) == {"name", "status", "measured", "limit", "remedy"}
-    assert rows[0]["name"] == "field of view"
+    assert set(rows[0]) == {"code", "name", "status", "found", "wanted", "remedy"}
+    assert rows[0]["code"] == "field_of_view"
     out, err = capsys.readouterr()
     told = [json.loads(line) for line in out.splitlines()]
     assert "field of view" in err  # lines of JSON alone on stdout

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scans_for_checks import brain, good_pair
 
-from InfantBrainSegLib.core.check import PASS, STOP, WARN
+from InfantBrainSegLib.core.check import PASS, STOP, WARN, CheckCode
 from InfantBrainSegLib.core.errors import AlignmentError
-from InfantBrainSegLib.extraction.extract import Extraction
+from InfantBrainSegLib.extraction.extract import Extraction, ExtractionReport
 from InfantBrainSegLib.extraction.pose import find_pose
 from InfantBrainSegLib.imaging.files import same_grid
 from InfantBrainSegLib.imaging.resample import on_grid_of
@@ -20,8 +22,7 @@ UNALIGNED = SegmentOptions("cpu", align="off")
 
 
 def found(t1, t2, turned_degrees, turn=None, sure=0.95, stripped=False):
-    report = {"words": "", "found": "260 ml of cerebrum.", "sure": sure, "stripped": stripped}
-    report |= {"turned_degrees": turned_degrees, "turned": turn is not None}
+    report = ExtractionReport("", "260 ml of cerebrum.", stripped, sure, turned_degrees=turned_degrees, turned=turn is not None)
     return Extraction(t1, t2, MASK, turn, report)
 
 
@@ -32,23 +33,23 @@ def found(t1, t2, turned_degrees, turn=None, sure=0.95, stripped=False):
 def test_the_pose_is_a_row_of_the_table(monkeypatch, degrees, status, words):
     monkeypatch.setattr(intake, "extract", lambda t1, t2, *rest: found(t1, t2, degrees))
     cerebrum, pose = check_scans((T1, T2, None), UNALIGNED)[:2]
-    assert (cerebrum.name, cerebrum.status, cerebrum.measured) == ("cerebrum", PASS, "260 ml of cerebrum; mean probability 0.95")
-    assert (pose.name, pose.status, pose.measured) == ("pose", status, words)
+    assert (cerebrum.code, cerebrum.status, cerebrum.found) == (CheckCode.CEREBRUM, PASS, "260 ml of cerebrum; mean probability 0.95")
+    assert (pose.code, pose.status, pose.found) == (CheckCode.POSE, status, words)
 
 
 def test_a_brain_whose_front_was_where_the_header_says_back_is_warned_of(monkeypatch):
     extraction = found(T1, T2, 179.0)
-    extraction.report.update(turned=True, front_is_back=True)
+    extraction = replace(extraction, report=replace(extraction.report, turned=True, front_is_back=True))
     monkeypatch.setattr(intake, "extract", lambda t1, t2, *rest: extraction)
     pose = check_scans((T1, T2, None), UNALIGNED)[1]
-    assert (pose.name, pose.status, pose.measured) == ("pose", WARN, "front and back exchanged, set upright")
+    assert (pose.code, pose.status, pose.found) == (CheckCode.POSE, WARN, "front and back exchanged, set upright")
 
 
 @pytest.mark.parametrize(("sure", "stripped", "status"), [(0.85, False, WARN), (0.85, True, PASS), (0.75, True, WARN)])
 def test_a_cerebrum_that_the_network_is_not_sure_of_is_warned_of(monkeypatch, sure, stripped, status):
     monkeypatch.setattr(intake, "extract", lambda t1, t2, *rest: found(t1, t2, 8.0, sure=sure, stripped=stripped))
     cerebrum = check_scans((T1, T2, None), UNALIGNED)[0]
-    assert (cerebrum.name, cerebrum.status) == ("cerebrum", status)
+    assert (cerebrum.code, cerebrum.status) == (CheckCode.CEREBRUM, status)
     assert ("--mask" in cerebrum.remedy) == (status == WARN)
 
 
@@ -66,7 +67,7 @@ def test_a_head_that_was_set_upright_is_warned_of_and_keeps_its_voxels(monkeypat
     steps = Steps(lambda step, fraction: None)
     ready = take_in((T1, T2, None), UNALIGNED, intake.Runner(intake.resolve_device("cpu"), "cpu", UNALIGNED.window, False), steps)
     assert ready.checks[1].status == WARN
-    assert "set upright" in ready.checks[1].measured
+    assert "set upright" in ready.checks[1].found
     assert same_grid(ready.pair.mask, T1)
     assert ready.prepared.space.rotation is turn
     assert list(steps.seconds) == ["align", "extract", "prepare"]
@@ -80,18 +81,21 @@ def test_when_switched_off_nobody_looks_for_the_cerebrum_or_the_pose(monkeypatch
     ready = take_in(
         (T1, T2, mask), options, intake.Runner(intake.resolve_device("cpu"), "cpu", options.window, False), Steps(lambda *rest: None)
     )
-    assert "switched off" in ready.extraction.report["words"]
-    assert "pose" not in [check.name for check in ready.checks]
+    assert "switched off" in ready.extraction.report.words
+    assert CheckCode.POSE not in [check.code for check in ready.checks]
 
 
-@pytest.mark.parametrize(("degrees", "names"), [(12.0, ["pose", "field of view"]), (None, ["field of view", "spacing"])])
-def test_with_a_mask_the_pose_alone_is_looked_at(monkeypatch, degrees, names):
+@pytest.mark.parametrize(
+    ("degrees", "codes"),
+    [(12.0, [CheckCode.POSE, CheckCode.FIELD_OF_VIEW]), (None, [CheckCode.FIELD_OF_VIEW, CheckCode.SPACING])],
+)
+def test_with_a_mask_the_pose_alone_is_looked_at(monkeypatch, degrees, codes):
     def upright(t1, t2, mask, *rest):
-        report = {"words": ""} if degrees is None else {"words": "", "turned_degrees": degrees, "turned": False}
+        report = ExtractionReport("") if degrees is None else ExtractionReport("", turned_degrees=degrees, turned=False)
         return Extraction(t1, t2, mask, None, report)
 
     monkeypatch.setattr(intake, "set_upright", upright)
-    assert [check.name for check in check_scans((T1, T2, MASK), UNALIGNED)[:2]] == names
+    assert [check.code for check in check_scans((T1, T2, MASK), UNALIGNED)[:2]] == codes
 
 
 def test_a_t2_that_can_not_be_aligned_is_a_row_of_the_table_that_says_stop(monkeypatch):
@@ -107,8 +111,8 @@ def test_a_t2_that_can_not_be_aligned_is_a_row_of_the_table_that_says_stop(monke
     told = []
     checks = check_scans((T1, T2, MASK), SegmentOptions("cpu", extract="auto"), lambda step, share: told.append(share))
     assert tried == ["auto", "off"]
-    (row,) = [check for check in checks if check.name == "alignment"]
-    assert (row.status, row.measured, row.limit, row.remedy) == (STOP, "T2 lies far away", "T2 on T1", "register them")
+    (row,) = [check for check in checks if check.code == CheckCode.ALIGNMENT]
+    assert (row.status, row.found, row.wanted, row.remedy) == (STOP, "T2 lies far away", "T2 on T1", "register them")
     assert max(told) == 1.0
 
 

@@ -279,7 +279,7 @@ def test_one_scan_alone_gives_labels_on_its_own_grid_and_a_warning(weights_dir, 
     assert not seen[0][1 - present].any()
     assert np.array_equal(index_to_physical(result.labels), index_to_physical(scan))
     assert np.array_equal(sitk.GetArrayFromImage(result.labels) > 0, sitk.GetArrayFromImage(scan) > 0)
-    assert any(warning.startswith(f"Only {name} was given") for warning in result.report["warnings"])
+    assert ("single_scan", f"only {name}") in [(check["code"], check["found"]) for check in result.report["checks"]]
 
 
 def test_no_scan_at_all_is_refused(weights_dir):

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from ..core.errors import InputError
 from ..core.labels import TISSUES, from_any
 from ..imaging.files import EXTENSIONS, read_image, same_grid, write_text
+from ..imaging.masks import to_mask
 from .metrics import TissueMetrics, evaluate_labels
 
 Scores = dict[str, TissueMetrics]  # from a tissue's short name
@@ -90,7 +91,7 @@ def evaluate_files(prediction: Path, reference: Path, mask: Path | None = None) 
     _check_grid(found, wanted, prediction, reference)
     inside = None
     if mask is not None:
-        mask_image = read_image(mask)
+        mask_image, _ = to_mask(read_image(mask), f"The mask {mask}")
         _check_grid(mask_image, wanted, mask, reference)
         inside = sitk.GetArrayViewFromImage(mask_image) > 0  # (Z, Y, X)
         if not inside.any():

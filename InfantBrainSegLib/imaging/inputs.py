@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from ..core.errors import InputError
 from .dicom import files_of, find_series, is_dicom, read_series
 from .files import read_with_warnings
+from .masks import to_mask
 
 NAMES = {"t1": "T1", "t2": "T2", "mask": "The brain mask"}  # how messages call an input, by its role
 DICOM, FILE = "DICOM series", "image file"
@@ -81,7 +82,7 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
 
     Returns
     -------
-    3D sitk.Image, from DICOM with no header but the slice thickness; and its Record
+    3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1; and its Record
 
     Raises
     ------
@@ -97,6 +98,9 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
             raise InputError(f"A series was named for {given.name}, but it is no DICOM folder: leave --{given.role}-series out.")
         else:
             image, warnings = read_with_warnings(given.path, given.name)
+            if given.role == "mask":
+                image, doubts = to_mask(image, given.name)
+                warnings += doubts
             kind, files = FILE, parts_of(given.path)
         return image, Record(kind, sha256_of(files), _state_of(given), tuple(warnings))
     except OSError as error:

@@ -11,6 +11,8 @@ from ..core.errors import AlignmentError
 from ..core.progress import Progress, silent
 from ..extraction.extract import OFF, Extraction, extract, left_as_given, set_upright
 from ..extraction.pose import TURN_DEGREES
+from ..imaging.files import check_image
+from ..imaging.masks import to_mask
 from ..networks.device import resolve_device
 from ..networks.predictor import Runner
 from ..preparation import registration as align
@@ -69,12 +71,16 @@ def take_in(
         If the scans can not be used.
     """
     t1, t2, mask = scans
+    doubts: list[str] = []
+    if mask is not None:
+        mask, doubts = to_mask(check_image(mask, "The brain mask"), "The brain mask")
     with steps("align"):
         alignment = align_pair(t1, t2, mask, options.align)
     with steps("extract") as inside:
         extraction = _extract((t1, alignment.t2, mask), options.extract, runner, lambda share: inside("extract", share))
     with steps("prepare"):
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
+        pair = replace(pair, warnings=(*pair.warnings, *doubts))
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
         prepared = prepare(correct_pair(pair) if corrected else pair, extraction.rotation)
         seen = inspect(Scans(extraction.t1, extraction.t2, pair, prepared), options.age_months)

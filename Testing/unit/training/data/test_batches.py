@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from InfantBrainSegLib.training.data.batches import BatchMaker
+from InfantBrainSegLib.training.data.batches import BatchMaker, rotate_and_flip
 from InfantBrainSegLib.training.simulation.synthesis import Simulator
 
 
@@ -17,3 +17,14 @@ def test_a_patch_lacks_one_stream_with_the_chance_asked_for_and_only_in_training
     images, _ = maker.batch(np.random.default_rng(3), 6, augment=augment)
     found = absent(images)
     assert set(found) == ({(True, False), (False, True)} if lacking else {(True, True)})
+
+
+def test_images_and_labels_move_together_and_z_stays():
+    labels = torch.arange(4 * 4 * 3).reshape(4, 4, 3)
+    seen = set()
+    for seed in range(40):
+        images, moved = rotate_and_flip(torch.stack([labels, 2 * labels]), labels, np.random.default_rng(seed))
+        assert torch.equal(images, torch.stack([moved, 2 * moved]))
+        assert torch.equal(moved.flatten(0, 1).sort(0).values, labels.flatten(0, 1).sort(0).values)
+        seen.add(tuple(moved[:, :, 0].flatten().tolist()))
+    assert len(seen) == 8

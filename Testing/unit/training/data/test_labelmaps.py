@@ -16,7 +16,7 @@ from InfantBrainSegLib.training.data.labelmaps import (
 )
 from InfantBrainSegLib.training.experiments.train import as_image
 
-from .conftest import folded_codes
+from ..conftest import folded_codes
 
 
 def test_codes_become_paint_classes_without_the_cerebellum(label_map):

@@ -13,7 +13,7 @@ from InfantBrainSegLib.training.simulation.contrast import ContrastConfig, draw_
 from InfantBrainSegLib.training.simulation.measure import histogram_overlap, isointense_subject, joint_overlap
 from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
 
-from .conftest import SHARED_LABEL_MAPS
+from ..conftest import SHARED_LABEL_MAPS
 
 
 def test_the_same_seed_gives_the_same_patch(label_map):

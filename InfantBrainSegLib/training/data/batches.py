@@ -13,7 +13,7 @@ from ..simulation.contrast import ContrastConfig
 from ..simulation.head_synthesis import FIND, REFINE, HeadPatches, HeadSimulator
 from ..simulation.synthesis import Painted, Simulator, SimulatorConfig
 from .heads import build_head_pack, load_heads
-from .labelmaps import build_pack, load_pack
+from .labelmaps import build_pack, is_made_of, load_pack
 
 _CLIP_QUANTILES = (0.005, 0.995)  # those of prepare.normalise
 
@@ -176,6 +176,7 @@ def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autoca
     TrainingError
         If there are no label maps to train on or to hold out, or the context can not be made of patches.
     """
+    _make_pack(config)
     if config.stage in HEAD_STAGES:
         return _heads(config, device, False), _heads(config, device, True)
     add_context = None
@@ -190,20 +191,29 @@ def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autoca
     return (WithContext(training, add_context), WithContext(held_out, add_context)) if add_context else (training, held_out)
 
 
+def _make_pack(config: TrainingConfig) -> None:
+    """Pack the label maps, unless the pack is there and was made of just these; without a folder the pack that is there serves."""
+    folder, pack = Path(config.label_maps), Path(config.pack)
+    if not config.label_maps and pack.is_file():
+        return
+    if not config.label_maps or not folder.is_dir():
+        found = f"{folder} is no folder of label maps" if config.label_maps else "No label maps were named"
+        raise TrainingError(
+            f"{found}; wanted .nii.gz files of FreeSurfer codes at 1 mm (adults: github.com/BBillot/SynthSeg, data/training_label_maps; "
+            "infants: the history of github.com/DCAN-Labs/BIBSnet, data/template_input_asegs): name their folder with --label-maps."
+        )
+    if not is_made_of(pack, folder):
+        (build_head_pack if config.stage in HEAD_STAGES else build_pack)(folder, pack)
+
+
 def _brains(config: TrainingConfig, device: torch.device, held_out: bool) -> BatchMaker:
-    pack = Path(config.pack)
-    if not pack.is_file():
-        build_pack(Path(config.label_maps), pack)
-    maps = load_pack(pack, lambda name: (name in config.held_out) == held_out)
+    maps = load_pack(Path(config.pack), lambda name: (name in config.held_out) == held_out)
     contrast = ContrastConfig() if held_out else ContrastConfig(phase_shares=config.phase_shares)
     simulator = Simulator(maps, SimulatorConfig(contrast=contrast), device)
     return BatchMaker(simulator, config.recipe, config.patch_voxels, config.stream_dropout)
 
 
 def _heads(config: TrainingConfig, device: torch.device, held_out: bool) -> HeadPatches:
-    pack = Path(config.pack)
-    if not pack.is_file():
-        build_head_pack(Path(config.label_maps), pack)
-    heads = load_heads(pack, lambda name: (name in config.held_out) == held_out)
+    heads = load_heads(Path(config.pack), lambda name: (name in config.held_out) == held_out)
     simulator = HeadSimulator(heads, FIND if config.stage == "locate" else REFINE, device)
     return HeadPatches(simulator, config.patch_voxels, config.stream_dropout)

@@ -20,6 +20,7 @@ def add_training_commands(commands) -> None:
 
     train = commands.add_parser("train", help="train a network; goes on where it was stopped")
     train.add_argument("--config", required=True, metavar="FILE", help="a recipe")
+    train.add_argument("--label-maps", metavar="DIR", help="folder of FreeSurfer label maps, in place of the recipe's")
     train.set_defaults(run=_resumable(_train))
 
     finetune = commands.add_parser("finetune", help="fine-tune the weights on your own labelled scans; goes on where it was stopped")
@@ -80,7 +81,8 @@ def _synthesize(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     from ..training.experiments.train import run_train
 
-    print(f"Wrote {run_train(Path(arguments.config))}")
+    label_maps = None if arguments.label_maps is None else Path(arguments.label_maps)
+    print(f"Wrote {run_train(Path(arguments.config), label_maps=label_maps)}")
     return 0
 
 

@@ -39,6 +39,8 @@ class Intake:
     prepared : Prepared
     bias_corrected : bool
     checks : tuple of Check
+    mask_warnings : tuple of str
+        What is odd about the mask as given.
     """
 
     alignment: Alignment
@@ -47,6 +49,7 @@ class Intake:
     prepared: Prepared
     bias_corrected: bool
     checks: tuple[Check, ...]
+    mask_warnings: tuple[str, ...] = ()
 
 
 def take_in(
@@ -80,12 +83,11 @@ def take_in(
         extraction = _extract((t1, alignment.t2, mask), options.extract, runner, lambda share: inside("extract", share))
     with steps("prepare"):
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
-        pair = replace(pair, warnings=(*pair.warnings, *doubts))
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
         prepared = prepare(correct_pair(pair) if corrected else pair, extraction.rotation)
         seen = inspect(Scans(extraction.t1, extraction.t2, pair, prepared), options.age_months)
         checks = (*_extraction_checks(extraction), *seen)
-    return Intake(alignment, extraction, pair, prepared, corrected, checks)
+    return Intake(alignment, extraction, pair, prepared, corrected, checks, tuple(doubts))
 
 
 def _extract(

@@ -118,7 +118,7 @@ def segment(
         islands = sum(cleaned.islands_removed.values())
         fractions = {volume.tissue: volume.fraction for volume in volumes}
         verdict = judge(Outcome(found.first, labels, confidence, prepared.mask, prepared.space, fractions, islands), ready.checks)
-    notes = [*runner.ladder, *_collapse_warnings(volumes)]  # warnings that no check gives
+    notes = [*ready.mask_warnings, *runner.ladder, *_collapse_warnings(volumes)]  # warnings that no check gives
     report = {
         "versions": versions(),
         "weights": {stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},

@@ -29,7 +29,7 @@ class TrainingConfig:
         "paper": SGD with momentum 0.9, the rate halved every 3,000 iterations, z-score by the patch, quarter turns and
         mirroring (section 4.1).
     label_maps : str
-        Folder of FreeSurfer label maps; read once into `pack`.
+        Folder of FreeSurfer label maps, read once into `pack` and again when they change; empty where `pack` was made before.
     pack, output_dir : str
     held_out : tuple of str
         Names of maps kept for the held-out DOC.
@@ -66,7 +66,7 @@ class TrainingConfig:
 
     stage: str = "fcn1"
     recipe: str = "bundled"
-    label_maps: str = "../shared/data/labelmaps"
+    label_maps: str = ""
     pack: str = "runs/labelmaps.npz"
     output_dir: str = "runs/fcn1"
     held_out: tuple[str, ...] = HELD_OUT

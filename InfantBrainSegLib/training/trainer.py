@@ -3,7 +3,10 @@
 import contextlib
 import copy
 import json
+import os
+import pickle
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,21 +14,49 @@ import numpy as np
 import torch
 
 from ..core.errors import DeviceError, TrainingError
-from ..core.labels import PART_NAMES, TISSUES
+from ..core.labels import CLASS_COUNT, PART_NAMES, TISSUES
 from ..imaging.files import check_writable_folder, write_text
 from ..networks.device import is_out_of_memory, training_autocast
 from ..networks.fcn import MultiStreamFCN
-from .checkpoint import load_checkpoint, save_checkpoint
-from .config import HEAD_STAGES, TrainingConfig, config_to_dict
+from .config import HEAD_STAGES, TrainingConfig, config_from_dict, config_to_dict
 from .data.batch_queue import Batch, BatchQueue
-from .data.batches import ContextFromNetwork, PatchSource
-from .data.sources import simulated_sources
+from .data.batches import ContextFromNetwork, PatchSource, simulated_sources
 from .losses import deep_supervision_loss, parameter_groups
-from .tally import Tally, dice_of, overlap_counts
 from .transfer import Transferred, partial_transfer, start_from, transfer_table
 
 _TRAIN, _HELD_OUT, _ROUND = 0, 1, 2  # branches of the random numbers
 MAX_LEFT_OUT = 50  # steps in a row: single ones come of rounding, so many of a run that is lost
+
+
+class Tally:
+    """Means since the last line of the log."""
+
+    def __init__(self):
+        self.losses: list[float] = []
+        self.counts = np.zeros((2, len(TISSUES)))
+        self.left_out = 0
+        self.start = time.monotonic()
+
+    def add(self, loss: float, counts: np.ndarray, left_out: bool) -> None:
+        """Count one step: its loss, its `overlap_counts`, and whether it was left out."""
+        self.losses.append(loss)
+        self.left_out += left_out
+        self.counts += counts
+
+    @property
+    def loss(self) -> float:
+        """Mean of the steps; not a number before the first."""
+        return float(np.mean(self.losses)) if self.losses else float("nan")
+
+    @property
+    def dice(self) -> np.ndarray:
+        """DOC of CSF, GM and WM over all steps: (3,)."""
+        return dice_of(self.counts)
+
+    @property
+    def seconds(self) -> float:
+        """Since this tally was begun."""
+        return time.monotonic() - self.start
 
 
 class Trainer:
@@ -319,3 +350,78 @@ def _optimizer(network, config: TrainingConfig) -> torch.optim.Optimizer:
 
 def _fast_layout(network):
     return network.to(memory_format=torch.channels_last_3d)
+
+
+def overlap_counts(predicted: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    """Voxels in both, and in one plus in the other, per tissue.
+
+    Parameters
+    ----------
+    predicted, labels : (B, X, Y, Z) int64 torch.Tensor
+
+    Returns
+    -------
+    (2, 3) float array
+    """
+    pairs = torch.bincount((predicted * CLASS_COUNT + labels).flatten(), minlength=CLASS_COUNT**2).cpu().numpy()
+    table = pairs.reshape(CLASS_COUNT, CLASS_COUNT).astype(float)
+    return np.stack([np.diag(table), table.sum(0) + table.sum(1)])[:, 1:]
+
+
+def dice_of(counts: np.ndarray) -> np.ndarray:
+    """DOC of CSF, GM and WM, (3,), from sums of `overlap_counts`."""
+    return 2 * counts[0] / np.maximum(counts[1], 1)
+
+
+def save_checkpoint(state: dict, path: Path) -> None:
+    """Write a checkpoint in place of the last one.
+
+    Raises
+    ------
+    TrainingError
+        If it can not be written; the last one is untouched.
+    """
+    temporary = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(
+            f"The checkpoint {path} could not be written ({error}): the one before it is intact; make room and run again."
+        ) from error
+
+
+def load_checkpoint(path: Path, config: dict) -> dict | None:
+    """Read the checkpoint of a run, or None where there is none yet.
+
+    Parameters
+    ----------
+    path : Path
+    config : dict
+        The run's config as plain values; the checkpoint must be of the same one, but for how long, how and where it runs.
+
+    Raises
+    ------
+    TrainingError
+        If the file is damaged or of another config.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        theirs = config_to_dict(config_from_dict(state["config"]))  # fields younger than the checkpoint take their defaults
+    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"The checkpoint {path} is damaged ({type(error).__name__}): remove it to start anew.") from error
+    except TrainingError as error:
+        raise TrainingError(f"The checkpoint {path} is of another version ({error}): take another output_dir, or remove it.") from error
+    free = ("iterations", "device", "compile", "output_dir", "checkpoint_minutes", "label_maps", "pack", "painters")
+    changed = [name for name in config if name not in free and theirs.get(name) != config[name]]
+    if changed:
+        name = changed[0]
+        raise TrainingError(
+            f"The checkpoint {path} is of another config ({name} is {theirs.get(name)!r} there and {config[name]!r} here): "
+            "take another output_dir, or remove it to start anew."
+        )
+    return state

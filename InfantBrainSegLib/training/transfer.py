@@ -25,7 +25,6 @@ from torch import nn
 
 from ..core.errors import TrainingError, WeightsError
 from ..networks.fcn import MultiStreamFCN
-from .widen import widen
 
 _C3D = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b")
 _C3D_PLACES = ("levels.0.0", "levels.1.0", "levels.2.0", "levels.2.1", "levels.3.0", "levels.3.1")
@@ -38,6 +37,7 @@ _C3D_LAYOUTS = (
 _PREFIXES = ("module.", "model.", "backbone.")
 _WRAPPERS = ("state_dict", "network", "model_state_dict")  # weights files, our checkpoints, others' checkpoints
 _T1_PATH = ("encoders.0.", "decoder.", "classifiers.")
+_FIRST = "encoders.0.levels.0.0.conv.weight"  # (base width, channels, 3, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -244,3 +244,63 @@ def _bare(name: str) -> str:
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return name
+
+
+def widen(source: dict[str, torch.Tensor], base_width: int) -> dict[str, torch.Tensor]:
+    """Give the weights of a `MultiStreamFCN` of a larger base width that computes the same at first; its new channels learn to differ.
+
+    After Chen, Goodfellow and Shlens, "Net2Net" (ICLR 2016): each new channel repeats an old one, and whatever reads the old one divides
+    its weight among the copies. The shares are random, or the copies would get like gradients and stay alike.
+
+    Parameters
+    ----------
+    source : dict of torch.Tensor
+        A state dict.
+    base_width : int
+
+    Returns
+    -------
+    dict of torch.Tensor
+        `source` itself where it has that width already, or is of another network.
+
+    Raises
+    ------
+    TrainingError
+        If the weights are wider than that.
+    """
+    if _FIRST not in source or (narrow := source[_FIRST].shape[0]) == base_width:
+        return source
+    if narrow > base_width:
+        raise TrainingError(
+            f"The given weights have the base width {narrow}; wanted at most this network's, {base_width}: raise base_width."
+        )
+    deepest = max(len(tensor) for name, tensor in source.items() if name.startswith("encoders.0.") and tensor.ndim)
+    return {name: _widen_tensor(name, tensor, base_width / narrow, deepest) for name, tensor in source.items()}
+
+
+def _widen_tensor(name: str, given: torch.Tensor, factor: float, deepest: int) -> torch.Tensor:
+    if given.ndim == 0:
+        return given
+    if given.ndim == 1:
+        return given if name.startswith("classifiers.") else given[_copies(len(given), len(given), factor)]
+    weight = given.transpose(0, 1) if name.endswith(".up.weight") else given  # (out, in, ...)
+    segment = deepest if name == "decoder.0.up.weight" else weight.shape[0] if name.endswith(".merge.conv.weight") else weight.shape[1]
+    if not name.startswith("classifiers."):
+        weight = weight[_copies(len(weight), len(weight), factor)]
+    if not name.endswith(".levels.0.0.conv.weight"):  # that one reads the images
+        read = _copies(weight.shape[1], segment, factor)
+        weight = weight[:, read] * _shares(len(weight), read)[(..., *[None] * (weight.ndim - 2))]
+    return weight.transpose(0, 1) if name.endswith(".up.weight") else weight
+
+
+def _copies(channels: int, segment: int, factor: float) -> torch.Tensor:
+    """Which old channel each new one repeats, where `channels` are segments that were widened one by one."""
+    wide = torch.arange(round(segment * factor)) % segment
+    return torch.cat([start + wide for start in range(0, channels, segment)])
+
+
+def _shares(out: int, read: torch.Tensor) -> torch.Tensor:
+    """Random shares (out, len(read)) that add up to 1 over the copies of each old channel."""
+    shares = torch.rand(out, len(read)) + 0.5
+    totals = torch.zeros(out, int(read.max()) + 1).index_add_(1, read, shares)
+    return shares / totals[:, read]

@@ -1,13 +1,19 @@
-"""Fresh batches from the simulator, as a network sees them."""
+"""Fresh batches from the simulator, as a network sees them: patches, their augmentation and context, and the maps that they come from."""
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from ...core.errors import TrainingError
 from ...networks.context import ContextConfig, distance_maps, signed_distance_maps
-from ..simulation.synthesis import Painted, Simulator
-from .augment import rotate_and_flip
+from ..config import HEAD_STAGES, TrainingConfig
+from ..simulation.contrast import ContrastConfig
+from ..simulation.head_synthesis import FIND, REFINE, HeadPatches, HeadSimulator
+from ..simulation.synthesis import Painted, Simulator, SimulatorConfig
+from .heads import build_head_pack, load_heads
+from .labelmaps import build_pack, is_made_of, load_pack
 
 _CLIP_QUANTILES = (0.005, 0.995)  # those of prepare.normalise
 
@@ -17,6 +23,27 @@ class PatchSource(Protocol):
 
     def batch(self, rng: np.random.Generator, size: int, augment: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
         """Images (B, C, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
+
+
+def rotate_and_flip(images: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn a patch by 0, 90, 180 or 270 degrees about z, and mirror it along y in half of the cases (paper, section 4.1).
+
+    Parameters
+    ----------
+    images : (C, X, Y, Z) torch.Tensor
+    labels : (X, Y, Z) torch.Tensor
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    images, labels : torch.Tensor
+        X and Y change places at odd quarter turns.
+    """
+    turns = int(rng.integers(4))
+    images, labels = torch.rot90(images, turns, (1, 2)), torch.rot90(labels, turns, (0, 1))
+    if rng.random() < 0.5:
+        images, labels = images.flip(2), labels.flip(1)
+    return images.contiguous(), labels.contiguous()
 
 
 def normalise_like_a_volume(painted: Painted, rng: np.random.Generator | None) -> torch.Tensor:
@@ -129,3 +156,64 @@ class WithContext:
         """Images (B, 5, X, Y, Z) float32 and labels (B, X, Y, Z) int64."""
         images, labels = self.source.batch(rng, size, augment)
         return self.add_context(images), labels
+
+
+def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autocast) -> tuple[PatchSource, PatchSource]:
+    """Patches to train on and held-out ones, painted by the simulator of the config's stage.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    device : torch.device
+        Of the training, and of the painting unless processes paint.
+    fcn1 : torch.nn.Module or None
+        On `device`; gives the context of stage "fcn2".
+    autocast : callable
+        See `ContextFromNetwork`.
+
+    Raises
+    ------
+    TrainingError
+        If there are no label maps to train on or to hold out, or the context can not be made of patches.
+    """
+    _make_pack(config)
+    if config.stage in HEAD_STAGES:
+        return _heads(config, device, False), _heads(config, device, True)
+    add_context = None
+    if fcn1 is not None:
+        if not config.context.signed and config.context.divisor_mm is None:
+            raise TrainingError(
+                "context divides unsigned distances by their maximum, which a simulated patch does not know of its volume: set "
+                "context.divisor_mm or context.signed; `reproduce` trains on the paper's maps."
+            )
+        add_context = ContextFromNetwork(fcn1, config.context, autocast)
+    training, held_out = (_brains(config, torch.device("cpu") if config.painters else device, held) for held in (False, True))
+    return (WithContext(training, add_context), WithContext(held_out, add_context)) if add_context else (training, held_out)
+
+
+def _make_pack(config: TrainingConfig) -> None:
+    """Pack the label maps, unless the pack is there and was made of just these; without a folder the pack that is there serves."""
+    folder, pack = Path(config.label_maps), Path(config.pack)
+    if not config.label_maps and pack.is_file():
+        return
+    if not config.label_maps or not folder.is_dir():
+        found = f"{folder} is no folder of label maps" if config.label_maps else "No label maps were named"
+        raise TrainingError(
+            f"{found}; wanted .nii.gz files of FreeSurfer codes at 1 mm (adults: github.com/BBillot/SynthSeg, data/training_label_maps; "
+            "infants: the history of github.com/DCAN-Labs/BIBSnet, data/template_input_asegs): name their folder with --label-maps."
+        )
+    if not is_made_of(pack, folder):
+        (build_head_pack if config.stage in HEAD_STAGES else build_pack)(folder, pack)
+
+
+def _brains(config: TrainingConfig, device: torch.device, held_out: bool) -> BatchMaker:
+    maps = load_pack(Path(config.pack), lambda name: (name in config.held_out) == held_out)
+    contrast = ContrastConfig() if held_out else ContrastConfig(phase_shares=config.phase_shares)
+    simulator = Simulator(maps, SimulatorConfig(contrast=contrast), device)
+    return BatchMaker(simulator, config.recipe, config.patch_voxels, config.stream_dropout)
+
+
+def _heads(config: TrainingConfig, device: torch.device, held_out: bool) -> HeadPatches:
+    heads = load_heads(Path(config.pack), lambda name: (name in config.held_out) == held_out)
+    simulator = HeadSimulator(heads, FIND if config.stage == "locate" else REFINE, device)
+    return HeadPatches(simulator, config.patch_voxels, config.stream_dropout)

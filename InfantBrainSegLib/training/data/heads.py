@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ...core.errors import TrainingError
 from ...core.labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
-from .labelmaps import AIR, OUTER_CSF, WHITE, infratentorial, paint_classes
+from .labelmaps import AIR, OUTER_CSF, WHITE, infratentorial, names_in, paint_classes, write_pack
 
 CEREBELLAR_CORTEX, CEREBELLAR_WHITE, BRAINSTEM, LOWER_CSF, SOFT, EYE, MUCOSA, ARTERY, SINUS, SKIN, SKULL, MARROW, NERVE = range(7, 20)
 HEAD_CLASSES = 20  # those of `labelmaps` first
@@ -120,10 +120,7 @@ def build_head_pack(folder: Path, pack: Path) -> list[str]:
         names.append(head.name)
     if not names:
         raise TrainingError(f"{folder} holds no whole-head label map (.nii.gz with the code 515 for skull); wanted one or more.")
-    pack.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pack.with_name("." + pack.name)  # savez keeps a name that ends in .npz
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(pack)
+    write_pack(arrays, folder, pack)
     return names
 
 
@@ -137,7 +134,7 @@ def load_heads(pack: Path, keep=None) -> list[HeadMap]:
         Takes a name and tells whether that head is wanted.
     """
     with np.load(pack) as arrays:
-        names = sorted({key.split(".")[0] for key in arrays.files})
+        names = names_in(arrays)
         heads = [HeadMap(name, arrays[f"{name}.classes"], arrays[f"{name}.target"]) for name in names if keep is None or keep(name)]
     if not heads:
         raise TrainingError(f"None of the heads in {pack} is wanted here; it holds {', '.join(names)}.")

@@ -4,6 +4,9 @@ A map becomes four small arrays at 1 mm RAS: paint classes, the distance outside
 what lies beyond it), the depth inside white matter (for myelination) and the distance from the brain into CSF.
 """
 
+import hashlib
+import json
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +71,7 @@ class LabelMap:
 
 
 _FIELDS = ("classes", "outside", "depth", "gap")
+_MADE_OF = "made_of"  # the entry of a pack that names the files it was made of
 
 
 def read_label_map(path: Path) -> LabelMap:
@@ -165,16 +169,43 @@ def build_pack(folder: Path, pack: Path) -> list[str]:
     paths = sorted(folder.rglob("*.nii.gz"))
     if not paths:
         raise TrainingError(f"{folder} holds no .nii.gz label map; wanted a folder of FreeSurfer label maps.")
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for path in paths:
         label_map = read_label_map(path)
         for field in _FIELDS:
             arrays[f"{label_map.name}.{field}"] = getattr(label_map, field)
+    write_pack(arrays, folder, pack)
+    return [path.name.split(".")[0] for path in paths]
+
+
+def write_pack(arrays: dict[str, np.ndarray], folder: Path, pack: Path) -> None:
+    """Write the arrays of a folder's maps into one `.npz`, with the names and checksums of its files."""
     pack.parent.mkdir(parents=True, exist_ok=True)
     temporary = pack.with_name("." + pack.name)  # savez keeps a name that ends in .npz
-    np.savez_compressed(temporary, **arrays)
+    made_of = {_MADE_OF: np.array(json.dumps(_checksums(folder)))}
+    np.savez_compressed(temporary, **arrays, **made_of)  # type: ignore[arg-type]
     temporary.replace(pack)
-    return [path.name.split(".")[0] for path in paths]
+
+
+def is_made_of(pack: Path, folder: Path) -> bool:
+    """Tell whether a pack was made of exactly the maps below a folder; a pack that does not say what it was made of was not."""
+    try:
+        with np.load(pack) as arrays:
+            made_of = json.loads(str(arrays[_MADE_OF]))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return False
+    return bool(made_of == _checksums(folder))
+
+
+def names_in(arrays) -> list[str]:
+    """Names of the maps in an open pack, sorted."""
+    return sorted({key.split(".")[0] for key in arrays.files if key != _MADE_OF})
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each map below a folder, by its path in there."""
+    paths = sorted(folder.rglob("*.nii.gz"))
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def load_pack(pack: Path, keep=None) -> list[LabelMap]:
@@ -194,7 +225,7 @@ def load_pack(pack: Path, keep=None) -> list[LabelMap]:
     if not pack.is_file():
         raise TrainingError(f"There is no label-map pack {pack}: make it with `train --config FILE` from a folder of label maps.")
     with np.load(pack) as arrays:
-        names = sorted({key.split(".")[0] for key in arrays.files})
+        names = names_in(arrays)
         wanted = [name for name in names if keep is None or keep(name)]
         maps = [LabelMap(name, *(arrays[f"{name}.{field}"] for field in _FIELDS)) for name in wanted]
     if not maps:

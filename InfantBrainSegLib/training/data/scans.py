@@ -26,7 +26,7 @@ from ...pipeline.report import Steps
 from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
 from ...preparation.registration import AUTO, OFF, Alignment, align_pair
 from ..config import TrainingConfig
-from .augment import rotate_and_flip
+from .batches import rotate_and_flip
 from .sites import LabelledFiles
 
 MIN_OVERLAP = 0.5  # DOC of labels and brain: below it they are of different brains

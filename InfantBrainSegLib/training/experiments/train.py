@@ -26,7 +26,7 @@ _PATHS = ("pack", "label_maps", "output_dir", *TRAINING_PATHS)
 _DEMO_LABELS = _MODULE / "Resources" / "SampleData" / "label.nii.gz"
 
 
-def run_train(config_path: Path, report: Callable[[str], None] = print) -> Path:
+def run_train(config_path: Path, report: Callable[[str], None] = print, label_maps: Path | None = None) -> Path:
     """Train one stage, resuming from its checkpoint, and write its weights file.
 
     Parameters
@@ -35,6 +35,8 @@ def run_train(config_path: Path, report: Callable[[str], None] = print) -> Path:
         JSON, see `TrainingConfig`.
     report : callable
         Takes each line of the log.
+    label_maps : Path, optional
+        Folder of label maps, in place of the config's.
 
     Returns
     -------
@@ -42,6 +44,8 @@ def run_train(config_path: Path, report: Callable[[str], None] = print) -> Path:
         `output_dir`/weights/`stage`.pt, with its manifest beside it.
     """
     config = read_config(config_path)
+    if label_maps is not None:
+        config = replace(config, label_maps=str(label_maps))
     folder = Path(config.output_dir)
     check_writable_folder(folder)
     device = resolve_device(config.device)

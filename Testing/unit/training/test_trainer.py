@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,8 @@ from InfantBrainSegLib.core.errors import DeviceError, TrainingError
 from InfantBrainSegLib.networks.context import ContextConfig, distance_maps
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training import trainer as trainer_module
-from InfantBrainSegLib.training.checkpoint import load_checkpoint, save_checkpoint
 from InfantBrainSegLib.training.config import TrainingConfig, config_to_dict, read_config
-from InfantBrainSegLib.training.trainer import Trainer, learning_rate
+from InfantBrainSegLib.training.trainer import Tally, Trainer, dice_of, learning_rate, load_checkpoint, overlap_counts, save_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -339,3 +339,28 @@ def test_the_phases_trained_on_are_those_asked_for_and_held_out_patches_stay_the
 def test_a_config_that_asks_for_the_impossible_is_refused(config, wrong, said):
     with pytest.raises(TrainingError, match=said):
         dataclasses.replace(config, **wrong)
+
+
+PREDICTED = torch.tensor([0, 1, 1, 2, 3, 3, 3, 0]).reshape(1, 2, 2, 2)
+LABELS = torch.tensor([0, 1, 2, 2, 3, 3, 2, 1]).reshape(1, 2, 2, 2)
+
+
+def test_overlap_and_doc_of_eight_voxels():
+    counts = overlap_counts(PREDICTED, LABELS)
+    np.testing.assert_array_equal(counts, [[1, 1, 2], [2 + 2, 1 + 3, 3 + 2]])
+    np.testing.assert_allclose(dice_of(counts), [2 / 4, 2 / 4, 4 / 5])
+
+
+def test_a_tissue_that_neither_has_scores_0():
+    np.testing.assert_array_equal(dice_of(overlap_counts(torch.zeros_like(LABELS), torch.zeros_like(LABELS))), [0, 0, 0])
+
+
+def test_means_of_a_run_are_over_all_voxels():
+    tally = Tally()
+    assert math.isnan(tally.loss)
+    tally.add(1.0, np.array([[1, 0, 0], [4, 2, 0]]), left_out=False)
+    tally.add(0.5, np.array([[2, 0, 0], [4, 2, 0]]), left_out=True)
+    assert tally.loss == pytest.approx(0.75)
+    assert tally.left_out == 1
+    np.testing.assert_allclose(tally.dice, [6 / 8, 0, 0])
+    assert tally.seconds >= 0

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -13,9 +15,11 @@ from InfantBrainSegLib.training.data.labelmaps import (
     VENTRICLE,
     WHITE,
     build_pack,
+    is_made_of,
     load_pack,
     read_label_map,
 )
+from InfantBrainSegLib.training.experiments.train import as_image
 
 
 def test_codes_become_paint_classes_without_the_cerebellum(label_map):
@@ -75,3 +79,17 @@ def test_nothing_wanted_in_a_pack_is_an_error(label_map_folder, tmp_path):
     build_pack(label_map_folder, tmp_path / "pack.npz")
     with pytest.raises(TrainingError, match="adult_01"):
         load_pack(tmp_path / "pack.npz", lambda name: False)
+
+
+def test_a_pack_knows_the_maps_that_it_was_made_of(label_map_folder, tmp_path):
+    folder, pack = tmp_path / "maps", tmp_path / "pack.npz"
+    shutil.copytree(label_map_folder, folder)
+    assert not is_made_of(pack, folder)
+    build_pack(folder, pack)
+    assert is_made_of(pack, folder)
+    assert is_made_of(pack, label_map_folder)
+    shutil.copy(folder / "adult_01.nii.gz", folder / "adult_02.nii.gz")
+    assert not is_made_of(pack, folder)
+    (folder / "adult_02.nii.gz").unlink()
+    sitk.WriteImage(as_image(folded_codes(50)), str(folder / "adult_01.nii.gz"))
+    assert not is_made_of(pack, folder)

@@ -10,11 +10,11 @@ import torch
 from InfantBrainSegLib.core.errors import InputError, TrainingError, WeightsError
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.networks.weights import load_network
-from InfantBrainSegLib.training.checkpoint import load_checkpoint
 from InfantBrainSegLib.training.data.sites import LabelledFiles
 from InfantBrainSegLib.training.experiments import reproduce as reproduce_module
 from InfantBrainSegLib.training.experiments.reproduce import ReproduceOptions, plan_folds, run_reproduce
 from InfantBrainSegLib.training.experiments.stages import finetune_plan, paper_plan
+from InfantBrainSegLib.training.trainer import load_checkpoint
 
 
 def tiny(plan):

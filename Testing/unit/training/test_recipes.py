@@ -1,0 +1,17 @@
+from InfantBrainSegLib.training import recipes_folder
+from InfantBrainSegLib.training.config import read_config
+
+
+def test_every_recipe_starts_from_what_another_one_made_and_never_from_its_own_result():
+    recipes = {path.stem: read_config(path) for path in sorted(recipes_folder().glob("*.json"))}
+    results = {f"{recipe.output_dir}/weights/{recipe.stage}.pt": name for name, recipe in recipes.items()}
+    assert len(results) == len(recipes) > 0
+    parents = {name: {results[given] for given in (recipe.start_from, recipe.fcn1) if given} for name, recipe in recipes.items()}
+    made: set[str] = set()
+    while ready := {name for name, needed in parents.items() if needed <= made} - made:
+        made |= ready
+    assert made == set(recipes)
+
+
+def test_no_recipe_names_a_folder_of_label_maps():
+    assert {read_config(path).label_maps for path in recipes_folder().glob("*.json")} == {""}

@@ -14,8 +14,9 @@ from ...imaging.files import check_writable_folder, write_image, write_text
 from ...networks.device import resolve_device
 from ...networks.fcn import MultiStreamFCN
 from ...networks.weights import TRAINING_PATHS, LoadedNetwork, load_network, save_weights
-from ..config import STREAMS, TrainingConfig, config_to_dict, read_config
+from ..config import TrainingConfig, config_to_dict, read_config
 from ..data.labelmaps import read_label_map
+from ..recipe import STAGES
 from ..simulation.synthesis import Painted, Simulator, SimulatorConfig
 from ..trainer import Trainer
 
@@ -69,13 +70,13 @@ def _with_digest(given: str, loaded: LoadedNetwork | None) -> str:
 
 
 def _stage_or_path(given: str) -> str | Path:
-    return given if given in STREAMS else Path(given)
+    return given if given in STAGES else Path(given)
 
 
 def _meta(config: TrainingConfig, device: torch.device, fcn1_sha256: str | None) -> dict:
     training = {name: value for name, value in config_to_dict(config).items() if name not in _PATHS}
     training.update(hardware=str(device), torch=str(torch.__version__), context_from=fcn1_sha256)
-    return {"context": config.context if config.stage == "fcn2" else None, "training": training}
+    return {"context": config.context if config.stage_facts.needs_fcn1 else None, "training": training}
 
 
 def run_synthesize(output_dir: Path, subjects: int, seed: int, label_maps: Path | None = None, phase: str = "isointense") -> list[Path]:

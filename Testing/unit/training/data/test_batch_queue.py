@@ -7,6 +7,7 @@ import torch
 from InfantBrainSegLib.core.errors import TrainingError
 from InfantBrainSegLib.training.data.batch_queue import BatchQueue
 from InfantBrainSegLib.training.data.batches import BatchMaker, WithContext
+from InfantBrainSegLib.training.recipe import BUNDLED
 from InfantBrainSegLib.training.simulation.synthesis import Simulator
 
 
@@ -62,7 +63,7 @@ def double(images):
 @pytest.mark.parametrize("context", [None, double])
 def test_processes_paint_what_a_thread_paints(label_map, context):
     def source():
-        maker = BatchMaker(Simulator([label_map]), "bundled", 16, stream_dropout=0.3)
+        maker = BatchMaker(Simulator([label_map]), BUNDLED, 16, stream_dropout=0.3)
         return WithContext(maker, context) if context else maker
 
     def batches(painters):

@@ -52,7 +52,7 @@ class TrainingConfig:
         For "fcn2": chance that a batch is mirrored and gets distance maps of the moving average's own result in place of FCN-1's, as in
         the second round.
     uses, painters : int
-        Iterations that each painted batch serves, mirrored every second time; processes that paint for a GPU, 0 for a thread.
+        Iterations that each synthesized batch serves, mirrored every second time; processes that paint for a GPU, 0 for a thread.
     average_decay : float
         Of the moving average of the weights that is validated and saved by the recipe "bundled".
     device : str

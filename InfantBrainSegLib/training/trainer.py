@@ -64,7 +64,7 @@ class Trainer:
 
     The random numbers of iteration i depend on the seed and i alone, so that a resumed run goes on as if it had not stopped.
     On a CPU of several cores each patch of a batch has a thread of its own, from painting to gradients, unless the network normalises by
-    the batch or batches are painted ahead (`TrainingConfig.uses`, `painters`): a step takes a quarter less time than with all cores on
+    the batch or batches are synthesized ahead (`TrainingConfig.uses`, `painters`): a step takes a quarter less time than with all cores on
     one operation.
 
     Parameters

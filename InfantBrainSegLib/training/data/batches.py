@@ -12,7 +12,7 @@ from ..config import TrainingConfig
 from ..recipe import Recipe
 from ..simulation.contrast import ContrastConfig
 from ..simulation.head_synthesis import HeadConfig, HeadPatches, HeadSimulator
-from ..simulation.synthesis import Painted, Simulator, SimulatorConfig
+from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
 from .heads import build_head_pack, load_heads
 from .labelmaps import build_pack, is_made_of, load_pack
 
@@ -47,12 +47,12 @@ def rotate_and_flip(images: torch.Tensor, labels: torch.Tensor, rng: np.random.G
     return images.contiguous(), labels.contiguous()
 
 
-def normalise_like_a_volume(painted: Painted, rng: np.random.Generator | None) -> torch.Tensor:
+def normalise_like_a_volume(synthesized: Synthesized, rng: np.random.Generator | None) -> torch.Tensor:
     """Z-score a patch with its whole brain's statistics, as inference does with a volume.
 
     Parameters
     ----------
-    painted : Painted
+    synthesized : Synthesized
     rng : numpy.random.Generator or None
         Draws a gain and an offset on top; None for none.
 
@@ -62,20 +62,20 @@ def normalise_like_a_volume(painted: Painted, rng: np.random.Generator | None) -
         0 outside the mask.
     """
     channels = []
-    for image, (mean, sd) in zip(painted.images, painted.whole_brain, strict=True):
+    for image, (mean, sd) in zip(synthesized.images, synthesized.whole_brain, strict=True):
         z = (image - mean) / sd
-        inside = z[painted.mask][::5]
+        inside = z[synthesized.mask][::5]
         if inside.numel() > 1:
             low, high = torch.quantile(inside, torch.tensor(_CLIP_QUANTILES, device=z.device))
             z = z.clamp(low, high)
         if rng is not None:
             z = z * np.exp(rng.normal(0, 0.15)) + rng.normal(0, 0.2)
-        channels.append(torch.where(painted.mask, z, 0.0))
+        channels.append(torch.where(synthesized.mask, z, 0.0))
     return torch.stack(channels)
 
 
 class BatchMaker:
-    """Makes batches of painted patches; the same random numbers give the same batch.
+    """Makes batches of synthesized patches; the same random numbers give the same batch.
 
     Parameters
     ----------
@@ -98,14 +98,14 @@ class BatchMaker:
         return torch.stack(images), torch.stack(labels)
 
     def _patch(self, rng, augment):
-        painted = self.simulator.patch(rng, self.patch_voxels)
+        synthesized = self.simulator.patch(rng, self.patch_voxels)
         if self.recipe.quarter_turns:
-            image = normalise_like_a_volume(painted, None)  # the network itself standardises each patch
-            return rotate_and_flip(image, painted.labels, rng) if augment else (image, painted.labels)
-        image = normalise_like_a_volume(painted, rng if augment else None)
+            image = normalise_like_a_volume(synthesized, None)  # the network itself standardises each patch
+            return rotate_and_flip(image, synthesized.labels, rng) if augment else (image, synthesized.labels)
+        image = normalise_like_a_volume(synthesized, rng if augment else None)
         if augment and rng.random() < self.stream_dropout:
             image[rng.integers(2)] = 0
-        return image, painted.labels
+        return image, synthesized.labels
 
 
 class ContextFromNetwork:
@@ -159,7 +159,7 @@ class WithContext:
 
 
 def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autocast) -> tuple[PatchSource, PatchSource]:
-    """Patches to train on and held-out ones, painted by the simulator of the config's stage.
+    """Patches to train on and held-out ones, synthesized by the simulator of the config's stage.
 
     Parameters
     ----------

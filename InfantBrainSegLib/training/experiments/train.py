@@ -17,7 +17,7 @@ from ...networks.weights import TRAINING_PATHS, LoadedNetwork, load_network, sav
 from ..config import TrainingConfig, config_to_dict, read_config
 from ..data.labelmaps import read_label_map
 from ..recipe import STAGES
-from ..simulation.synthesis import Painted, Simulator, SimulatorConfig
+from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
 from ..trainer import Trainer
 
 _RAS_IN_LPS = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
@@ -117,20 +117,20 @@ def run_synthesize(output_dir: Path, subjects: int, seed: int, label_maps: Path 
             label_map = read_label_map(paths[(number - 1) % len(paths)])
         except (RuntimeError, TrainingError) as error:
             raise InputError(f"The label map {paths[(number - 1) % len(paths)]} can not be used: {str(error).splitlines()[0]}") from error
-        painted = Simulator([label_map], SimulatorConfig()).subject(label_map, rng, phase)
+        synthesized = Simulator([label_map], SimulatorConfig()).subject(label_map, rng, phase)
         folders.append(output_dir / f"subject-{number:02d}")
-        write_subject(painted, folders[-1])
+        write_subject(synthesized, folders[-1])
     return folders
 
 
-def write_subject(painted: Painted, folder: Path) -> None:
-    """Write a painted subject as T1.nii.gz, T2.nii.gz and label.nii.gz, cropped to 5 voxels round the brain."""
-    inside = np.argwhere(painted.mask.cpu().numpy())
+def write_subject(synthesized: Synthesized, folder: Path) -> None:
+    """Write a synthesized subject as T1.nii.gz, T2.nii.gz and label.nii.gz, cropped to 5 voxels round the brain."""
+    inside = np.argwhere(synthesized.mask.cpu().numpy())
     box = tuple(slice(max(low - 5, 0), high + 6) for low, high in zip(inside.min(0), inside.max(0), strict=True))
     folder.mkdir(parents=True, exist_ok=True)
-    for name, image in zip(("T1", "T2"), painted.images.cpu().numpy(), strict=True):
+    for name, image in zip(("T1", "T2"), synthesized.images.cpu().numpy(), strict=True):
         write_image(as_image(np.clip(image[box] * _INTENSITY_SCALE, 0, 65535).astype(np.uint16)), folder / f"{name}.nii.gz")
-    write_image(as_image(painted.labels.cpu().numpy()[box].astype(np.uint8)), folder / "label.nii.gz")
+    write_image(as_image(synthesized.labels.cpu().numpy()[box].astype(np.uint8)), folder / "label.nii.gz")
 
 
 def as_image(array: np.ndarray) -> sitk.Image:

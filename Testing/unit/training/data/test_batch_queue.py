@@ -48,7 +48,7 @@ def test_a_batch_that_serves_twice_comes_again_32_iterations_later_and_mirrored(
         assert labels[0, :, 1, 1].tolist() == order
 
 
-def test_a_batch_that_serves_twice_is_painted_once():
+def test_a_batch_that_serves_twice_is_synthesized_once():
     source = Numbered()
     queue = BatchQueue(source, (5, 0), 1, uses=2, painters=0, iterations=range(64))
     for iteration in range(64):

@@ -9,10 +9,9 @@ from ..core.errors import TrainingError
 from ..networks.context import ContextConfig
 from ..networks.fcn import BUNDLED_FCN1, NetworkConfig
 from .losses import LOSS_WEIGHTS
+from .recipe import RECIPES, STAGES, Recipe, Stage
 from .simulation.contrast import PHASE_SHARES, PHASES
 
-STREAMS = {"fcn1": (1, 1), "fcn2": (1, 1, 3), "locate": (1, 1), "refine": (1, 1, 3)}
-HEAD_STAGES = ("locate", "refine")
 HELD_OUT = ("adult_15", "adult_17", "adult_18", "infant_05mo", "infant_08mo")
 
 
@@ -53,7 +52,7 @@ class TrainingConfig:
         For "fcn2": chance that a batch is mirrored and gets distance maps of the moving average's own result in place of FCN-1's, as in
         the second round.
     uses, painters : int
-        Iterations that each painted batch serves, mirrored every second time; processes that paint for a GPU, 0 for a thread.
+        Iterations that each synthesized batch serves, mirrored every second time; processes that paint for a GPU, 0 for a thread.
     average_decay : float
         Of the moving average of the weights that is validated and saved by the recipe "bundled".
     device : str
@@ -96,17 +95,27 @@ class TrainingConfig:
     validation_patches: int = 10
     compile: bool = False
 
+    @property
+    def stage_facts(self) -> Stage:
+        """What the stage's name stands for."""
+        return STAGES[self.stage]
+
+    @property
+    def recipe_facts(self) -> Recipe:
+        """What the recipe's name stands for."""
+        return RECIPES[self.recipe]
+
     def __post_init__(self):
-        if self.stage not in STREAMS:
-            raise TrainingError(f"stage is {self.stage!r}; wanted one of {', '.join(STREAMS)}.")
-        if self.recipe not in ("bundled", "paper"):
-            raise TrainingError(f'recipe is {self.recipe!r}; wanted "bundled" or "paper".')
-        streams = STREAMS[self.stage]
+        if self.stage not in STAGES:
+            raise TrainingError(f"stage is {self.stage!r}; wanted one of {', '.join(STAGES)}.")
+        if self.recipe not in RECIPES:
+            raise TrainingError(f"recipe is {self.recipe!r}; wanted one of {', '.join(RECIPES)}.")
+        streams = self.stage_facts.streams
         if self.network.stream_channels != streams:
             raise TrainingError(
                 f"{self.stage} has streams of {self.network.stream_channels} channels; wanted {streams}: set network.stream_channels."
             )
-        if self.stage == "fcn2" and not self.fcn1:
+        if self.stage_facts.needs_fcn1 and not self.fcn1:
             raise TrainingError('stage "fcn2" needs the weights of an FCN-1 to make its context from: set fcn1.')
         if min(self.iterations, self.batch_size, self.patch_voxels, self.uses, self.validate_every, self.validation_patches) < 1:
             raise TrainingError("iterations, batch_size, patch_voxels, uses, validate_every and validation_patches are 1 or more.")
@@ -114,7 +123,7 @@ class TrainingConfig:
             raise TrainingError(f"painters is {self.painters}; wanted 0 or more.")
         if len(self.phase_shares) != len(PHASES) or min(self.phase_shares) < 0 or not math.isclose(sum(self.phase_shares), 1):
             raise TrainingError(f"phase_shares is {self.phase_shares}; wanted {len(PHASES)} shares of sum 1: {', '.join(PHASES)}.")
-        if self.own_context and self.stage != "fcn2":
+        if self.own_context and not self.stage_facts.needs_fcn1:
             raise TrainingError(f'own_context is {self.own_context} and stage {self.stage!r}; wanted stage "fcn2" or 0.')
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from ..core.errors import DeviceError, TrainingError
-from ..core.labels import CLASS_COUNT, PART_NAMES, TISSUES
+from ..core.labels import CLASS_COUNT, TISSUES
 from ..imaging.files import check_writable_folder, write_text
 from ..networks.device import is_out_of_memory, training_autocast
 from ..networks.fcn import MultiStreamFCN
-from .config import HEAD_STAGES, TrainingConfig, config_from_dict, config_to_dict
+from .config import TrainingConfig, config_from_dict, config_to_dict
 from .data.batch_queue import Batch, BatchQueue
 from .data.batches import ContextFromNetwork, PatchSource, simulated_sources
 from .losses import deep_supervision_loss, parameter_groups
@@ -64,7 +64,7 @@ class Trainer:
 
     The random numbers of iteration i depend on the seed and i alone, so that a resumed run goes on as if it had not stopped.
     On a CPU of several cores each patch of a batch has a thread of its own, from painting to gradients, unless the network normalises by
-    the batch or batches are painted ahead (`TrainingConfig.uses`, `painters`): a step takes a quarter less time than with all cores on
+    the batch or batches are synthesized ahead (`TrainingConfig.uses`, `painters`): a step takes a quarter less time than with all cores on
     one operation.
 
     Parameters
@@ -169,7 +169,7 @@ class Trainer:
 
     def result(self) -> dict[str, torch.Tensor]:
         """The state dict to use so far."""
-        return self.average if self.config.recipe == "bundled" else self.network.state_dict()
+        return self.average if self.config.recipe_facts.averaged else self.network.state_dict()
 
     def _guarded_step(self) -> tuple[float, np.ndarray]:
         try:
@@ -189,8 +189,7 @@ class Trainer:
             group["lr"] = learning_rate(config, self.iteration)
         self.network.train()
         loss, counts = self._patch_by_patch(self._beside) if self._beside else self._whole_batch()
-        largest = 5.0 if config.recipe == "bundled" else float("inf")
-        if torch.isfinite(torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest)):
+        if torch.isfinite(torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.recipe_facts.largest_gradient)):
             self.optimizer.step()  # oneDNN's bf16 kernels now and then give a gradient that is not finite; such a step is left out
             self._left_out = 0
         else:
@@ -259,7 +258,7 @@ class Trainer:
         if not self._held_out_batches:
             numbers = range(self.config.validation_patches)
             self._held_out_batches = [self.held_out.batch(self._rng(_HELD_OUT, number), 1, augment=False) for number in numbers]
-        network = (self._averaged if self.config.recipe == "bundled" else self.network).eval()
+        network = (self._averaged if self.config.recipe_facts.averaged else self.network).eval()
         counts = np.zeros((2, len(TISSUES)))
         for images, labels in self._held_out_batches:
             with self._autocast():
@@ -268,7 +267,7 @@ class Trainer:
         return dice_of(counts)
 
     def _log(self, recent: Tally) -> str:
-        names = PART_NAMES if self.config.stage in HEAD_STAGES else [tissue.short_name for tissue in TISSUES]
+        names = self.config.stage_facts.class_names
         line = {
             "iteration": self.iteration,
             "loss": round(recent.loss, 4),
@@ -295,7 +294,7 @@ class Trainer:
         return "there is no checkpoint yet; start anew with a lower learning_rate."
 
     def _autocast(self):
-        return contextlib.nullcontext() if self.config.recipe == "paper" else training_autocast(self.device)
+        return training_autocast(self.device) if self.config.recipe_facts.mixed_precision else contextlib.nullcontext()
 
     def _save(self) -> None:
         state = {
@@ -325,8 +324,9 @@ class Trainer:
 
 def learning_rate(config: TrainingConfig, iteration: int) -> float:
     """Learning rate of an iteration: halved every 3,000 (paper, section 4.1), or warm-up and polynomial decay ("bundled")."""
-    if config.recipe == "paper":
-        return config.learning_rate * 0.5 ** (iteration // 3000)
+    halved_every = config.recipe_facts.halved_every
+    if halved_every is not None:
+        return config.learning_rate * 0.5 ** (iteration // halved_every)
     warm_up = min(1.0, (iteration + 1) / 100)
     return config.learning_rate * warm_up * max(1 - iteration / config.iterations, 0.0) ** 0.9
 
@@ -343,8 +343,9 @@ def _patch_threads(config: TrainingConfig, device: torch.device) -> ThreadPoolEx
 
 def _optimizer(network, config: TrainingConfig) -> torch.optim.Optimizer:
     groups = parameter_groups(network, config.weight_decay)
-    if config.recipe == "paper":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9)
+    momentum = config.recipe_facts.momentum
+    if momentum is not None:
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum)
     return torch.optim.AdamW(groups, lr=config.learning_rate)
 
 

@@ -27,6 +27,7 @@ from InfantBrainSegLib.networks.weights import BUNDLED_DIR, load_network, save_w
 from InfantBrainSegLib.training.config import HELD_OUT, TrainingConfig, config_to_dict
 from InfantBrainSegLib.training.data.batches import BatchMaker, ContextFromNetwork, PatchSource, WithContext
 from InfantBrainSegLib.training.data.labelmaps import load_pack
+from InfantBrainSegLib.training.recipe import BUNDLED
 from InfantBrainSegLib.training.simulation.contrast import ContrastConfig
 from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
 from InfantBrainSegLib.training.trainer import Trainer
@@ -100,7 +101,7 @@ def with_context(sources: tuple[PatchSource, PatchSource], context: ContextConfi
 
 
 def patches(pack: Path, simulator: SimulatorConfig, keep: Callable[[str], bool]) -> Remembered:
-    return Remembered(BatchMaker(Simulator(load_pack(pack, keep), simulator), "bundled", 64, STREAM_DROPOUT))
+    return Remembered(BatchMaker(Simulator(load_pack(pack, keep), simulator), BUNDLED, 64, STREAM_DROPOUT))
 
 
 def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource], iterations: int, folder: Path) -> None:

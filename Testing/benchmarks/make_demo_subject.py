@@ -37,9 +37,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
     label_map = read_label_map(arguments.label_map)
-    painted = Simulator([label_map], CONFIG).subject(label_map, np.random.default_rng(arguments.seed), "isointense")
-    write_subject(painted, arguments.output_dir)
-    print("GM/WM histogram overlap on T1, on T2 and on both: {:.2f}, {:.2f}, {:.2f}".format(*gm_wm_overlaps(painted)))
+    synthesized = Simulator([label_map], CONFIG).subject(label_map, np.random.default_rng(arguments.seed), "isointense")
+    write_subject(synthesized, arguments.output_dir)
+    print("GM/WM histogram overlap on T1, on T2 and on both: {:.2f}, {:.2f}, {:.2f}".format(*gm_wm_overlaps(synthesized)))
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ def write_head(head: HeadMap, config: HeadConfig, rng: np.random.Generator, fold
     simulator = HeadSimulator([head], config)
     inside = np.argwhere(head.target > 0)
     reach = int(np.ceil(np.linalg.norm(np.ptp(inside, axis=0)) / 2 / 8) * 8)  # the brain fits however it lies
-    painted = simulator.paint(head, inside.mean(axis=0), (2 * reach,) * 3, rng)
-    parts = painted.parts.numpy()
-    classes = painted.classes.numpy()
+    synthesized = simulator.paint(head, inside.mean(axis=0), (2 * reach,) * 3, rng)
+    parts = synthesized.parts.numpy()
+    classes = synthesized.classes.numpy()
     cerebrum = (parts > 0) & (parts != INFRATENTORIAL)
     labels = np.where(cerebrum, PAINT_TO_LABEL[np.where(classes < PAINT_CLASSES, classes, 0)], 0).astype(np.uint8)
     box = []
@@ -43,7 +43,7 @@ def write_head(head: HeadMap, config: HeadConfig, rng: np.random.Generator, fold
         before, after = rng.integers(4, 60, 2)  # field of view
         box.append(slice(max(part.start - int(before), 0), min(part.stop + int(after), length)))
     folder.mkdir(parents=True, exist_ok=True)
-    for name, image in zip(("T1", "T2"), painted.images.numpy(), strict=True):
+    for name, image in zip(("T1", "T2"), synthesized.images.numpy(), strict=True):
         write_image(centered_image(np.clip(image[tuple(box)] * INTENSITY_SCALE, 0, 65535).astype(np.uint16)), folder / f"{name}.nii.gz")
     write_image(centered_image(cerebrum[tuple(box)].astype(np.uint8)), folder / "mask.nii.gz")
     write_image(centered_image(labels[tuple(box)]), folder / "label.nii.gz")

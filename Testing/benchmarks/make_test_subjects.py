@@ -32,8 +32,8 @@ def main() -> None:
             folder = arguments.output_dir / f"{name}_{number + 1}"
             if (folder / "overlaps.json").is_file():
                 continue
-            painted, overlaps = isointense_subject(label_map, 1000 + number)
-            write_subject(painted, folder)
+            synthesized, overlaps = isointense_subject(label_map, 1000 + number)
+            write_subject(synthesized, folder)
             write_text(json.dumps(dict(zip(("t1", "t2", "both"), overlaps, strict=True))), folder / "overlaps.json")
             print(folder.name, *(f"{overlap:.2f}" for overlap in overlaps), flush=True)
 

@@ -1,4 +1,4 @@
-"""The painted batches of a run, ready before its iterations ask for them."""
+"""The synthesized batches of a run, ready before its iterations ask for them."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,7 +47,7 @@ class BatchQueue:
         self._kept: dict[int, Batch] = {}
         numbers = range(self._place(iterations.start)[0], self._place(iterations.stop)[0] + self.block)
         make = _by_processes if painters else _by_a_thread
-        self._painted = make(source, seed, batch_size, painters, numbers)
+        self._synthesized = make(source, seed, batch_size, painters, numbers)
 
     def _place(self, iteration: int) -> tuple[int, int, int]:
         """First batch of an iteration's block, its own batch, and how often that was used before."""
@@ -60,7 +60,7 @@ class BatchQueue:
         first, wanted, use = self._place(iteration)
         self._kept = {number: batch for number, batch in self._kept.items() if number >= first}
         while wanted not in self._kept:
-            number, batch = next(self._painted)
+            number, batch = next(self._synthesized)
             self._kept[number] = batch
         images, labels = self._kept[wanted]
         return (images.flip(2), labels.flip(1)) if use % 2 else (images, labels)

@@ -8,10 +8,11 @@ import torch
 
 from ...core.errors import TrainingError
 from ...networks.context import ContextConfig, distance_maps, signed_distance_maps
-from ..config import HEAD_STAGES, TrainingConfig
+from ..config import TrainingConfig
+from ..recipe import Recipe
 from ..simulation.contrast import ContrastConfig
-from ..simulation.head_synthesis import FIND, REFINE, HeadPatches, HeadSimulator
-from ..simulation.synthesis import Painted, Simulator, SimulatorConfig
+from ..simulation.head_synthesis import HeadConfig, HeadPatches, HeadSimulator
+from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
 from .heads import build_head_pack, load_heads
 from .labelmaps import build_pack, is_made_of, load_pack
 
@@ -46,12 +47,12 @@ def rotate_and_flip(images: torch.Tensor, labels: torch.Tensor, rng: np.random.G
     return images.contiguous(), labels.contiguous()
 
 
-def normalise_like_a_volume(painted: Painted, rng: np.random.Generator | None) -> torch.Tensor:
+def normalise_like_a_volume(synthesized: Synthesized, rng: np.random.Generator | None) -> torch.Tensor:
     """Z-score a patch with its whole brain's statistics, as inference does with a volume.
 
     Parameters
     ----------
-    painted : Painted
+    synthesized : Synthesized
     rng : numpy.random.Generator or None
         Draws a gain and an offset on top; None for none.
 
@@ -61,32 +62,31 @@ def normalise_like_a_volume(painted: Painted, rng: np.random.Generator | None) -
         0 outside the mask.
     """
     channels = []
-    for image, (mean, sd) in zip(painted.images, painted.whole_brain, strict=True):
+    for image, (mean, sd) in zip(synthesized.images, synthesized.whole_brain, strict=True):
         z = (image - mean) / sd
-        inside = z[painted.mask][::5]
+        inside = z[synthesized.mask][::5]
         if inside.numel() > 1:
             low, high = torch.quantile(inside, torch.tensor(_CLIP_QUANTILES, device=z.device))
             z = z.clamp(low, high)
         if rng is not None:
             z = z * np.exp(rng.normal(0, 0.15)) + rng.normal(0, 0.2)
-        channels.append(torch.where(painted.mask, z, 0.0))
+        channels.append(torch.where(synthesized.mask, z, 0.0))
     return torch.stack(channels)
 
 
 class BatchMaker:
-    """Makes batches of painted patches; the same random numbers give the same batch.
+    """Makes batches of synthesized patches; the same random numbers give the same batch.
 
     Parameters
     ----------
     simulator : Simulator
-    recipe : str
-        See `TrainingConfig`.
+    recipe : Recipe
     patch_voxels : int
     stream_dropout : float
         Chance that an augmented patch lacks T1 or T2: that image is all zeros, as inference gives an absent one.
     """
 
-    def __init__(self, simulator: Simulator, recipe: str, patch_voxels: int, stream_dropout: float = 0.0):
+    def __init__(self, simulator: Simulator, recipe: Recipe, patch_voxels: int, stream_dropout: float = 0.0):
         self.simulator = simulator
         self.recipe = recipe
         self.patch_voxels = patch_voxels
@@ -98,14 +98,14 @@ class BatchMaker:
         return torch.stack(images), torch.stack(labels)
 
     def _patch(self, rng, augment):
-        painted = self.simulator.patch(rng, self.patch_voxels)
-        if self.recipe == "paper":
-            image = normalise_like_a_volume(painted, None)  # the network itself standardises each patch
-            return rotate_and_flip(image, painted.labels, rng) if augment else (image, painted.labels)
-        image = normalise_like_a_volume(painted, rng if augment else None)
+        synthesized = self.simulator.patch(rng, self.patch_voxels)
+        if self.recipe.quarter_turns:
+            image = normalise_like_a_volume(synthesized, None)  # the network itself standardises each patch
+            return rotate_and_flip(image, synthesized.labels, rng) if augment else (image, synthesized.labels)
+        image = normalise_like_a_volume(synthesized, rng if augment else None)
         if augment and rng.random() < self.stream_dropout:
             image[rng.integers(2)] = 0
-        return image, painted.labels
+        return image, synthesized.labels
 
 
 class ContextFromNetwork:
@@ -159,7 +159,7 @@ class WithContext:
 
 
 def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autocast) -> tuple[PatchSource, PatchSource]:
-    """Patches to train on and held-out ones, painted by the simulator of the config's stage.
+    """Patches to train on and held-out ones, synthesized by the simulator of the config's stage.
 
     Parameters
     ----------
@@ -177,8 +177,8 @@ def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autoca
         If there are no label maps to train on or to hold out, or the context can not be made of patches.
     """
     _make_pack(config)
-    if config.stage in HEAD_STAGES:
-        return _heads(config, device, False), _heads(config, device, True)
+    if heads := config.stage_facts.heads:
+        return _heads(config, heads, device, False), _heads(config, heads, device, True)
     add_context = None
     if fcn1 is not None:
         if not config.context.signed and config.context.divisor_mm is None:
@@ -203,17 +203,17 @@ def _make_pack(config: TrainingConfig) -> None:
             "infants: the history of github.com/DCAN-Labs/BIBSnet, data/template_input_asegs): name their folder with --label-maps."
         )
     if not is_made_of(pack, folder):
-        (build_head_pack if config.stage in HEAD_STAGES else build_pack)(folder, pack)
+        (build_head_pack if config.stage_facts.heads else build_pack)(folder, pack)
 
 
 def _brains(config: TrainingConfig, device: torch.device, held_out: bool) -> BatchMaker:
     maps = load_pack(Path(config.pack), lambda name: (name in config.held_out) == held_out)
     contrast = ContrastConfig() if held_out else ContrastConfig(phase_shares=config.phase_shares)
     simulator = Simulator(maps, SimulatorConfig(contrast=contrast), device)
-    return BatchMaker(simulator, config.recipe, config.patch_voxels, config.stream_dropout)
+    return BatchMaker(simulator, config.recipe_facts, config.patch_voxels, config.stream_dropout)
 
 
-def _heads(config: TrainingConfig, device: torch.device, held_out: bool) -> HeadPatches:
+def _heads(config: TrainingConfig, drawn: HeadConfig, device: torch.device, held_out: bool) -> HeadPatches:
     heads = load_heads(Path(config.pack), lambda name: (name in config.held_out) == held_out)
-    simulator = HeadSimulator(heads, FIND if config.stage == "locate" else REFINE, device)
+    simulator = HeadSimulator(heads, drawn, device)
     return HeadPatches(simulator, config.patch_voxels, config.stream_dropout)

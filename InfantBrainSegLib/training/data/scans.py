@@ -168,7 +168,7 @@ class ScanPatches:
         alone: list[tuple[LabelledScan, LabelledScan]] | None = None,
     ):
         self.scans = scans
-        self.recipe = config.recipe
+        self.recipe = config.recipe_facts
         self.patch_voxels = config.patch_voxels
         self.stream_dropout = config.stream_dropout if alone else 0.0
         self.alone = alone or []
@@ -187,7 +187,7 @@ class ScanPatches:
         starts = self._starts(scan, rng)
         images = _cut(scan.images, starts, self.patch_voxels)  # (C, P, P, P), a copy
         labels = torch.from_numpy(_cut(scan.labels, starts, self.patch_voxels)).long()
-        if augment and self.recipe == "bundled":
+        if augment and not self.recipe.quarter_turns:
             inside = _cut(scan.prepared.mask, starts, self.patch_voxels)
             for channel in range(2):  # T1 and T2, as `batches.normalise_like_a_volume`
                 gain, offset = np.exp(rng.normal(0, 0.15)), rng.normal(0, 0.2)
@@ -195,13 +195,13 @@ class ScanPatches:
                     images[channel][inside] = images[channel][inside] * gain + offset
             if rng.random() < 0.5:
                 return torch.from_numpy(images).flip(1), labels.flip(0)
-        if augment and self.recipe == "paper":
+        if augment and self.recipe.quarter_turns:
             return rotate_and_flip(torch.from_numpy(images), labels, rng)
         return torch.from_numpy(images), labels
 
     def _starts(self, scan: LabelledScan, rng) -> list[int]:
         rooms = [n - self.patch_voxels for n in scan.labels.shape]
-        if self.recipe == "paper":
+        if self.recipe.quarter_turns:
             starts = [int(rng.integers(max(room, 0) + 1)) for room in rooms]
         else:
             voxels = np.flatnonzero(scan.prepared.mask)

@@ -178,7 +178,7 @@ def _save(networks: tuple[MultiStreamFCN, MultiStreamFCN], plan: StagePlan, load
         save_weights(
             network,
             config.stage,
-            {"context": config.context if config.stage == "fcn2" else None, "training": training},
+            {"context": config.context if config.stage_facts.needs_fcn1 else None, "training": training},
             folder / f"{config.stage}.pt",
         )
 

@@ -14,9 +14,10 @@ from ...imaging.space import centered_image
 from ...networks.device import resolve_device
 from ...networks.fcn import MultiStreamFCN
 from ...networks.weights import TRAINING_PATHS, LoadedNetwork, load_network, save_weights
-from ..config import STREAMS, TrainingConfig, config_to_dict, read_config
+from ..config import TrainingConfig, config_to_dict, read_config
 from ..data.labelmaps import read_label_map
-from ..simulation.synthesis import Painted, Simulator, SimulatorConfig
+from ..recipe import STAGES
+from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
 from ..trainer import Trainer
 
 _INTENSITY_SCALE = 500  # cortex, 1 in the simulator, in the uint16 files
@@ -68,13 +69,13 @@ def _with_digest(given: str, loaded: LoadedNetwork | None) -> str:
 
 
 def _stage_or_path(given: str) -> str | Path:
-    return given if given in STREAMS else Path(given)
+    return given if given in STAGES else Path(given)
 
 
 def _meta(config: TrainingConfig, device: torch.device, fcn1_sha256: str | None) -> dict:
     training = {name: value for name, value in config_to_dict(config).items() if name not in _PATHS}
     training.update(hardware=str(device), torch=str(torch.__version__), context_from=fcn1_sha256)
-    return {"context": config.context if config.stage == "fcn2" else None, "training": training}
+    return {"context": config.context if config.stage_facts.needs_fcn1 else None, "training": training}
 
 
 def run_synthesize(output_dir: Path, subjects: int, seed: int, label_maps: Path | None = None, phase: str = "isointense") -> list[Path]:
@@ -115,17 +116,17 @@ def run_synthesize(output_dir: Path, subjects: int, seed: int, label_maps: Path 
             label_map = read_label_map(paths[(number - 1) % len(paths)])
         except (RuntimeError, TrainingError) as error:
             raise InputError(f"The label map {paths[(number - 1) % len(paths)]} can not be used: {str(error).splitlines()[0]}") from error
-        painted = Simulator([label_map], SimulatorConfig()).subject(label_map, rng, phase)
+        synthesized = Simulator([label_map], SimulatorConfig()).subject(label_map, rng, phase)
         folders.append(output_dir / f"subject-{number:02d}")
-        write_subject(painted, folders[-1])
+        write_subject(synthesized, folders[-1])
     return folders
 
 
-def write_subject(painted: Painted, folder: Path) -> None:
-    """Write a painted subject as T1.nii.gz, T2.nii.gz and label.nii.gz, cropped to 5 voxels round the brain."""
-    inside = np.argwhere(painted.mask.cpu().numpy())
+def write_subject(synthesized: Synthesized, folder: Path) -> None:
+    """Write a synthesized subject as T1.nii.gz, T2.nii.gz and label.nii.gz, cropped to 5 voxels round the brain."""
+    inside = np.argwhere(synthesized.mask.cpu().numpy())
     box = tuple(slice(max(low - 5, 0), high + 6) for low, high in zip(inside.min(0), inside.max(0), strict=True))
     folder.mkdir(parents=True, exist_ok=True)
-    for name, image in zip(("T1", "T2"), painted.images.cpu().numpy(), strict=True):
+    for name, image in zip(("T1", "T2"), synthesized.images.cpu().numpy(), strict=True):
         write_image(centered_image(np.clip(image[box] * _INTENSITY_SCALE, 0, 65535).astype(np.uint16)), folder / f"{name}.nii.gz")
-    write_image(centered_image(painted.labels.cpu().numpy()[box].astype(np.uint8)), folder / "label.nii.gz")
+    write_image(centered_image(synthesized.labels.cpu().numpy()[box].astype(np.uint8)), folder / "label.nii.gz")

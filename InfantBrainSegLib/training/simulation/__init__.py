@@ -1,4 +1,4 @@
-"""Synthetic scans: contrast, artefacts and anatomy painted from label maps.
+"""Synthetic scans: contrast, artefacts and anatomy made from label maps.
 
 Call `Simulator` and `HeadSimulator`.
 """

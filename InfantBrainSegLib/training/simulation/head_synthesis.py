@@ -1,4 +1,4 @@
-"""Whole heads painted as T1 and T2, for learning cerebrum extraction: any contrast, any pose, raw or stripped.
+"""Whole heads synthesized as T1 and T2, for learning cerebrum extraction: any contrast, any pose, raw or stripped.
 
 At 1 mm levels are looked up at twice the resolution and averaged, so that borders become partial volume. Each class has one random
 level a channel, cerebral ones mostly a contrast of `contrast.draw_contrast`.
@@ -99,8 +99,8 @@ REFINE = HeadConfig(voxel_mm=1.0, oversampling=2, rotation_degrees=20.0)
 
 
 @dataclass(frozen=True)
-class PaintedHead:
-    """A painted block of a head.
+class SynthesizedHead:
+    """A synthesized block of a head.
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ class HeadSimulator:
         self.device = device or torch.device("cpu")
         self._inside = [np.argwhere((h.target > 0)[::4, ::4, ::4]) * 4 for h in heads]
 
-    def patch(self, rng: np.random.Generator, size: int = 64) -> PaintedHead:
+    def patch(self, rng: np.random.Generator, size: int = 64) -> SynthesizedHead:
         """A cube in or near a random head's brain.
 
         Parameters
@@ -152,7 +152,7 @@ class HeadSimulator:
             centre = centre + rng.normal(0, 30, 3) if rng.random() < 0.8 else rng.uniform(0, head.classes.shape)
         return self.paint(head, centre, (size, size, size), rng)
 
-    def paint(self, head: HeadMap, centre, size: tuple[int, int, int], rng) -> PaintedHead:
+    def paint(self, head: HeadMap, centre, size: tuple[int, int, int], rng) -> SynthesizedHead:
         """A block of one head round a place of its map.
 
         Parameters
@@ -184,7 +184,7 @@ class HeadSimulator:
         if rng.random() < config.cut_share:
             hidden |= self._cut(size, rng)
         parts = torch.where(hidden, 0, parts)
-        return PaintedHead(images * ~hidden, parts, None if coarse is None else coarse * ~hidden, classes)
+        return SynthesizedHead(images * ~hidden, parts, None if coarse is None else coarse * ~hidden, classes)
 
     def _positions(self, matrix, centre, size, rng, generator) -> torch.Tensor:
         """Where each place to look up lies in the map, in its voxels: (3, nX, nY, nZ), n the oversampling."""
@@ -318,7 +318,7 @@ def _channel_levels(rng, channel: Channel, t2: bool, thin_skull: bool, random_sh
 
 
 class HeadPatches:
-    """Batches of painted heads, for `trainer.Trainer`.
+    """Batches of synthesized heads, for `trainer.Trainer`.
 
     Parameters
     ----------
@@ -339,11 +339,11 @@ class HeadPatches:
         return torch.stack(images), torch.stack(parts)
 
     def _patch(self, rng, augment: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        painted = self.simulator.patch(rng, self.patch_voxels)
-        images = painted.images.clamp(max=4.0)
+        synthesized = self.simulator.patch(rng, self.patch_voxels)
+        images = synthesized.images.clamp(max=4.0)
         if augment:
             gain = torch.as_tensor(np.exp(rng.normal(0, 0.25, 2)), dtype=torch.float32, device=images.device)
             images = images * gain.view(2, 1, 1, 1)
             if rng.random() < self.stream_dropout:
                 images[rng.integers(2)] = 0
-        return (images if painted.coarse is None else torch.cat([images, painted.coarse])), painted.parts
+        return (images if synthesized.coarse is None else torch.cat([images, synthesized.coarse])), synthesized.parts

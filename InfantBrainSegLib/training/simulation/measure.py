@@ -8,7 +8,7 @@ from ...core.labels import GM, WM
 from ..data.labelmaps import CORTEX, LabelMap
 from .artefacts import ArtefactConfig
 from .contrast import ContrastConfig
-from .synthesis import Painted, Simulator, SimulatorConfig
+from .synthesis import Simulator, SimulatorConfig, Synthesized
 
 MEASURED_OVERLAPS = (0.70, 0.87, 0.615)  # T1, T2, both of iSeg-2017, published; SD 0.05, 0.04 and 0.03
 OVERLAP_TOLERANCES = (0.06, 0.05, 0.04)
@@ -50,14 +50,14 @@ def joint_overlap(a: np.ndarray, b: np.ndarray, bins: int = 50) -> float:
     return float(np.minimum(first, second).sum())
 
 
-def gm_wm_overlaps(painted: Painted) -> tuple[float, float, float]:
+def gm_wm_overlaps(synthesized: Synthesized) -> tuple[float, float, float]:
     """Histogram overlap of gray and white matter on T1, on T2 and on both together."""
-    labels, images = painted.labels.cpu().numpy(), painted.images.cpu().numpy()
+    labels, images = synthesized.labels.cpu().numpy(), synthesized.images.cpu().numpy()
     gm, wm = images[:, labels == GM.value], images[:, labels == WM.value]
     return histogram_overlap(gm[0], wm[0]), histogram_overlap(gm[1], wm[1]), joint_overlap(gm, wm)
 
 
-def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Painted, tuple[float, float, float]]:
+def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Synthesized, tuple[float, float, float]]:
     """Draw subjects from a map, none of whom moved, until one's overlaps are the measured ones.
 
     Adult maps that are larger are brought to the size of six months first, infant maps have their own; all are brought to iSeg's shares.
@@ -69,7 +69,7 @@ def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Painted, tuple[f
 
     Returns
     -------
-    painted : Painted
+    synthesized : Synthesized
     overlaps : tuple of float
         T1, T2, both.
 
@@ -90,10 +90,10 @@ def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Painted, tuple[f
     )
     simulator = Simulator([label_map], config)
     for draw in range(_MAX_DRAWS):
-        painted = simulator.subject(label_map, np.random.default_rng([seed, draw]), "isointense")
-        overlaps = gm_wm_overlaps(painted)
+        synthesized = simulator.subject(label_map, np.random.default_rng([seed, draw]), "isointense")
+        overlaps = gm_wm_overlaps(synthesized)
         if all(abs(o - m) <= t for o, m, t in zip(overlaps, MEASURED_OVERLAPS, OVERLAP_TOLERANCES, strict=True)):
-            return painted, overlaps
+            return synthesized, overlaps
     raise TrainingError(
         f"No subject with GM/WM overlaps near {MEASURED_OVERLAPS} came of {_MAX_DRAWS} draws from {label_map.name}: widen the contrast."
     )

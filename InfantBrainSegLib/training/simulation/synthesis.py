@@ -1,4 +1,4 @@
-"""The simulator: label maps painted as T1 and T2 of an infant's brain.
+"""The simulator: label maps synthesized as T1 and T2 of an infant's brain.
 
 The approach of SynthSeg and BabySeg (random deformation, random contrast), with white matter as a spatial mixture driven by
 myelination. Everything runs in torch on any device; low-resolution noise is upsampled, labels are sampled with `grid_sample`.
@@ -25,7 +25,7 @@ class SimulatorConfig:
     Attributes
     ----------
     adult_scale, infant_scale : tuple of float
-        Size of the painted brain relative to the map: adult maps shrink to 0 to 12 months, infant maps vary a little.
+        Size of the synthesized brain relative to the map: adult maps shrink to 0 to 12 months, infant maps vary a little.
     rotation_degrees, shear, warp_mm, warp_scale_mm
         Affine and smooth deformation.
     rim_mm : tuple of float
@@ -57,8 +57,8 @@ class SimulatorConfig:
 
 
 @dataclass(frozen=True)
-class Painted:
-    """A painted block.
+class Synthesized:
+    """A synthesized block.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Simulator:
         self._voxels = [np.argwhere(m.classes > AIR).astype(np.int16) for m in maps]
         self._thickening: dict[str, np.ndarray] = {}  # of the maps that were asked for: 20 MB each
 
-    def patch(self, rng: np.random.Generator, size: int = 64) -> Painted:
+    def patch(self, rng: np.random.Generator, size: int = 64) -> Synthesized:
         """A patch round a random brain voxel of a random map.
 
         Parameters
@@ -124,7 +124,7 @@ class Simulator:
         centre = voxels[rng.integers(len(voxels))] + rng.uniform(-4, 4, 3)
         return self._paint(self.maps[index], centre, (size, size, size), rng)
 
-    def subject(self, label_map: LabelMap, rng: np.random.Generator, phase: str | None = None) -> Painted:
+    def subject(self, label_map: LabelMap, rng: np.random.Generator, phase: str | None = None) -> Synthesized:
         """A whole brain with a margin of air.
 
         Parameters
@@ -139,7 +139,7 @@ class Simulator:
         size = tuple(int(n) for n in np.ceil(shape * min(scale_max, 1.0) * 1.08 / 8) * 8)
         return self._paint(label_map, (shape - 1) / 2, size, rng, phase)
 
-    def _paint(self, label_map, centre, size, rng, phase=None) -> Painted:
+    def _paint(self, label_map, centre, size, rng, phase=None) -> Synthesized:
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         contrast = draw_contrast(rng, self.config.contrast, phase)
         cortex = rng.uniform(*(self.config.newborn_cortex if contrast.phase == NEWBORN else self.config.cortex))
@@ -159,7 +159,7 @@ class Simulator:
         ]
         whole_brain = _whole_brain(label_map, contrast, rim_mm / scale, myelin, amount)
         images = torch.stack([degrade(image, mask, self.config.artefacts, rng, generator) for image in images])
-        return Painted(images, labels, mask, whole_brain, contrast.phase)
+        return Synthesized(images, labels, mask, whole_brain, contrast.phase)
 
     def _deform(self, label_map: LabelMap, centre, size, thicker: float, random) -> tuple[_Anatomy, float]:
         """Sample the map's classes and fields on a deformed grid, linearly, so that borders become partial volume."""

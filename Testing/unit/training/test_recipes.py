@@ -1,5 +1,6 @@
 from InfantBrainSegLib.training import recipes_folder
 from InfantBrainSegLib.training.config import read_config
+from InfantBrainSegLib.training.recipe import RECIPES, STAGES
 
 
 def test_every_recipe_starts_from_what_another_one_made_and_never_from_its_own_result():
@@ -15,3 +16,12 @@ def test_every_recipe_starts_from_what_another_one_made_and_never_from_its_own_r
 
 def test_no_recipe_names_a_folder_of_label_maps():
     assert {read_config(path).label_maps for path in recipes_folder().glob("*.json")} == {""}
+
+
+def test_names_stand_for_the_stage_and_the_recipe_that_are_called_so():
+    for path in recipes_folder().glob("*.json"):
+        config = read_config(path)
+        assert config.stage_facts is STAGES[config.stage]
+        assert config.recipe_facts is RECIPES[config.recipe]
+        assert config.stage_facts.name == config.stage
+        assert config.recipe_facts.name == config.recipe

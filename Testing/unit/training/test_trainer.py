@@ -238,9 +238,9 @@ def test_memory_that_runs_out_is_told_in_one_line(config, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(trainer, "_forward", too_much)
-    with pytest.raises(DeviceError, match=r"cpu ran out of memory at iteration 0, with 2 patches of 16³") as told:
+    with pytest.raises(DeviceError, match=r"cpu ran out of memory at iteration 0, with 2 patches of 16³") as raised:
         trainer.run(lambda line: None)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_another_runtime_error_is_not_taken_for_a_lack_of_memory(config, monkeypatch):
@@ -305,7 +305,7 @@ def test_the_second_round_is_trained_on_the_mirrored_batch_with_maps_of_the_netw
     trainer.run(lambda line: None)
 
 
-def test_a_run_painted_by_processes_with_each_batch_used_twice_resumes(config, tmp_path):
+def test_a_run_synthesized_by_processes_with_each_batch_used_twice_resumes(config, tmp_path):
     config = dataclasses.replace(config, uses=2, painters=1, iterations=3)
     whole = Trainer(config, CPU).run(lambda line: None)
     again = dataclasses.replace(config, output_dir=str(tmp_path / "again"))

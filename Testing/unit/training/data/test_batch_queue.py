@@ -7,6 +7,7 @@ import torch
 from InfantBrainSegLib.core.errors import TrainingError
 from InfantBrainSegLib.training.data.batch_queue import BatchQueue
 from InfantBrainSegLib.training.data.batches import BatchMaker, WithContext
+from InfantBrainSegLib.training.recipe import BUNDLED
 from InfantBrainSegLib.training.simulation.synthesis import Simulator
 
 
@@ -47,7 +48,7 @@ def test_a_batch_that_serves_twice_comes_again_32_iterations_later_and_mirrored(
         assert labels[0, :, 1, 1].tolist() == order
 
 
-def test_a_batch_that_serves_twice_is_painted_once():
+def test_a_batch_that_serves_twice_is_synthesized_once():
     source = Numbered()
     queue = BatchQueue(source, (5, 0), 1, uses=2, painters=0, iterations=range(64))
     for iteration in range(64):
@@ -62,7 +63,7 @@ def double(images):
 @pytest.mark.parametrize("context", [None, double])
 def test_processes_paint_what_a_thread_paints(label_map, context):
     def source():
-        maker = BatchMaker(Simulator([label_map]), "bundled", 16, stream_dropout=0.3)
+        maker = BatchMaker(Simulator([label_map]), BUNDLED, 16, stream_dropout=0.3)
         return WithContext(maker, context) if context else maker
 
     def batches(painters):

@@ -8,6 +8,7 @@ import torch
 from InfantBrainSegLib.core.errors import TrainingError
 from InfantBrainSegLib.training.config import TrainingConfig
 from InfantBrainSegLib.training.data.batches import BatchMaker, rotate_and_flip, simulated_sources
+from InfantBrainSegLib.training.recipe import BUNDLED
 from InfantBrainSegLib.training.simulation.synthesis import Simulator
 
 
@@ -18,7 +19,7 @@ def absent(images):
 
 @pytest.mark.parametrize(("chance", "augment", "lacking"), [(0.0, True, False), (1.0, True, True), (1.0, False, False)])
 def test_a_patch_lacks_one_stream_with_the_chance_asked_for_and_only_in_training(label_map, chance, augment, lacking):
-    maker = BatchMaker(Simulator([label_map], device=torch.device("cpu")), "bundled", 16, stream_dropout=chance)
+    maker = BatchMaker(Simulator([label_map], device=torch.device("cpu")), BUNDLED, 16, stream_dropout=chance)
     images, _ = maker.batch(np.random.default_rng(3), 6, augment=augment)
     found = absent(images)
     assert set(found) == ({(True, False), (False, True)} if lacking else {(True, True)})

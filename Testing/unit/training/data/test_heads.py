@@ -86,7 +86,7 @@ def plain(**changes):
     )
 
 
-def painted(head, config, seed=3, size=SIZE):
+def synthesized(head, config, seed=3, size=SIZE):
     with torch.inference_mode():
         return HeadSimulator([head], config).paint(head, (np.array(head.target.shape) - 1) / 2, (size,) * 3, np.random.default_rng(seed))
 
@@ -95,7 +95,7 @@ def test_a_mirrored_head_keeps_its_left_on_the_left(head):
     """The wider half changes sides with the mirror, the names do not."""
     wider = set()
     for seed in range(8):
-        parts = painted(head, plain(), seed).parts.numpy()
+        parts = synthesized(head, plain(), seed).parts.numpy()
         left, right = (np.argwhere(parts == part)[:, 0].mean() for part in (LEFT_CEREBRUM, RIGHT_CEREBRUM))
         assert left < right
         wider.add(int((parts == LEFT_CEREBRUM).sum() > (parts == RIGHT_CEREBRUM).sum()))
@@ -103,19 +103,19 @@ def test_a_mirrored_head_keeps_its_left_on_the_left(head):
 
 
 def test_the_same_random_numbers_paint_the_same_head(head):
-    one, other = (painted(head, plain(rotation_degrees=30.0), 5) for _ in range(2))
+    one, other = (synthesized(head, plain(rotation_degrees=30.0), 5) for _ in range(2))
     torch.testing.assert_close(one.images, other.images, rtol=0, atol=0)
     torch.testing.assert_close(one.parts, other.parts)
 
 
 def test_twice_the_sampling_leaves_the_parts_where_they_are(head):
-    once, twice = (painted(head, plain(oversampling=n), 5) for n in (1, 2))
+    once, twice = (synthesized(head, plain(oversampling=n), 5) for n in (1, 2))
     assert (once.parts == twice.parts).float().mean() > 0.97
     assert once.images.shape == twice.images.shape
 
 
 def test_voxels_of_two_millimeters_show_twice_as_much(head):
-    fine, coarse = painted(head, plain()), painted(head, plain(voxel_mm=2.0))
+    fine, coarse = synthesized(head, plain()), synthesized(head, plain(voxel_mm=2.0))
     ratio = (fine.parts > 0).sum() / (coarse.parts > 0).sum()
     assert 7 < ratio < 9
     assert coarse.coarse is None
@@ -123,7 +123,7 @@ def test_voxels_of_two_millimeters_show_twice_as_much(head):
 
 def test_a_stripped_head_has_nothing_outside_and_no_part_where_it_has_nothing(head):
     for seed in range(4):
-        one = painted(head, plain(stripped_share=1.0), seed)
+        one = synthesized(head, plain(stripped_share=1.0), seed)
         empty = (one.images == 0).all(0)
         assert empty.float().mean() > 0.3
         assert (one.parts[empty] == 0).all()
@@ -131,14 +131,14 @@ def test_a_stripped_head_has_nothing_outside_and_no_part_where_it_has_nothing(he
 
 
 def test_beyond_the_field_of_view_there_is_nothing(head):
-    one = painted(head, plain(cut_share=1.0))
+    one = synthesized(head, plain(cut_share=1.0))
     empty = (one.images == 0).all(0).numpy()
     assert any(np.take(empty, end, axis).all() for axis in range(3) for end in (0, -1))
     assert (one.parts.numpy()[empty] == 0).all()
 
 
 def test_the_coarse_parts_lie_near_the_true_ones(head):
-    one = painted(head, plain(coarse_error_mm=1.0, coarse_lost_share=0.0, coarse_border_voxels=0))
+    one = synthesized(head, plain(coarse_error_mm=1.0, coarse_lost_share=0.0, coarse_border_voxels=0))
     for part in (LEFT_CEREBRUM, RIGHT_CEREBRUM, INFRATENTORIAL):
         near = one.coarse[part - 1] > 0.5
         true = one.parts == part
@@ -146,7 +146,7 @@ def test_the_coarse_parts_lie_near_the_true_ones(head):
 
 
 def test_bone_is_seldom_as_bright_as_cortex(head):
-    heads = [painted(head, plain(random_share=0.0), seed) for seed in range(8)]
+    heads = [synthesized(head, plain(random_share=0.0), seed) for seed in range(8)]
     darker = [one.images[0][one.classes == SKULL].mean() < one.images[0][one.classes == CORTEX].mean() for one in heads]
     assert sum(darker) > 4
 

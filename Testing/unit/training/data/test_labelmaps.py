@@ -19,7 +19,6 @@ from InfantBrainSegLib.training.data.labelmaps import (
     load_pack,
     read_label_map,
 )
-from InfantBrainSegLib.training.experiments.train import as_image
 
 
 def test_codes_become_paint_classes_without_the_cerebellum(label_map):
@@ -91,5 +90,5 @@ def test_a_pack_knows_the_maps_that_it_was_made_of(label_map_folder, tmp_path):
     shutil.copy(folder / "adult_01.nii.gz", folder / "adult_02.nii.gz")
     assert not is_made_of(pack, folder)
     (folder / "adult_02.nii.gz").unlink()
-    sitk.WriteImage(as_image(folded_codes(50)), str(folder / "adult_01.nii.gz"))
+    sitk.WriteImage(centered_image(folded_codes(50)), str(folder / "adult_01.nii.gz"))
     assert not is_made_of(pack, folder)

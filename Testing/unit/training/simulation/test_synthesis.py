@@ -23,17 +23,19 @@ def test_the_same_seed_gives_the_same_patch(label_map):
 
 
 def test_a_subject_is_stripped_holds_all_tissues_and_labels_lie_in_the_mask(label_map):
-    painted = Simulator([label_map]).subject(label_map, np.random.default_rng(0))
-    assert set(painted.labels.unique().tolist()) == {0, CSF.value, GM.value, WM.value}
-    assert (painted.images[:, ~painted.mask] == 0).all()
-    assert (painted.images[:, painted.mask] > 0).all()
-    assert not (painted.labels[~painted.mask] > 0).any()
+    synthesized = Simulator([label_map]).subject(label_map, np.random.default_rng(0))
+    assert set(synthesized.labels.unique().tolist()) == {0, CSF.value, GM.value, WM.value}
+    assert (synthesized.images[:, ~synthesized.mask] == 0).all()
+    assert (synthesized.images[:, synthesized.mask] > 0).all()
+    assert not (synthesized.labels[~synthesized.mask] > 0).any()
 
 
 def test_csf_is_dark_on_t1_and_bright_on_t2(label_map):
     for seed in range(4):
-        painted = Simulator([label_map]).subject(label_map, np.random.default_rng(seed))
-        t1, t2 = (image[painted.labels == CSF.value].median() / image[painted.labels == GM.value].median() for image in painted.images)
+        synthesized = Simulator([label_map]).subject(label_map, np.random.default_rng(seed))
+        t1, t2 = (
+            image[synthesized.labels == CSF.value].median() / image[synthesized.labels == GM.value].median() for image in synthesized.images
+        )
         assert t1 < 1 < t2
 
 
@@ -66,10 +68,10 @@ def test_a_patch_is_normalised_as_its_whole_volume_would_be(label_map):
     own = np.count_nonzero(label_map.classes == CORTEX) / np.count_nonzero(label_map.classes == WHITE)
     as_drawn = SimulatorConfig(newborn_cortex=(own, own), cortex=(own, own), close_share=0.0)  # in so small a phantom sulci would fill
     for seed in range(6):
-        painted = Simulator([label_map], as_drawn).subject(label_map, np.random.default_rng(seed))
-        mask = painted.mask.numpy()
-        by_volume = np.stack([normalise(image, mask) for image in painted.images.numpy()])
-        differences.append(np.abs(normalise_like_a_volume(painted, None).numpy() - by_volume)[:, mask].mean())
+        synthesized = Simulator([label_map], as_drawn).subject(label_map, np.random.default_rng(seed))
+        mask = synthesized.mask.numpy()
+        by_volume = np.stack([normalise(image, mask) for image in synthesized.images.numpy()])
+        differences.append(np.abs(normalise_like_a_volume(synthesized, None).numpy() - by_volume)[:, mask].mean())
     assert np.median(differences) < 0.4
 
 
@@ -102,8 +104,8 @@ def test_a_measured_subject_has_the_overlaps_asked_for_and_held_still(label_map,
     monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (0.3, 0.3, 0.3))
     monkeypatch.setattr(artefacts, "_moved", lambda *_: pytest.fail("The subject moved."))
     for seed in range(8):
-        painted, overlaps = isointense_subject(label_map, seed)
-        assert overlaps == measure.gm_wm_overlaps(painted)
+        synthesized, overlaps = isointense_subject(label_map, seed)
+        assert overlaps == measure.gm_wm_overlaps(synthesized)
         assert np.abs(np.subtract(overlaps, (0.70, 0.87, 0.615))).max() <= 0.3
 
 
@@ -115,13 +117,13 @@ def test_a_measured_subject_of_an_adult_map_has_the_size_of_six_months(label_map
     assert np.mean(volumes_ml) == pytest.approx(0.6 * tissue_ml, rel=0.25)  # closed sulci add to it
 
 
-def painted_labels(label_map, phase: str | None = None, **ranges) -> np.ndarray:
+def synthesized_labels(label_map, phase: str | None = None, **ranges) -> np.ndarray:
     config = SimulatorConfig(adult_scale=(1.0, 1.0), **({"close_share": 0.0} | ranges))
     return Simulator([label_map], config).subject(label_map, np.random.default_rng(3), phase).labels.numpy()
 
 
 def test_closing_sulci_grows_cortex_where_cortex_is_and_not_along_the_ventricles(label_map):
-    before, after = painted_labels(label_map), painted_labels(label_map, close_share=1.0, close_mm=(1.3, 1.3))
+    before, after = synthesized_labels(label_map), synthesized_labels(label_map, close_share=1.0, close_mm=(1.3, 1.3))
     grown = (after == GM.value) & (before != GM.value) & (before > 0)
     middle = np.linalg.norm(np.argwhere(np.ones(grown.shape)) - (np.array(grown.shape) - 1) / 2, axis=1).reshape(grown.shape)
     ventricle = (before == CSF.value) & (middle < 9)
@@ -134,7 +136,7 @@ def test_closing_sulci_grows_cortex_where_cortex_is_and_not_along_the_ventricles
 def test_cortex_has_the_share_asked_for_and_newborns_one_of_their_own(label_map, phase):
     own = np.count_nonzero(label_map.classes == CORTEX) / np.count_nonzero(label_map.classes == WHITE)
     wanted = {"newborn": ("newborn_cortex", "cortex")}.get(phase, ("cortex", "newborn_cortex"))
-    thin, thick = (painted_labels(label_map, phase, **{wanted[0]: (ratio, ratio), wanted[1]: (own, own)}) for ratio in (own, 1.5 * own))
+    thin, thick = (synthesized_labels(label_map, phase, **{wanted[0]: (ratio, ratio), wanted[1]: (own, own)}) for ratio in (own, 1.5 * own))
     ratios = [np.count_nonzero(labels == GM.value) / np.count_nonzero(labels == WM.value) for labels in (thin, thick)]
     assert ratios[1] / ratios[0] == pytest.approx(1.5, rel=0.15)
 
@@ -144,7 +146,7 @@ def test_isointense_overlaps_cover_and_centre_on_the_measured_ones():
     label_map = read_label_map(SHARED_LABEL_MAPS / "adult" / "adult_17.nii.gz")
     simulator = Simulator([label_map])
     subjects = [simulator.subject(label_map, np.random.default_rng(seed), "isointense") for seed in range(8)]
-    overlaps = np.array([measure.gm_wm_overlaps(painted) for painted in subjects])
+    overlaps = np.array([measure.gm_wm_overlaps(synthesized) for synthesized in subjects])
     wanted = (0.70, 0.87, 0.615)
     assert (overlaps.min(0) < wanted).all()
     assert (overlaps.max(0) > wanted).all()

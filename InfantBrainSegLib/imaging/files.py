@@ -16,8 +16,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError
-from . import nifti
 from .headers import check_voxels, lacks_spacing, stated_spacing_mm
+from .nifti import EXTENSIONS as NIFTI_EXTENSIONS
+from .nifti import read_nifti
+from .nifti_place import HEADER_KEY, is_sheared, places_alike, restore_transforms, write_sform
+from .unpacking import pack
 
 MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
 SPACING_SLACK_MM = 1e-4  # an oblique direction's rounding
@@ -74,8 +77,8 @@ def read_with_warnings(path: str | os.PathLike, name: str | None = None) -> tupl
         _check_spacing(stated_mm, called)
     warnings: list[str] = []
     try:
-        if _extension(path) in nifti.EXTENSIONS:
-            image, warnings = nifti.read_nifti(path, called)
+        if _extension(path) in NIFTI_EXTENSIONS:
+            image, warnings = read_nifti(path, called)
         else:
             check_voxels(path)
             with quiet_itk():
@@ -142,9 +145,9 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
 
     def write(temporary: Path) -> None:
         direction = np.reshape(image.GetDirection(), (3, 3))
-        kept = image.GetMetaData(nifti.HEADER_KEY) if image.HasMetaDataKey(nifti.HEADER_KEY) else None
-        kept = kept if kept is not None and nifti.places_alike(kept, image) else None
-        if extension not in (".nii.gz", ".nii") or not (kept or nifti.is_sheared(direction)):
+        kept = image.GetMetaData(HEADER_KEY) if image.HasMetaDataKey(HEADER_KEY) else None
+        kept = kept if kept is not None and places_alike(kept, image) else None
+        if extension not in (".nii.gz", ".nii") or not (kept or is_sheared(direction)):
             with quiet_itk():
                 sitk.WriteImage(image, str(temporary), extension in (".nii.gz", ".nrrd", ".mha"))
             return
@@ -153,13 +156,13 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
             with quiet_itk():
                 sitk.WriteImage(image, str(plain))
             if kept:
-                nifti.restore_transforms(plain, kept)
+                restore_transforms(plain, kept)
             else:
-                nifti.write_sform(plain, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
+                write_sform(plain, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
             if extension == ".nii":
                 os.replace(plain, temporary)
             else:
-                nifti.pack(plain, temporary)
+                pack(plain, temporary)
 
     _write_atomically(path, extension, write)
 

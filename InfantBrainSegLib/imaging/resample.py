@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from .nifti import HEADER_KEY
+from .nifti_place import HEADER_KEY
 
 Box = tuple[slice, ...]
 

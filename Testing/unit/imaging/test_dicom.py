@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from dicom_files import BIRTH, PATIENT, PATIENT_ID, write_series
 
 from InfantBrainSegLib.core.errors import InputError
-from InfantBrainSegLib.imaging import dicom
+from InfantBrainSegLib.imaging import dicom_header
 from InfantBrainSegLib.imaging.dicom import find_series, read_series
 
 FLIPPED = np.diag([-1.0, 1.0, -1.0])
@@ -117,13 +117,13 @@ def test_a_damaged_volume_is_refused_without_its_path(tmp_path):
 )
 def test_a_description_that_names_the_patient_is_not_told(description, told):
     tags = {"0008|103e": description, "0010|0010": PATIENT, "0010|0020": PATIENT_ID, "0010|0030": BIRTH}
-    assert dicom._anonymous(tags) == told
+    assert dicom_header._anonymous(tags) == told
 
 
 def test_a_short_name_is_found_as_a_word_alone():
     tags = {"0010|0010": "Li^An"}
-    assert dicom._anonymous({**tags, "0008|103e": "T1 Li"}) == "(no description)"
-    assert dicom._anonymous({**tags, "0008|103e": "T1 sagittal thin flip"}) == "T1 sagittal thin flip"
+    assert dicom_header._anonymous({**tags, "0008|103e": "T1 Li"}) == "(no description)"
+    assert dicom_header._anonymous({**tags, "0008|103e": "T1 sagittal thin flip"}) == "T1 sagittal thin flip"
 
 
 def altered(folder, change):

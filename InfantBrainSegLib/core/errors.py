@@ -20,6 +20,7 @@ class ErrorCode(Enum):
     SMALL_BRAIN = "small_brain"
     NO_CEREBRUM = "no_cerebrum"
     ALIGNMENT = "alignment"
+    REPORT_VERSION = "report_version"
     DEVICE = "device"
     WEIGHTS = "weights"
     TRAINING = "training"

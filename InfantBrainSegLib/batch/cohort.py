@@ -5,13 +5,13 @@ import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from ..core.check import STOP, WARN
+from ..core.check import STOP, WARN, Check
 from ..core.labels import TISSUES
 from ..imaging.inputs import Input
 from ..networks.weights import STAGES
 from ..outputs.bids import Names
+from ..pipeline.report import Report
 from .subjects import Scan
 
 Row = dict[str, str]
@@ -57,15 +57,14 @@ def row_of(scan: Scan, source: Path, status: str, **cells: str) -> Row:
     return {"subject": scan.subject, "session": scan.session, "scan": scan.name, "status": status, "age_months": age, **inputs, **cells}
 
 
-def row_with_result(scan: Scan, source: Path, report: dict[str, Any], notes: list[str]) -> Row:
+def row_with_result(scan: Scan, source: Path, report: Report, notes: list[str]) -> Row:
     """Give the row of a scan that is segmented.
 
     Parameters
     ----------
     scan : Scan
     source : Path
-    report : dict
-        As it lies beside the labels.
+    report : Report
     notes : list of str
         More for the column warnings.
 
@@ -74,21 +73,21 @@ def row_with_result(scan: Scan, source: Path, report: dict[str, Any], notes: lis
     Row
     """
     cells = {
-        "verdict": report["verdict"]["decision"],
-        "checks_warn": _names(report["checks"], WARN),
-        "checks_stop": _names(report["checks"], STOP),
-        "mean_confidence": f"{report['verdict']['mean_confidence']:.4f}",
-        "warnings": SEPARATOR.join([*report["warnings"], *notes]),
-        "seconds": f"{report['seconds']['total']:.1f}",
-        "device": report["device"]["used"],
+        "verdict": report.verdict.decision,
+        "checks_warn": _names(report.checks, WARN),
+        "checks_stop": _names(report.checks, STOP),
+        "mean_confidence": f"{report.verdict.mean_confidence:.4f}",
+        "warnings": SEPARATOR.join([*report.warnings, *notes]),
+        "seconds": f"{report.seconds['total']:.1f}",
+        "device": report.device["used"],
         "segmentation": (scan.folder / names_of(scan).labels).as_posix(),
-        "version": report["versions"]["InfantBrainSeg"],
-        **{f"weights_{stage}_sha256": report["weights"][stage]["sha256"] for stage in STAGES if stage in report["weights"]},
+        "version": report.versions["InfantBrainSeg"],
+        **{f"weights_{stage}_sha256": report.weights[stage]["sha256"] for stage in STAGES if stage in report.weights},
     }
-    for volume in report["volumes"]:
-        tissue, confidence = volume["tissue"].lower(), volume["mean_confidence"]
-        cells[f"{tissue}_ml"] = f"{volume['volume_ml']:.3f}"
-        cells[f"{tissue}_fraction"] = f"{volume['fraction']:.4f}"
+    for volume in report.volumes:
+        tissue, confidence = volume.tissue.lower(), volume.mean_confidence
+        cells[f"{tissue}_ml"] = f"{volume.volume_ml:.3f}"
+        cells[f"{tissue}_fraction"] = f"{volume.fraction:.4f}"
         cells[f"{tissue}_confidence"] = "" if confidence is None else f"{confidence:.4f}"
     return row_of(scan, source, OK, **cells)
 
@@ -111,8 +110,8 @@ def to_csv(rows: Iterable[Row]) -> str:
     return text.getvalue()
 
 
-def _names(checks: list[dict[str, str]], status: str) -> str:
-    return SEPARATOR.join(check["name"] for check in checks if check["status"] == status)
+def _names(checks: tuple[Check, ...], status: str) -> str:
+    return SEPARATOR.join(check.name for check in checks if check.status == status)
 
 
 def _told(given: Input, source: Path) -> str:

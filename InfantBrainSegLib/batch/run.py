@@ -21,7 +21,7 @@ from ..networks.device import resolve_device
 from ..networks.weights import STAGES, load_network
 from ..outputs.bids import COHORT, bids_uri, prepare_dataset, set_aside, write_derivatives, write_sidecars
 from ..outputs.result_files import staged_folder
-from ..pipeline.report import Steps, with_ends
+from ..pipeline.report import SCHEMA_VERSION, Report, Steps
 from ..pipeline.segmenter import Segmentation, SegmentOptions, segment
 from .cohort import FAILED, PENDING, Row, names_of, row_of, row_with_result, to_csv
 from .subjects import Scan, find_scans
@@ -144,7 +144,7 @@ class _Batch:
             return row_of(scan, self._source, FAILED, reason=reason, seconds=f"{time.perf_counter() - started:.1f}")
         return row_with_result(scan, self._source, report, notes)
 
-    def _segment(self, scan: Scan, progress: Progress) -> tuple[dict[str, Any], list[str]]:
+    def _segment(self, scan: Scan, progress: Progress) -> tuple[Report, list[str]]:
         """Segment one scan; give its report, and what else its row should say."""
         names, target, steps = names_of(scan), self._folder(scan), Steps(progress)
         with steps("read"):
@@ -154,12 +154,13 @@ class _Batch:
         with staged_folder(target, names.all) as folder:
             options = replace(self._options.segment, age_months=self._age(scan))
             result = self._segmenter(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
-            result.report["warnings"] += [warning for record in records.values() for warning in record.warnings]
+            notes = [warning for record in records.values() for warning in record.warnings]
             with steps("write"):
                 write_derivatives(result, names, self._options.save_probabilities, folder)
                 write_sidecars(names, self._sources(scan, records), folder)
-            report = {
-                **with_ends(result.report, {role: record.for_report() for role, record in records.items()}, steps.seconds),
+            report = result.report.with_ends({role: record.for_report() for role, record in records.items()}, steps.seconds, notes)
+            told = {
+                **report.to_json(),
                 "batch": {
                     "settings": self._settings_of(scan),
                     "probabilities": self._options.save_probabilities,
@@ -167,16 +168,17 @@ class _Batch:
                     "outputs": {path.name: _describe(path) for path in sorted(folder.iterdir())},
                 },
             }
-            write_text(json.dumps(report, indent=2) + "\n", folder / names.report)
+            write_text(json.dumps(told, indent=2) + "\n", folder / names.report)
             aside = [set_aside(target / name).name for name in self._changed(scan) if _is_sound(target / name, False)]
         return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
 
-    def _finished(self, scan: Scan) -> dict[str, Any] | None:
+    def _finished(self, scan: Scan) -> Report | None:
         """Give the report of a finished scan."""
-        report = _read_report(self._folder(scan) / names_of(scan).report)
-        record = report.get("batch", {})
+        told = _read_report(self._folder(scan) / names_of(scan).report)
+        record = told.get("batch", {})
         same_run = (
-            record.get("settings") == self._settings_of(scan)
+            told.get("schema_version") == SCHEMA_VERSION
+            and record.get("settings") == self._settings_of(scan)
             and record["probabilities"] >= self._options.save_probabilities
             and record["inputs"].keys() == scan.inputs.keys()
             and all(is_same_input(given, record["inputs"][role]) for role, given in scan.inputs.items())
@@ -184,7 +186,7 @@ class _Batch:
         if not same_run:
             return None
         changed = {name for name, was in record["outputs"].items() if not _is_same(self._folder(scan) / name, was)}
-        return report if changed <= set(self._edited(scan)) else None
+        return Report.from_json(told) if changed <= set(self._edited(scan)) else None
 
     def _edited(self, scan: Scan) -> list[str]:
         """Name the labels and the mask where they are sound, and no more those that their report tells of."""

@@ -4,7 +4,7 @@ The limits leave room round six real subjects: the stages agree by 0.90 or more,
 1.3 islands a ml, and at most 33 % of any 15 mm cube is in doubt. None of this replaces a look: a network can be sure and wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -105,6 +105,12 @@ class Verdict:
         """Give plain values for a report."""
         reasons = [reason.as_dict() for reason in self.reasons]
         return {**asdict(self), "reasons": reasons, "places": [asdict(place) for place in self.places]}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> "Verdict":
+        """Read what `as_dict` gave."""
+        places = [Place(place["slice_index"], tuple(place["ras_mm"]), place["doubtful_share"]) for place in told["places"]]
+        return cls(**{**told, "reasons": tuple(map(Reason.from_dict, told["reasons"])), "places": tuple(places)})
 
 
 def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:

@@ -249,7 +249,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
     from ..imaging.inputs import read_input
     from ..outputs.result_files import OutputOptions, staged_folder, write_report, write_results
-    from ..pipeline.report import Steps, with_ends
+    from ..pipeline.report import Steps
     from ..pipeline.segmenter import segment
 
     with _running(arguments.progress) as progress:
@@ -259,19 +259,19 @@ def _segment(arguments: argparse.Namespace) -> int:
         images = {role: image for role, (image, _) in read.items()}
         with staged_folder(arguments.output_dir) as folder:
             result = segment(images.get("t1"), images.get("t2"), images.get("mask"), _options_of(arguments), progress)
-            result.report["warnings"] += [warning for _, record in read.values() for warning in record.warnings]
+            notes = [warning for _, record in read.values() for warning in record.warnings]
             with steps("write"):
                 write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
-            report = with_ends(result.report, {role: record.for_report() for role, (_, record) in read.items()}, steps.seconds)
+            report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
             write_report(report, folder)
         progress("done", 1.0)
-    for warning in result.report["warnings"]:
+    for warning in report.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     if not isinstance(progress, JsonLines):
         for volume in result.volumes:
             print(f"{volume.tissue:<4}{volume.volume_ml:9.1f} ml{100 * volume.fraction:7.1f} %")
-        print(report["verdict"]["words"])
-        print(f"Wrote {arguments.output_dir} in {report['seconds']['total']:.0f} s on {report['device']['used']}. {NOTE}")
+        print(report.verdict.words)
+        print(f"Wrote {arguments.output_dir} in {report.seconds['total']:.0f} s on {report.device['used']}. {NOTE}")
     return EXIT_OK
 
 

@@ -4,13 +4,50 @@ Every message is one line that says what was found, what was wanted and the reme
 into that line on stderr and exit code 2; the Slicer panel shows the same line.
 """
 
+from enum import Enum
+
+
+class ErrorCode(Enum):
+    """What went wrong, for programs; the message says it to people."""
+
+    GENERAL = "general"
+    INPUT = "input"
+    NO_SCAN = "no_scan"
+    CONSTANT_IMAGE = "constant_image"
+    EMPTY_MASK = "empty_mask"
+    MASK_ELSEWHERE = "mask_elsewhere"
+    SCANS_APART = "scans_apart"
+    SMALL_BRAIN = "small_brain"
+    NO_CEREBRUM = "no_cerebrum"
+    ALIGNMENT = "alignment"
+    REPORT_VERSION = "report_version"
+    DEVICE = "device"
+    WEIGHTS = "weights"
+    TRAINING = "training"
+
 
 class InfantBrainSegError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every error this project raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+    code : ErrorCode, optional
+        That of the class where nobody needs to tell it from others of its kind.
+    """
+
+    code = ErrorCode.GENERAL
+
+    def __init__(self, message: str, code: ErrorCode | None = None):
+        super().__init__(message)
+        if code is not None:
+            self.code = code
 
 
 class InputError(InfantBrainSegError):
     """An image, a mask, a folder or an option that can not be used as given."""
+
+    code = ErrorCode.INPUT
 
 
 class AlignmentError(InputError):
@@ -22,6 +59,8 @@ class AlignmentError(InputError):
         Parts of the sentence, without its stops.
     """
 
+    code = ErrorCode.ALIGNMENT
+
     def __init__(self, found: str, wanted: str, remedy: str):
         super().__init__(f"{found}; wanted {wanted}: {remedy}.")
         self.found, self.wanted, self.remedy = found, wanted, remedy
@@ -30,13 +69,19 @@ class AlignmentError(InputError):
 class DeviceError(InfantBrainSegError):
     """A compute device that does not exist here, or has no memory left."""
 
+    code = ErrorCode.DEVICE
+
 
 class WeightsError(InfantBrainSegError):
     """A weights file or checkpoint that is missing, damaged or made for another network."""
 
+    code = ErrorCode.WEIGHTS
+
 
 class TrainingError(InfantBrainSegError):
     """A training run that can not start or can not go on."""
+
+    code = ErrorCode.TRAINING
 
 
 def in_words(error: Exception) -> str:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from ..core.errors import InputError
+from ..core.errors import ErrorCode, InputError
 from ..core.labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, PART_COUNT, RIGHT_CEREBRUM
 from ..imaging.files import check_image, index_to_physical
 from ..imaging.resample import on_grid_of, resample_linearly, voxel_mm3
@@ -147,7 +147,8 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
             return left_as_given(t1, t2, None, "No whole brain was recognised in the stripped scans: they are taken as they are.")
         raise InputError(
             f"Only {located_ml:.0f} ml of brain were found in the scans; wanted a head with {MIN_CEREBRUM_ML:.0f} ml or more: look at the "
-            "scans, give a brain mask (--mask), or say that they are to be taken as they are (--extract off)."
+            "scans, give a brain mask (--mask), or say that they are to be taken as they are (--extract off).",
+            ErrorCode.NO_CEREBRUM,
         )
     stripped = is_stripped(reference, parts)
     if stripped and not (pose.plausible or pose.front_is_back):
@@ -213,7 +214,7 @@ def set_upright(
 def _heads(t1: sitk.Image | None, t2: sitk.Image | None) -> dict[str, Head]:
     heads = {name: Head(check_image(scan, name)) for name, scan in (("T1", t1), ("T2", t2)) if scan is not None}
     if not heads:
-        raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.")
+        raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.", ErrorCode.NO_SCAN)
     return heads
 
 

@@ -15,6 +15,7 @@ from ..core.errors import InputError
 from ..core.labels import TISSUES, to_iseg
 from ..imaging.files import check_writable_folder, write_image, write_text
 from ..imaging.resample import on_grid_of
+from ..pipeline.report import Report
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import to_csv
 from .overview import draw_overview, write_overview
@@ -122,12 +123,12 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
             write_image(result.probability(tissue), folder / PROBABILITIES[tissue.short_name])
 
 
-def write_report(report: dict, folder: Path) -> None:
+def write_report(report: Report, folder: Path) -> None:
     """Write a report as indented JSON.
 
     Parameters
     ----------
-    report : dict of plain values
+    report : Report
     folder : Path
     """
-    write_text(json.dumps(report, indent=2) + "\n", folder / REPORT)
+    write_text(json.dumps(report.to_json(), indent=2) + "\n", folder / REPORT)

@@ -4,12 +4,19 @@ import importlib.metadata
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from .. import __version__
+from ..checks.result_checks import Verdict
+from ..core.check import Check, warnings_of
+from ..core.errors import ErrorCode, InputError
 from ..core.progress import Progress, part_of
+from .volumes import TissueVolume
+
+SCHEMA_VERSION = 2  # of the report as JSON; 1 had no number, other names in its checks, and reasons as text
 
 # Share of a whole run at which each step ends, for the progress bar; measured on a CPU, where both networks take most of the time.
 STEP_ENDS = {
@@ -84,25 +91,110 @@ def peak_memory_mb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 2**20, 1)
 
 
-def with_ends(report: dict[str, Any], inputs: dict[str, dict[str, str]], seconds: dict[str, float]) -> dict[str, Any]:
-    """Add to a segmentation's report what came before and after it: the inputs, and the time of reading and writing.
+@dataclass(frozen=True)
+class Report:
+    """What a run says of itself.
 
-    Parameters
+    Attributes
     ----------
-    report : dict
-    inputs : dict
-        What may be told of each input, by role.
+    versions : dict
+        Of this program and of what it ran on.
+    weights : dict
+        By stage: sha256 and training.
+    device, options, geometry, cleanup : dict
+    alignment, extraction : dict
+        What was done to the scans before.
+    bias_corrected : bool
+    volumes : tuple of TissueVolume
+    checks : tuple of Check
+        Of the scans, before the tissue networks ran.
+    verdict : Verdict
+    notes : tuple of str
+        Warnings that no check gives.
+    memory_ladder : tuple of str
+        Each step down when memory ran out.
     seconds : dict
-        Of "read" and "write".
-
-    Returns
-    -------
-    dict
+        By step, in the order they ran; "total" once reading and writing are known.
+    peak_memory_mb : float or None
+    inputs : dict or None
+        What may be told of each input, by role.
     """
-    all_seconds = {"read": seconds["read"], **report["seconds"], "write": seconds["write"]}
-    return {
-        "inputs": inputs,
-        **report,
-        "seconds": {**all_seconds, "total": round(sum(all_seconds.values()), 3)},
-        "peak_memory_mb": peak_memory_mb(),
-    }
+
+    versions: dict[str, str]
+    weights: dict[str, dict[str, Any]]
+    device: dict[str, Any]
+    options: dict[str, Any]
+    alignment: dict[str, Any]
+    extraction: dict[str, Any]
+    bias_corrected: bool
+    geometry: dict[str, Any]
+    volumes: tuple[TissueVolume, ...]
+    cleanup: dict[str, Any]
+    checks: tuple[Check, ...]
+    verdict: Verdict
+    notes: tuple[str, ...]
+    memory_ladder: tuple[str, ...]
+    seconds: dict[str, float]
+    peak_memory_mb: float | None
+    inputs: dict[str, dict[str, str]] | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know before trusting the result."""
+        return (*warnings_of(self.checks), *self.notes)
+
+    def with_ends(self, inputs: dict[str, dict[str, str]], seconds: dict[str, float], notes: Sequence[str] = ()) -> "Report":
+        """Add what came before and after: the inputs and what was odd about them, and the time of reading and writing.
+
+        Parameters
+        ----------
+        inputs : dict
+            What may be told of each input, by role.
+        seconds : dict
+            Of "read" and "write".
+        notes : sequence of str
+            Warnings of the reading.
+        """
+        steps = {"read": seconds["read"], **self.seconds, "write": seconds["write"]}
+        total = round(sum(steps.values()), 3)
+        all_seconds, all_notes = {**steps, "total": total}, (*self.notes, *notes)
+        return replace(self, inputs=inputs, seconds=all_seconds, notes=all_notes, peak_memory_mb=peak_memory_mb())
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values that JSON takes; "schema_version" says how they are laid out."""
+        told: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+        if self.inputs is not None:
+            told["inputs"] = self.inputs
+        told |= {field.name: getattr(self, field.name) for field in fields(self) if field.name != "inputs"}
+        return told | {
+            "volumes": [asdict(volume) for volume in self.volumes],
+            "checks": [check.as_dict() for check in self.checks],
+            "verdict": self.verdict.as_dict(),
+            "notes": list(self.notes),
+            "warnings": list(self.warnings),
+            "memory_ladder": list(self.memory_ladder),
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Report":
+        """Read what `to_json` gave, whatever else stands beside it.
+
+        Raises
+        ------
+        InputError
+            If it is laid out otherwise.
+        """
+        if told.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"The report has schema version {told.get('schema_version', 'none')}; wanted {SCHEMA_VERSION}: segment the scan again.",
+                ErrorCode.REPORT_VERSION,
+            )
+        values = {field.name: told[field.name] for field in fields(cls) if field.name != "inputs"}
+        values |= {
+            "volumes": tuple(TissueVolume(**volume) for volume in told["volumes"]),
+            "checks": tuple(Check.from_dict(check) for check in told["checks"]),
+            "verdict": Verdict.from_dict(told["verdict"]),
+            "notes": tuple(told["notes"]),
+            "memory_ladder": tuple(told["memory_ladder"]),
+        }
+        return cls(**values, inputs=told.get("inputs"))

@@ -8,7 +8,6 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
-from ..core.check import warnings_of
 from ..core.labels import BACKGROUND, Tissue
 from ..core.progress import Progress, silent
 from ..imaging.files import describe_geometry
@@ -21,7 +20,7 @@ from ..preparation.registration import Alignment
 from .cleanup import clean
 from .options import SegmentOptions
 from .prepare_scans import take_in
-from .report import ROUNDS, Steps, peak_memory_mb, versions
+from .report import ROUNDS, Report, Steps, peak_memory_mb, versions
 from .volumes import TissueVolume, measure
 
 __all__ = ["SegmentOptions", "Segmentation", "segment"]
@@ -38,8 +37,7 @@ class Segmentation:
     t1, t2 : sitk.Image or None
         T1 as given, and T2 on its grid; None for one that was not given.
     volumes : list of TissueVolume
-    report : dict
-        Versions, weights, device, geometry, seconds, warnings, checks, verdict; plain values that JSON takes.
+    report : Report
     alignment : Alignment or None
         Where T2 was found, and the transform if it was moved.
     """
@@ -48,7 +46,7 @@ class Segmentation:
     t1: sitk.Image | None
     t2: sitk.Image | None
     volumes: list[TissueVolume]
-    report: dict[str, Any]
+    report: Report
     _probabilities: np.ndarray  # (4, X, Y, Z) float16, working space
     _prepared: Prepared
     alignment: Alignment | None = None
@@ -118,12 +116,11 @@ def segment(
         islands = sum(cleaned.islands_removed.values())
         fractions = {volume.tissue: volume.fraction for volume in volumes}
         verdict = judge(Outcome(found.first, labels, confidence, prepared.mask, prepared.space, fractions, islands), ready.checks)
-    notes = [*ready.mask_warnings, *runner.ladder, *_collapse_warnings(volumes)]  # warnings that no check gives
-    report = {
-        "versions": versions(),
-        "weights": {stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
-        "device": runner.describe(),
-        "options": {
+    report = Report(
+        versions=versions(),
+        weights={stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
+        device=runner.describe(),
+        options={
             "use_context": options.use_context,
             "rounds": options.rounds,
             "flip": options.flip,
@@ -134,20 +131,19 @@ def segment(
             "bias_correction": options.bias_correction,
             "extract": options.extract,
         },
-        "alignment": ready.alignment.report,
-        "extraction": ready.extraction.report.as_dict(),
-        "bias_corrected": ready.bias_corrected,
-        "geometry": _geometry({"t1": t1, "t2": t2, "mask": mask, "segmentation": result}, prepared),
-        "volumes": [asdict(volume) for volume in volumes],
-        "cleanup": {name: value for name, value in vars(cleaned).items() if name != "labels"},
-        "checks": [check.as_dict() for check in ready.checks],
-        "verdict": verdict.as_dict(),
-        "notes": notes,
-        "warnings": [*warnings_of(ready.checks), *notes],
-        "memory_ladder": runner.ladder,
-        "seconds": steps.seconds,
-        "peak_memory_mb": peak_memory_mb(),
-    }
+        alignment=ready.alignment.report,
+        extraction=ready.extraction.report.as_dict(),
+        bias_corrected=ready.bias_corrected,
+        geometry=_geometry({"t1": t1, "t2": t2, "mask": mask, "segmentation": result}, prepared),
+        volumes=tuple(volumes),
+        cleanup={name: value for name, value in vars(cleaned).items() if name != "labels"},
+        checks=ready.checks,
+        verdict=verdict,
+        notes=(*ready.mask_warnings, *runner.ladder, *_collapse_warnings(volumes)),
+        memory_ladder=tuple(runner.ladder),
+        seconds=steps.seconds,
+        peak_memory_mb=peak_memory_mb(),
+    )
     return Segmentation(result, t1, ready.pair.t2, volumes, report, probabilities, prepared, ready.alignment)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.check import Check, warnings_of
-from ..core.errors import InputError
+from ..core.errors import ErrorCode, InputError
 from ..imaging.files import check_image, same_grid
 from ..imaging.resample import bounding_box, crop, on_grid_of, paste, resample_inside, voxel_mm3, widen
 from ..imaging.space import WorkingSpace, mask_box, plan_space, to_xyz
@@ -89,7 +89,8 @@ def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
     t2, t2_signal = _t2_on_grid(t2, t2_signal, t1, brain)
     if not (brain & t2_signal).any():
         raise InputError(
-            "T1 and T2 do not overlap in space; wanted two scans of one brain: check that they are of one patient and registered."
+            "T1 and T2 do not overlap in space; wanted two scans of one brain: check that they are of one patient and registered.",
+            ErrorCode.SCANS_APART,
         )
     if mask is not None:
         t2_signal = quality.solid_brain(t2_signal)  # the mask decides inside; T2 only where it ends
@@ -117,7 +118,7 @@ def _lone_scan(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
     name, other = ("T1", "T2") if t2 is None else ("T2", "T1")
     given = t1 if t2 is None else t2
     if given is None:
-        raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.")
+        raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.", ErrorCode.NO_SCAN)
     scan = _check_scan(given, name)
     array = sitk.GetArrayViewFromImage(scan)  # (K, J, I)
     background = quality.background_value(array)
@@ -179,7 +180,8 @@ def prepare(pair: ScanPair, rotation: sitk.Euler3DTransform | None = None) -> Pr
 def _check_meets(brain: np.ndarray, name: str) -> None:
     if not brain.any():
         raise InputError(
-            f"The brain mask has no voxel on {name}'s grid; wanted one that covers the brain: check that it is of the same scan."
+            f"The brain mask has no voxel on {name}'s grid; wanted one that covers the brain: check that it is of the same scan.",
+            ErrorCode.MASK_ELSEWHERE,
         )
 
 
@@ -189,7 +191,8 @@ def _check_size(brain: np.ndarray, scan: sitk.Image, holders: str) -> float:
     if brain_ml < MIN_BRAIN_ML:
         raise InputError(
             f"{holders} {brain_ml:.1f} ml of brain; wanted {MIN_BRAIN_ML:.0f} ml or more: "
-            "check the units of the headers, and that the scans are registered."
+            "check the units of the headers, and that the scans are registered.",
+            ErrorCode.SMALL_BRAIN,
         )
     return float(brain_ml)
 
@@ -202,7 +205,7 @@ def _check_scan(image: sitk.Image, name: str) -> sitk.Image:
 
 def _check_varies(values: np.ndarray, name: str, place: str) -> None:
     if values.min() == values.max():
-        raise InputError(f"{name} {place} is {values.min():g}; wanted an image of the brain: check the file.")
+        raise InputError(f"{name} {place} is {values.min():g}; wanted an image of the brain: check the file.", ErrorCode.CONSTANT_IMAGE)
 
 
 def _mask_on_grid(mask: sitk.Image, t1: sitk.Image) -> np.ndarray:
@@ -210,7 +213,7 @@ def _mask_on_grid(mask: sitk.Image, t1: sitk.Image) -> np.ndarray:
     mask = check_image(mask, "The brain mask")
     inside = sitk.GetArrayViewFromImage(mask) > 0
     if not inside.any():
-        raise InputError(_EMPTY_MASK)
+        raise InputError(_EMPTY_MASK, ErrorCode.EMPTY_MASK)
     if same_grid(mask, t1):
         return inside
     return resample_inside([], on_grid_of(mask, inside.astype(np.uint8)), t1)[1] >= 0.5

@@ -29,8 +29,8 @@ def run_once(arguments: argparse.Namespace) -> dict:
         sliding_window.autocast_dtype = runner.autocast_dtype = lambda device: None
     mask = read_image(arguments.mask) if arguments.mask else None
     report = segment(read_image(arguments.t1), read_image(arguments.t2), mask, options).report
-    seconds = {**report["seconds"], "total": sum(report["seconds"].values())}
-    device = report["device"]
+    seconds = {**report.seconds, "total": sum(report.seconds.values())}
+    device = report.device
     return {
         "device": f"{device.get('name', device['used'])}, {device['threads']} CPU threads",
         "precision": device["precision"],

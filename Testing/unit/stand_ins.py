@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import SimpleITK as sitk
 
+from InfantBrainSegLib.checks.result_checks import Verdict
 from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check, CheckCode
+from InfantBrainSegLib.pipeline.report import Report
 from InfantBrainSegLib.pipeline.segmenter import Segmentation
 from InfantBrainSegLib.pipeline.volumes import measure
 from InfantBrainSegLib.preparation.registration import Alignment
@@ -27,15 +29,23 @@ class StandIn:
         labels = sitk.GetImageFromArray(np.searchsorted([20, 70, 115], sitk.GetArrayFromImage(given)).astype(np.uint8))
         labels.CopyInformation(given)
         volumes = measure(labels)
-        report = {
-            "versions": {"InfantBrainSeg": "0"},
-            "weights": {"fcn1": {"sha256": "f1"}},
-            "device": {"used": "cpu"},
-            "volumes": [vars(volume) for volume in volumes],
-            "checks": [Check(code, status, "found", "wanted", "remedy").as_dict() for code, status in CHECKS],
-            "verdict": {"decision": "do not use", "mean_confidence": 0.75},
-            "warnings": [],
-            "seconds": {"stage 1": 1.0},
-        }
+        report = Report(
+            versions={"InfantBrainSeg": "0"},
+            weights={"fcn1": {"sha256": "f1"}},
+            device={"used": "cpu"},
+            options={},
+            alignment={},
+            extraction={},
+            bias_corrected=False,
+            geometry={},
+            volumes=tuple(volumes),
+            cleanup={},
+            checks=tuple(Check(code, status, "found", "wanted", "remedy") for code, status in CHECKS),
+            verdict=Verdict("do not use", "Do not use.", (), (), {}, {}, 0.75, 0),
+            notes=(),
+            memory_ladder=(),
+            seconds={"stage 1": 1.0},
+            peak_memory_mb=None,
+        )
         prepared = SimpleNamespace(space=SimpleNamespace(t1_mask=labels > 0))
         return Segmentation(labels, t1, t2, volumes, report, None, prepared, Alignment(t2, self.transform, {}))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from InfantBrainSegLib.core.check import Check, CheckCode, warnings_of
-from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
+from InfantBrainSegLib.core.errors import ErrorCode, InfantBrainSegError, InputError
 from InfantBrainSegLib.core.labels import TISSUES
 
 from .nodes import BINARY_LABELMAP, array_of, ijk_to_ras, image_from_mask, image_from_volume, parent_to_world
@@ -22,6 +22,7 @@ _NOT_ONE_IMAGE = {  # a class before those it derives from
     "vtkMRMLSequenceNode": "a sequence of volumes",
 }
 _NEED_THE_BRAIN = (CheckCode.SKULL, CheckCode.FIELD_OF_VIEW)
+_ALIGNMENT_MENDS = (ErrorCode.SCANS_APART, ErrorCode.SMALL_BRAIN)
 MAX_SCALE_ERROR = 0.01  # of the volume; a rigid transform that was stored as text is far closer
 
 
@@ -149,9 +150,9 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
     try:
         pair = prepare.pair_scans(t1, t2, mask)
     except InfantBrainSegError as error:
-        if parameters.align != AUTO or t1 is None or t2 is None:
+        if parameters.align != AUTO or t1 is None or t2 is None or error.code not in _ALIGNMENT_MENDS:
             chosen = ", ".join(f"{role} is '{node.GetName()}'" for role, node in (("T1", scans.t1), ("T2", scans.t2)) if node is not None)
-            raise InputError(f"{error} ({chosen}.)") from error
+            raise InputError(f"{error} ({chosen}.)", error.code) from error
         apart = (f"{error} That is by their headers: the run will first try to align T2 to T1.",)
         pair = prepare.pair_scans(t1, None, mask)
     checks = gatekeeper.quick_checks(t1, t2, pair)

@@ -149,8 +149,8 @@ def test_a_stop_does_not_keep_labels_from_being_made_but_forbids_their_use(weigh
     t1, _ = good_pair()
     monkeypatch.setattr(runner_module, "predict", lambda network, inputs, mask, *rest: np.full((4, *mask.shape), 0.25, np.float32))
     result = segment(t1, t1, options=SegmentOptions("cpu", weights_dir, use_context=False, extract="off"))
-    assert result.report["verdict"]["decision"] == DO_NOT_USE
-    assert result.report["verdict"]["reasons"][0]["code"] == "same_image"
+    assert result.report.verdict.decision == DO_NOT_USE
+    assert result.report.verdict.reasons[0].code == CheckCode.SAME_IMAGE
 
 
 def test_check_only_prints_the_table_writes_nothing_and_needs_no_output_folder(scan_files, tmp_path, capsys):

@@ -152,13 +152,14 @@ def test_other_formats_and_integer_voxels_are_read(phantom_scans, weights_dir, t
 
 def test_the_same_file_given_twice_is_warned_of(scan_files, weights_dir, tmp_path, capsys, quick):
     assert main(arguments([scan_files[0]] * 2, weights_dir, tmp_path)) == 0
-    assert "Warning: T1 and T2 are the same image" in capsys.readouterr().err
-    assert any("the same image" in warning for warning in json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["warnings"])
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert "same_image" in [reason["code"] for reason in report["verdict"]["reasons"]]
+    assert f"Warning: {report['warnings'][0]}" in capsys.readouterr().err.splitlines()
 
 
 def test_swapped_t1_and_t2_are_warned_of(scan_files, weights_dir, tmp_path, capsys, quick):
     assert main(arguments(scan_files[::-1], weights_dir, tmp_path)) == 0
-    assert "Warning: T1 and T2 seem to be swapped" in capsys.readouterr().err
+    assert "Warning: Contrasts: swapped" in capsys.readouterr().err
 
 
 def with_value(image, value):

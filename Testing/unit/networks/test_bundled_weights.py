@@ -24,8 +24,8 @@ def test_the_bundled_weights_segment_the_demo_subject_in_a_flipped_and_permuted_
     assert result.labels.GetSize() == t1.GetSize()
     assert result.labels.GetOrigin() == t1.GetOrigin()
     assert result.labels.GetDirection() == t1.GetDirection()
-    assert set(result.report["weights"]) == {"fcn1", "fcn2"}
-    assert "runs/" not in json.dumps(result.report)  # where they were trained
+    assert set(result.report.weights) == {"fcn1", "fcn2"}
+    assert "runs/" not in json.dumps(result.report.to_json())  # where they were trained
     predicted, wanted = sitk.GetArrayFromImage(result.labels), sitk.GetArrayFromImage(reference)
     for tissue in TISSUES:
         assert dice(predicted == tissue.value, wanted == tissue.value) > LEAST_DOC[tissue.short_name], tissue.name

@@ -5,7 +5,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 
-from InfantBrainSegLib.core.errors import DeviceError, InputError, WeightsError
+from InfantBrainSegLib.core.errors import DeviceError, ErrorCode, InputError, WeightsError
 from InfantBrainSegLib.core.labels import CSF, GM, WM
 from InfantBrainSegLib.extraction.extract import left_as_given
 from InfantBrainSegLib.imaging.files import index_to_physical
@@ -15,6 +15,7 @@ from InfantBrainSegLib.networks.sliding_window import SlidingWindowConfig
 from InfantBrainSegLib.networks.weights import LoadedNetwork
 from InfantBrainSegLib.pipeline import prepare_scans as intake_module
 from InfantBrainSegLib.pipeline.cleanup import CleanupConfig
+from InfantBrainSegLib.pipeline.report import SCHEMA_VERSION, Report
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 
 
@@ -140,9 +141,9 @@ def test_windows_are_as_large_as_a_network_was_trained_on_but_not_too_large():
 def test_one_round_is_the_papers_way(weights_dir, phantom_scans):
     options = SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(overlap=0), rounds=1)
     report = segment(*phantom_scans, options=options).report
-    assert report["options"]["rounds"] == 1
-    assert "stage 2" in report["seconds"]
-    assert "stage 2, round 2" not in report["seconds"]
+    assert report.options["rounds"] == 1
+    assert "stage 2" in report.seconds
+    assert "stage 2, round 2" not in report.seconds
 
 
 def test_other_numbers_of_rounds_are_refused():
@@ -153,13 +154,13 @@ def test_other_numbers_of_rounds_are_refused():
 def test_without_context_one_network_is_loaded_and_run(weights_dir, phantom_scans):
     options = SegmentOptions("cpu", weights_dir, use_context=False, window=SlidingWindowConfig(overlap=0))
     report = segment(*phantom_scans, options=options).report
-    assert list(report["weights"]) == ["fcn1"]
-    assert list(report["seconds"]) == ["load", "align", "extract", "prepare", "stage 1", "clean up", "restore"]
+    assert list(report.weights) == ["fcn1"]
+    assert list(report.seconds) == ["load", "align", "extract", "prepare", "stage 1", "clean up", "restore"]
 
 
 def test_the_report_is_plain_json_and_names_what_was_used(weights_dir, phantom_scans):
     options = SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(overlap=0))
-    report = json.loads(json.dumps(segment(*phantom_scans, options=options).report))
+    report = json.loads(json.dumps(segment(*phantom_scans, options=options).report.to_json()))
     manifest = json.loads((weights_dir / "manifest.json").read_text(encoding="utf-8"))
     assert {f"{stage}.pt": entry["sha256"] for stage, entry in report["weights"].items()} == {n: e["sha256"] for n, e in manifest.items()}
     assert report["device"]["used"] == "cpu"
@@ -168,6 +169,14 @@ def test_the_report_is_plain_json_and_names_what_was_used(weights_dir, phantom_s
     assert set(report["versions"]) >= {"InfantBrainSeg", "python", "torch", "numpy", "SimpleITK", "scipy", "vtk"}
     assert set(report["cleanup"]) >= {"islands_removed", "holes_filled"}
     assert report["peak_memory_mb"] > 0
+    assert report["schema_version"] == SCHEMA_VERSION
+    assert json.loads(json.dumps(Report.from_json(report).to_json())) == report
+
+
+def test_a_report_of_another_schema_is_refused():
+    with pytest.raises(InputError) as refused:
+        Report.from_json({"checks": []})
+    assert refused.value.code == ErrorCode.REPORT_VERSION
 
 
 def test_probabilities_of_the_tissues_lie_on_t1s_grid_and_between_0_and_1(weights_dir, perfect_network):
@@ -191,8 +200,8 @@ def test_memory_that_runs_out_is_noted_and_the_next_stage_starts_smaller(weights
     monkeypatch.setattr(runner_module, "predict", short_of_memory)
     report = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, window=SlidingWindowConfig(batch_size=4))).report
     assert tried == [4, 2, 1, 1, 1, 1]
-    assert len(report["memory_ladder"]) == 2
-    assert report["device"]["batch_size"] == 1
+    assert len(report.memory_ladder) == 2
+    assert report.device["batch_size"] == 1
 
 
 def test_a_result_of_one_tissue_is_warned_of(weights_dir, phantom_scans, monkeypatch):
@@ -202,13 +211,13 @@ def test_a_result_of_one_tissue_is_warned_of(weights_dir, phantom_scans, monkeyp
         return probabilities
 
     monkeypatch.setattr(runner_module, "predict", all_gray)
-    warnings = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir)).report["warnings"]
+    warnings = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir)).report.warnings
     assert [warning.split(";")[0] for warning in warnings] == ["Only 0.0 % of the result is CSF", "Only 0.0 % of the result is WM"]
 
 
 def test_cleaning_up_can_be_turned_off(weights_dir, phantom_scans, perfect_network):
     options = SegmentOptions("cpu", weights_dir, cleanup=CleanupConfig(enabled=False))
-    assert segment(*phantom_scans, options=options).report["cleanup"]["voxels_changed"] == 0
+    assert segment(*phantom_scans, options=options).report.cleanup["voxels_changed"] == 0
 
 
 def test_progress_only_rises_and_names_each_step_in_order(weights_dir, phantom_scans, perfect_network):
@@ -257,7 +266,7 @@ def test_flip_averages_each_stage_with_its_mirrored_run_put_back(weights_dir, ph
     assert result.volumes[1].mean_confidence == pytest.approx(0.7, abs=1e-3)
     values = sitk.GetArrayFromImage(result.probability(GM))
     assert values[values > 0] == pytest.approx(0.7, abs=1e-3)
-    assert result.report["options"]["flip"] is True
+    assert result.report.options["flip"] is True
 
 
 @pytest.mark.parametrize("name", ["T1", "T2"])
@@ -279,7 +288,7 @@ def test_one_scan_alone_gives_labels_on_its_own_grid_and_a_warning(weights_dir, 
     assert not seen[0][1 - present].any()
     assert np.array_equal(index_to_physical(result.labels), index_to_physical(scan))
     assert np.array_equal(sitk.GetArrayFromImage(result.labels) > 0, sitk.GetArrayFromImage(scan) > 0)
-    assert ("single_scan", f"only {name}") in [(check["code"], check["found"]) for check in result.report["checks"]]
+    assert ("single_scan", f"only {name}") in [(check.code.value, check.found) for check in result.report.checks]
 
 
 def test_no_scan_at_all_is_refused(weights_dir):

@@ -17,7 +17,7 @@ from ...imaging.space import to_image, to_xyz
 from ...networks.context import ContextConfig, distance_maps
 from ...networks.device import run_with_memory_ladder
 from ...networks.fcn import MultiStreamFCN
-from ...networks.predictor import Runner
+from ...networks.predictor import Predictor
 from ...networks.sliding_window import SlidingWindowConfig, predict
 from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
@@ -81,7 +81,7 @@ def read_label(path: Path, like: sitk.Image) -> sitk.Image:
     return on_grid_of(like, labels)
 
 
-def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | None = None) -> LabelledScan:
+def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predictor | None = None) -> LabelledScan:
     """Read one subject.
 
     Parameters
@@ -90,7 +90,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | 
     standardised : bool
         True: T2 moved onto T1 where it lies elsewhere, and z-scored by the brain, as `segment` does. False: taken as
         aligned, and intensities as they are, but for one factor; the paper's network standardises each patch by itself.
-    runner : Runner, optional
+    predictor : Predictor, optional
         With one, the scans are made ready as `segment` does it by default: without a mask the cerebrum is taken out, heads are set
         upright, the bias of raw scans is corrected. Without one they are taken as they are, cerebrum alone.
 
@@ -107,7 +107,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | 
     reference = read_label(files.label, t1)
     try:
         mask = None if files.mask is None else read_image(files.mask)
-        alignment, pair, prepared = _make_ready((t1, t2, mask), standardised, runner)
+        alignment, pair, prepared = _make_ready((t1, t2, mask), standardised, predictor)
     except InputError as error:
         raise InputError(f"{files.name}: {error}") from error
     overlap = dice(sitk.GetArrayViewFromImage(reference) > 0, sitk.GetArrayViewFromImage(pair.mask) > 0)
@@ -132,10 +132,10 @@ def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | 
 
 
 def _make_ready(
-    scans: tuple[sitk.Image, sitk.Image, sitk.Image | None], standardised: bool, runner: Runner | None
+    scans: tuple[sitk.Image, sitk.Image, sitk.Image | None], standardised: bool, predictor: Predictor | None
 ) -> tuple[Alignment, ScanPair, Prepared]:
-    if runner is not None:
-        ready = take_in(scans, SegmentOptions(), runner, Steps(silent))
+    if predictor is not None:
+        ready = take_in(scans, SegmentOptions(), predictor, Steps(silent))
         return ready.alignment, ready.pair, ready.prepared
     t1, t2, mask = scans
     alignment = align_pair(t1, t2, mask, AUTO if standardised else OFF)

@@ -11,7 +11,7 @@ from InfantBrainSegLib.imaging.files import same_grid
 from InfantBrainSegLib.imaging.resample import on_grid_of
 from InfantBrainSegLib.imaging.space import to_image
 from InfantBrainSegLib.networks.context import ContextConfig, distance_maps
-from InfantBrainSegLib.networks.predictor import Runner
+from InfantBrainSegLib.networks.predictor import Predictor
 from InfantBrainSegLib.networks.sliding_window import SlidingWindowConfig
 from InfantBrainSegLib.preparation.registration import move_grid
 from InfantBrainSegLib.training.config import TrainingConfig
@@ -70,7 +70,7 @@ def test_for_fine_tuning_the_cerebrum_is_taken_out_and_set_upright_as_segment_do
         return Extraction(*moved, turn, {"words": "", "turned_degrees": 90.0, "turned": True})
 
     monkeypatch.setattr("InfantBrainSegLib.pipeline.prepare_scans.extract", upper_part_turned)
-    upper = read_scan(files, runner=Runner(CPU, "cpu", SlidingWindowConfig(), False))
+    upper = read_scan(files, predictor=Predictor(CPU, "cpu", SlidingWindowConfig(), False))
     label = move_grid(sitk.ReadImage(str(files.label)), turn)
     target = to_image(np.zeros(upper.labels.shape, np.uint8), upper.prepared.grid)
     turned = sitk.GetArrayFromImage(sitk.Resample(label, target, sitk.Transform(), sitk.sitkNearestNeighbor)).T

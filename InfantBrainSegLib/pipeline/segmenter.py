@@ -208,20 +208,19 @@ def _tissues(predictor: Predictor, stages: list[LoadedNetwork], prepared: Prepar
     """Both stages; the second one in rounds guided by its own result, every second one on the mirrored brain; the last two are averaged."""
     with steps("stage 1") as inside:
         probabilities = predictor.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
-    labels = _most_likely(probabilities, prepared.mask)
+    labels = most_likely(probabilities, prepared.mask)
     if not options.use_context:
         return TissueResult(None, labels, probabilities)
     first, last = labels, None
     for index, (context, stage_2) in enumerate(ROUNDS[: options.rounds]):
         with steps(context):
-            maps = distance_maps(labels, stages[1].context or ContextConfig())  # (3, X, Y, Z)
-            inputs = np.concatenate([prepared.images, maps])  # (5, X, Y, Z)
+            inputs = with_distance_maps(prepared.images, labels, stages[1].context or ContextConfig())  # (5, X, Y, Z)
         with steps(stage_2) as inside:
             run = predictor.predict_mirrored if index % 2 else predictor.predict
             found = run(stages[1], inputs, prepared.mask, partial(inside, stage_2))
         probabilities = found if last is None else (last + found) / 2
         last = found
-        labels = _most_likely(probabilities, prepared.mask)
+        labels = most_likely(probabilities, prepared.mask)
     return TissueResult(first, labels, probabilities)
 
 
@@ -232,7 +231,12 @@ def _on_grid(image: sitk.Image, like: sitk.Image) -> sitk.Image:
     return image
 
 
-def _most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def with_distance_maps(images: np.ndarray, labels: np.ndarray, config: ContextConfig) -> np.ndarray:
+    """(2, X, Y, Z) images and (X, Y, Z) labels to what the second stage sees: (5, X, Y, Z)."""
+    return np.concatenate([images, distance_maps(labels, config)])
+
+
+def most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(4, X, Y, Z) probabilities to (X, Y, Z) uint8 labels, background outside the mask."""
     return np.where(mask, probabilities.argmax(0), BACKGROUND).astype(np.uint8)
 

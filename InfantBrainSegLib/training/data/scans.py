@@ -14,7 +14,7 @@ from ...evaluation.metrics import dice
 from ...imaging.files import read_image, same_grid
 from ...imaging.resample import on_grid_of, resample_linearly
 from ...imaging.space import to_image, to_xyz
-from ...networks.context import ContextConfig, distance_maps
+from ...networks.context import ContextConfig
 from ...networks.device import run_with_memory_ladder
 from ...networks.fcn import MultiStreamFCN
 from ...networks.predictor import Predictor
@@ -23,6 +23,7 @@ from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
 from ...pipeline.prepare_scans import take_in
 from ...pipeline.report import Steps
+from ...pipeline.segmenter import most_likely, with_distance_maps
 from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare, restore
 from ...preparation.registration import AUTO, OFF, Alignment, align_pair
 from ..config import TrainingConfig
@@ -239,14 +240,11 @@ def alone(scan: LabelledScan) -> tuple[LabelledScan, LabelledScan]:
 
 def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextConfig) -> LabelledScan:
     """The scan with the distance maps of the first stage's labels."""
-    return replace(scan, images=np.concatenate([scan.images, distance_maps(_most_likely(probabilities, scan), config)]))
+    return replace(scan, images=with_distance_maps(scan.images, most_likely(probabilities, scan.prepared.mask), config))
 
 
 def segmentation(scan: LabelledScan, probabilities: np.ndarray) -> sitk.Image:
     """Cleaned labels on T1's grid."""
-    cleaned = clean(_most_likely(probabilities, scan), probabilities, scan.prepared.mask, (1.0, 1.0, 1.0), CleanupConfig())
+    mask = scan.prepared.mask
+    cleaned = clean(most_likely(probabilities, mask), probabilities, mask, (1.0, 1.0, 1.0), CleanupConfig())
     return restore(cleaned.labels, probabilities, scan.prepared, scan.mask_image)
-
-
-def _most_likely(probabilities: np.ndarray, scan: LabelledScan) -> np.ndarray:
-    return np.where(scan.prepared.mask, probabilities.argmax(0), BACKGROUND).astype(np.uint8)

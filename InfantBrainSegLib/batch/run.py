@@ -14,19 +14,18 @@ from .. import __version__
 from ..core.errors import InfantBrainSegError, InputError, in_words
 from ..core.labels import from_any
 from ..core.progress import Progress, part_of, silent
-from ..extraction.extract import OFF, found_by
+from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
 from ..imaging.inputs import Record, is_same_input, read_input
-from ..networks.device import resolve_device
-from ..networks.weights import STAGES, load_network
+from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
 from ..outputs.bids import COHORT, bids_uri, prepare_dataset, set_aside, write_derivatives, write_sidecars
 from ..outputs.result_files import staged_folder
 from ..pipeline.report import SCHEMA_VERSION, Report, Steps
-from ..pipeline.segmenter import Segmentation, SegmentOptions, segment
+from ..pipeline.segmenter import Segmentation, Segmenter, SegmentOptions
 from .cohort import FAILED, PENDING, Row, names_of, row_of, row_with_result, to_csv
 from .subjects import Scan, find_scans
 
-Segmenter = Callable[[sitk.Image | None, sitk.Image | None, sitk.Image | None, SegmentOptions, Progress], Segmentation]
+SegmentOne = Callable[[sitk.Image | None, sitk.Image | None, sitk.Image | None, SegmentOptions, Progress], Segmentation]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def run_batch(
     output_dir: str | Path,
     options: BatchOptions | None = None,
     progress: Progress = silent,
-    segmenter: Segmenter = segment,
+    segmenter: SegmentOne | None = None,
 ) -> list[Row]:
     """Segment each scan of a BIDS folder or a CSV that is not finished, and write a BIDS derivative dataset.
 
@@ -71,8 +70,8 @@ def run_batch(
     options : BatchOptions, optional
     progress : Progress
         Told "sub-01: stage 1" and the share of the whole batch that is done.
-    segmenter : callable
-        Called as `segment` is.
+    segmenter : callable, optional
+        Called as `segment` is; by default one `Segmenter` for all scans.
 
     Returns
     -------
@@ -91,13 +90,14 @@ def run_batch(
 class _Batch:
     """One run over all scans."""
 
-    def __init__(self, source: Path, output_dir: Path, options: BatchOptions, segmenter: Segmenter):
+    def __init__(self, source: Path, output_dir: Path, options: BatchOptions, segmenter: SegmentOne | None):
         self._source = source
         self._output_dir = output_dir
         self._options = options
-        self._segmenter = segmenter
         self._scans = find_scans(source, self._options.single_scan)
-        self._settings = _settings(options.segment)
+        ours = Segmenter(options.segment.weights_dir, options.segment.device)
+        self._segmenter = segmenter or ours
+        self._settings = _settings(options.segment, ours.networks)
 
     def run(self, progress: Progress) -> list[Row]:
         prepare_dataset(self._output_dir, self._source)
@@ -217,11 +217,10 @@ class _Batch:
         write_text(to_csv(rows.values()), self._output_dir / COHORT)
 
 
-def _settings(options: SegmentOptions) -> dict[str, Any]:
-    """Check device and weights before any work; give what makes two runs comparable, as JSON gives it back."""
-    resolve_device(options.device)
-    weights = {stage: load_network(stage, options.weights_dir).sha256 for stage in STAGES[: 1 + options.use_context]}
-    weights |= {} if options.extract == OFF else found_by()
+def _settings(options: SegmentOptions, networks: Networks) -> dict[str, Any]:
+    """Check the weights before any work; give what makes two runs comparable, as JSON gives it back."""
+    weights = networks.sha256(STAGES[: 1 + options.use_context])
+    weights |= {} if options.extract == OFF else networks.sha256(EXTRACTION_STAGES)
     how = {name: value for name, value in asdict(options).items() if name not in ("device", "weights_dir")}
     return json.loads(json.dumps({"version": __version__, "weights": weights, "options": how}))
 

@@ -19,12 +19,13 @@ from ..core.labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, PART_COUNT,
 from ..imaging.files import check_image, index_to_physical
 from ..imaging.resample import on_grid_of, resample_linearly, voxel_mm3
 from ..imaging.space import ras_grid, to_kji, to_xyz
+from ..networks.predictor import Predictor
 from ..networks.sliding_window import SlidingWindowConfig
-from ..networks.weights import load_network
+from ..networks.weights import EXTRACTION_STAGES
 from ..preparation import foreground as quality
 from .border import refine_border
 from .head import Head, as_image, images_on
-from .locate import Located, Predictor, is_stripped, largest_piece, locate, volume_ml
+from .locate import Located, is_stripped, largest_piece, locate, volume_ml
 
 AUTO, OFF = "auto", "off"
 CHOICES = (AUTO, OFF)
@@ -167,7 +168,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         turned_degrees=None if pose.degrees is None else round(pose.degrees, 1),
         turned=pose.rotation is not None,
         front_is_back=pose.front_is_back,
-        weights=found_by(),
+        weights=predictor.networks.sha256(EXTRACTION_STAGES),
     )
     return Extraction(turned_t1, turned_t2, mask, pose.rotation, report)
 
@@ -206,7 +207,7 @@ def set_upright(
         turned_degrees=round(pose.degrees or 0.0, 1),
         turned=pose.rotation is not None,
         front_is_back=pose.front_is_back,
-        weights={"locate": load_network("locate").sha256},
+        weights=predictor.networks.sha256(("locate",)),
     )
     return Extraction(t1, t2, mask, pose.rotation, report)
 
@@ -216,11 +217,6 @@ def _heads(t1: sitk.Image | None, t2: sitk.Image | None) -> dict[str, Head]:
     if not heads:
         raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.", ErrorCode.NO_SCAN)
     return heads
-
-
-def found_by() -> dict[str, str]:
-    """Give the sha256 of both networks' weights."""
-    return {stage: load_network(stage).sha256 for stage in ("locate", "refine")}
 
 
 def context_of(parts: torch.Tensor) -> torch.Tensor:
@@ -250,7 +246,7 @@ def _refine(heads: dict[str, Head], located: Located, predictor: Predictor, on_p
     maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
     near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
     inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
-    probabilities = predictor(load_network("refine"), inputs, near, REFINE_WINDOW, on_progress)
+    probabilities = predictor.predict_once(predictor.networks.get("refine"), inputs, near, REFINE_WINDOW, on_progress)
     far = ndimage.distance_transform_edt(np.max(maps, axis=0) <= 0.5) > _REACH_MM / REFINE_MM
     probabilities[:, far] = np.eye(PART_COUNT, dtype=np.float32)[:, BACKGROUND, None]
     return _RefinedParts(heads, probabilities, grid)

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,8 +11,8 @@ from scipy import ndimage
 from ..core.labels import BACKGROUND, INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from ..imaging.resample import voxel_mm3
 from ..imaging.space import ras_grid
+from ..networks.predictor import Predictor
 from ..networks.sliding_window import SlidingWindowConfig
-from ..networks.weights import LoadedNetwork, load_network
 from ..preparation import foreground as quality
 from .head import Head, as_image, images_on
 from .pose import Pose, find_pose, shows_below
@@ -23,21 +22,6 @@ MIN_CONFIDENCE = 0.94  # mean probability in the brain above which the header is
 MIN_GAIN = 0.015  # by which another order of the axes must beat the header's
 MIN_GAIN_OF_BACK = 0.014  # by which a stripped brain with front and back exchanged must; chosen there too
 LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=80, overlap=0.25, batch_size=1)  # 24 cm: a whole head at once
-
-
-class Predictor(Protocol):
-    """What runs a network: `runner.Runner.predict_once`."""
-
-    def __call__(
-        self,
-        stage: LoadedNetwork,
-        inputs: np.ndarray,
-        mask: np.ndarray | None,
-        window: SlidingWindowConfig,
-        on_progress: Callable[[float], None],
-        /,
-    ) -> np.ndarray:
-        """Class probabilities (4, X, Y, Z) of (C, X, Y, Z) inputs."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +96,11 @@ class _Search:
 
     def __init__(self, grid: sitk.Image, inputs: np.ndarray, predictor: Predictor):
         self._grid, self._inputs, self._predictor = grid, inputs, predictor  # inputs (2, X, Y, Z)
-        self._network = load_network("locate")
+        self._network = predictor.networks.get("locate")
 
     def attempt(self, order: "_Order", on_progress: Callable[[float], None]) -> _Attempt:
         """How sure the network is; less by 1 where what it finds lies as no head does."""
-        probabilities = self._predictor(self._network, order.there(self._inputs), None, LOCATE_WINDOW, on_progress)
+        probabilities = self._predictor.predict_once(self._network, order.there(self._inputs), None, LOCATE_WINDOW, on_progress)
         parts = _whole_parts(probabilities)  # (X', Y', Z')
         upright = find_pose(as_image(parts, ras_grid(np.zeros((3, 1)), LOCATE_MM, 0.0)))  # where it lies does not matter, but how
         confidence = _mean_within(parts, probabilities)
@@ -125,7 +109,7 @@ class _Search:
     def with_mirror(self, attempt: _Attempt) -> tuple[sitk.Image, float]:
         """Parts by the mean of an attempt and of what the network finds in the mirrored head, and their mean probability."""
         mirrored = attempt.order.there(self._inputs)[:, ::-1]
-        other = self._predictor(self._network, mirrored, None, LOCATE_WINDOW, lambda share: None)[:, ::-1]
+        other = self._predictor.predict_once(self._network, mirrored, None, LOCATE_WINDOW, lambda share: None)[:, ::-1]
         probabilities = (attempt.probabilities + other[[BACKGROUND, RIGHT_CEREBRUM, LEFT_CEREBRUM, INFRATENTORIAL]]) / 2
         parts = _whole_parts(probabilities)
         return self._image(attempt.order, parts), _mean_within(parts, probabilities)

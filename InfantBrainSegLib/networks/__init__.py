@@ -1,4 +1,4 @@
 """The multi-stream FCN, its weights, its context, and how it runs over a volume on a device.
 
-Call `load_network` and `Runner`; everything else serves these two.
+Call `load_network`, `Networks` and `Predictor`; everything else serves these two.
 """

@@ -1,4 +1,4 @@
-"""Runs the networks of one segmentation on one device; where memory ran out once, the next network starts with what then worked."""
+"""Predicts with the networks of one brain on one device; where memory ran out once, the next network starts with what then worked."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +9,7 @@ import torch
 
 from .device import autocast_dtype, run_with_memory_ladder
 from .sliding_window import SlidingWindowConfig, predict
-from .weights import LoadedNetwork
+from .weights import LoadedNetwork, Networks
 
 _LARGEST_WINDOW = 80  # voxels: measured with a second network trained on 96: as good on synthetic subjects as 96, and better on newborns
 
@@ -22,7 +22,7 @@ def trained_window(stage: LoadedNetwork) -> SlidingWindowConfig:
     return replace(usual, patch_voxels=patch, batch_size=max(batch, 1))
 
 
-class Runner:
+class Predictor:
     """One device and what was learned of its memory.
 
     Parameters
@@ -34,14 +34,18 @@ class Runner:
         Of the tissue networks; None for `trained_window` of each.
     flip : bool
         Average with the left-right mirrored brain.
+    networks : Networks, optional
+        What may be shared with other predictors; the bundled ones by default.
 
     Attributes
     ----------
+    networks : Networks
     ladder : list of str
         What had to be given up for memory.
     """
 
-    def __init__(self, device: torch.device, asked: str, window: SlidingWindowConfig | None, flip: bool):
+    def __init__(self, device: torch.device, asked: str, window: SlidingWindowConfig | None, flip: bool, networks: Networks | None = None):
+        self.networks = networks or Networks()
         self._device = device
         self._asked = asked
         self._window = window
@@ -49,7 +53,9 @@ class Runner:
         self._largest_batch = (window or SlidingWindowConfig()).batch_size
         self.ladder: list[str] = []
 
-    def predict(self, stage: LoadedNetwork, inputs: np.ndarray, mask: np.ndarray | None, told: Callable[[float], None]) -> np.ndarray:
+    def predict(
+        self, stage: LoadedNetwork, inputs: np.ndarray, mask: np.ndarray | None, on_progress: Callable[[float], None]
+    ) -> np.ndarray:
         """Tissue probabilities of a prepared brain.
 
         Parameters
@@ -57,7 +63,7 @@ class Runner:
         stage : LoadedNetwork
         inputs : (C, X, Y, Z) float array
         mask : (X, Y, Z) bool array
-        told : callable
+        on_progress : callable
             Takes the share that is done.
 
         Returns
@@ -65,19 +71,19 @@ class Runner:
         (K, X, Y, Z) float32 array
         """
         if not self._flip:
-            return self.predict_once(stage, inputs, mask, self.window_of(stage), told)
-        straight = self.predict_once(stage, inputs, mask, self.window_of(stage), lambda share: told(share / 2))
-        return (straight + self._of_mirrored(stage, inputs, mask, lambda share: told((1 + share) / 2))) / 2
+            return self.predict_once(stage, inputs, mask, self.window_of(stage), on_progress)
+        straight = self.predict_once(stage, inputs, mask, self.window_of(stage), lambda share: on_progress(share / 2))
+        return (straight + self._of_mirrored(stage, inputs, mask, lambda share: on_progress((1 + share) / 2))) / 2
 
     def predict_mirrored(
-        self, stage: LoadedNetwork, inputs: np.ndarray, mask: np.ndarray | None, told: Callable[[float], None]
+        self, stage: LoadedNetwork, inputs: np.ndarray, mask: np.ndarray | None, on_progress: Callable[[float], None]
     ) -> np.ndarray:
         """As `predict`, but the network sees left and right exchanged; the result lies as the inputs do."""
-        return (self.predict if self._flip else self._of_mirrored)(stage, inputs, mask, told)
+        return (self.predict if self._flip else self._of_mirrored)(stage, inputs, mask, on_progress)
 
-    def _of_mirrored(self, stage, inputs, mask, told) -> np.ndarray:
+    def _of_mirrored(self, stage, inputs, mask, on_progress) -> np.ndarray:
         flipped_mask = None if mask is None else mask[::-1]
-        return self.predict_once(stage, inputs[:, ::-1], flipped_mask, self.window_of(stage), told)[:, ::-1]
+        return self.predict_once(stage, inputs[:, ::-1], flipped_mask, self.window_of(stage), on_progress)[:, ::-1]
 
     def window_of(self, stage: LoadedNetwork) -> SlidingWindowConfig:
         """The windows of a tissue network."""
@@ -89,7 +95,7 @@ class Runner:
         inputs: np.ndarray,
         mask: np.ndarray | None,
         window: SlidingWindowConfig,
-        told: Callable[[float], None],
+        on_progress: Callable[[float], None],
     ) -> np.ndarray:
         """Class probabilities with windows of one's own, and without the mirror.
 
@@ -99,7 +105,7 @@ class Runner:
         inputs : (C, X, Y, Z) float array
         mask : (X, Y, Z) bool array or None for everywhere
         window : SlidingWindowConfig
-        told : callable
+        on_progress : callable
 
         Returns
         -------
@@ -112,7 +118,7 @@ class Runner:
             self._device = device
             if batch_size < first:
                 self._largest_batch = batch_size
-            return predict(stage.network, inputs, mask, replace(window, batch_size=batch_size), device, told)
+            return predict(stage.network, inputs, mask, replace(window, batch_size=batch_size), device, on_progress)
 
         probabilities = run_with_memory_ladder(attempt, self._device, first, self.ladder)
         stage.network.to("cpu")

@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,36 @@ class LoadedNetwork:
     sha256: str
     context: ContextConfig | None
     training: dict[str, Any]
+
+
+class Networks:
+    """The networks of one weights folder, each read and hashed once, when it is first asked for.
+
+    Parameters
+    ----------
+    weights_dir : path, optional
+        Where fcn1 and fcn2 lie, as `load_network` takes it; locate and refine are always the bundled ones.
+    """
+
+    def __init__(self, weights_dir: str | Path | None = None):
+        self._weights_dir = weights_dir
+        self._loaded: dict[str, LoadedNetwork] = {}
+
+    def get(self, stage: str) -> LoadedNetwork:
+        """One network, by its stage.
+
+        Raises
+        ------
+        WeightsError
+            As `load_network`.
+        """
+        if stage not in self._loaded:
+            self._loaded[stage] = load_network(stage, None if stage in EXTRACTION_STAGES else self._weights_dir)
+        return self._loaded[stage]
+
+    def sha256(self, stages: Iterable[str]) -> dict[str, str]:
+        """Checksum of each stage's weights file."""
+        return {stage: self.get(stage).sha256 for stage in stages}
 
 
 def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path: str | Path) -> str:

@@ -26,7 +26,7 @@ class SegmentOptions:
     flip : bool
         Average the probabilities of each run of a network with those of the left-right mirrored brain: twice the time.
     window : SlidingWindowConfig or None
-        None for windows as each network was trained (`runner.trained_window`).
+        None for windows as each network was trained (`predictor.trained_window`).
     cleanup : CleanupConfig
     age_months : float or None
         From birth at term; the brain's volume is then checked against that age.

@@ -14,7 +14,7 @@ from ..extraction.pose import TURN_DEGREES
 from ..imaging.files import check_image
 from ..imaging.masks import to_mask
 from ..networks.device import resolve_device
-from ..networks.predictor import Runner
+from ..networks.predictor import Predictor
 from ..preparation import registration as align
 from ..preparation.bias import correct_pair, wants_correction
 from ..preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
@@ -53,7 +53,7 @@ class Intake:
 
 
 def take_in(
-    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], options: SegmentOptions, runner: Runner, steps: Steps
+    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], options: SegmentOptions, predictor: Predictor, steps: Steps
 ) -> Intake:
     """Make scans ready.
 
@@ -61,7 +61,7 @@ def take_in(
     ----------
     scans : T1, T2 and mask, 3D sitk.Image or None
     options : SegmentOptions
-    runner : Runner
+    predictor : Predictor
     steps : Steps
 
     Returns
@@ -80,7 +80,7 @@ def take_in(
     with steps("align"):
         alignment = align_pair(t1, t2, mask, options.align)
     with steps("extract") as inside:
-        extraction = _extract((t1, alignment.t2, mask), options.extract, runner, lambda share: inside("extract", share))
+        extraction = _extract((t1, alignment.t2, mask), options.extract, predictor, lambda share: inside("extract", share))
     with steps("prepare"):
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
@@ -91,14 +91,17 @@ def take_in(
 
 
 def _extract(
-    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], choice: str, runner: Runner, on_progress: Callable[[float], None]
+    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None],
+    choice: str,
+    predictor: Predictor,
+    on_progress: Callable[[float], None],
 ) -> Extraction:
     t1, t2, mask = scans
     if choice == OFF:
         return left_as_given(t1, t2, mask, "The extraction was switched off.")
     if mask is not None:
-        return set_upright(t1, t2, mask, runner.predict_once, on_progress)
-    return extract(t1, t2, runner.predict_once, on_progress)
+        return set_upright(t1, t2, mask, predictor, on_progress)
+    return extract(t1, t2, predictor, on_progress)
 
 
 def check_scans(
@@ -121,12 +124,12 @@ def check_scans(
     InfantBrainSegError
         If the scans can not be used at all.
     """
-    runner = Runner(resolve_device(options.device), options.device, options.window, False)
+    predictor = Predictor(resolve_device(options.device), options.device, options.window, False)
     steps = Steps(lambda step, share: progress(step, min(share / STEP_ENDS["prepare"], 1.0)))
     try:
-        checks = take_in(scans, options, runner, steps).checks
+        checks = take_in(scans, options, predictor, steps).checks
     except AlignmentError as error:
-        checks = take_in(scans, replace(options, align=align.OFF), runner, steps).checks
+        checks = take_in(scans, replace(options, align=align.OFF), predictor, steps).checks
         refused = Check(CheckCode.ALIGNMENT, STOP, error.found, error.wanted, error.remedy)
         checks = tuple(refused if check.code == CheckCode.ALIGNMENT else check for check in checks)
     progress("done", 1.0)

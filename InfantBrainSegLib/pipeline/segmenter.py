@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from ..core.progress import Progress, silent
 from ..imaging.files import describe_geometry
 from ..networks.context import ContextConfig, distance_maps
 from ..networks.device import resolve_device
-from ..networks.predictor import Runner
-from ..networks.weights import STAGES, TRAINING_PATHS, LoadedNetwork, load_network
+from ..networks.predictor import Predictor
+from ..networks.weights import STAGES, TRAINING_PATHS, LoadedNetwork, Networks
 from ..preparation.normalisation import Prepared
 from ..preparation.registration import Alignment
 from .cleanup import clean
@@ -23,7 +24,7 @@ from .prepare_scans import take_in
 from .report import ROUNDS, Report, Steps, peak_memory_mb, versions
 from .volumes import TissueVolume, measure
 
-__all__ = ["SegmentOptions", "Segmentation", "segment"]
+__all__ = ["SegmentOptions", "Segmentation", "Segmenter", "segment"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
-class _Found:
+class TissueResult:
+    """What the tissue networks say of a prepared brain."""
+
     first: np.ndarray | None  # (X, Y, Z) labels of the first stage; None without context
     labels: np.ndarray  # (X, Y, Z) uint8
     probabilities: np.ndarray  # (4, X, Y, Z)
@@ -98,13 +101,62 @@ def segment(
         If the input, the device or the weights can not be used.
     """
     options = options or SegmentOptions()
-    steps = Steps(progress)
-    with steps("load"):
-        runner = Runner(resolve_device(options.device), options.device, options.window, options.flip)
-        stages = [load_network(stage, options.weights_dir) for stage in STAGES[: 1 + options.use_context]]
-    ready = take_in((t1, t2, mask), options, runner, steps)
+    return Segmenter(options.weights_dir, options.device)(t1, t2, mask, options, progress)
+
+
+class Segmenter:
+    """Segments many brains with networks that are read and hashed once, each when it is first needed.
+
+    Parameters
+    ----------
+    weights_dir : path, optional
+        As in `SegmentOptions`.
+    device : str
+        As in `SegmentOptions`.
+
+    Attributes
+    ----------
+    networks : Networks
+
+    Raises
+    ------
+    DeviceError
+        If there is no such device.
+    """
+
+    def __init__(self, weights_dir: str | Path | None = None, device: str = "auto"):
+        self._asked = device
+        self._device = resolve_device(device)
+        self.networks = Networks(weights_dir)
+
+    def __call__(
+        self,
+        t1: sitk.Image | None,
+        t2: sitk.Image | None,
+        mask: sitk.Image | None = None,
+        options: SegmentOptions | None = None,
+        progress: Progress = silent,
+    ) -> Segmentation:
+        """Segment one brain as `segment` does, on this device and with these weights, whatever the options say of both."""
+        options = options or SegmentOptions()
+        steps = Steps(progress)
+        with steps("load"):
+            predictor = Predictor(self._device, self._asked, options.window, options.flip, self.networks)
+            stages = [self.networks.get(stage) for stage in STAGES[: 1 + options.use_context]]
+        return _segment((t1, t2, mask), predictor, stages, options, steps)
+
+
+def _segment(
+    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None],
+    predictor: Predictor,
+    stages: list[LoadedNetwork],
+    options: SegmentOptions,
+    steps: Steps,
+) -> Segmentation:
+    t1, t2, mask = scans
+    ready = take_in(scans, options, predictor, steps)
     prepared = ready.prepared
-    found = _tissues(runner, stages, prepared, options, steps)
+    found = _tissues(predictor, stages, prepared, options, steps)
     labels, probabilities = found.labels, found.probabilities
     with steps("clean up"):
         cleaned = clean(labels, probabilities, prepared.mask, (1.0, 1.0, 1.0), options.cleanup)
@@ -119,12 +171,12 @@ def segment(
     report = Report(
         versions=versions(),
         weights={stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
-        device=runner.describe(),
+        device=predictor.describe(),
         options={
             "use_context": options.use_context,
             "rounds": options.rounds,
             "flip": options.flip,
-            "windows": {stage.stage: asdict(runner.window_of(stage)) for stage in stages},
+            "windows": {stage.stage: asdict(predictor.window_of(stage)) for stage in stages},
             "cleanup": asdict(options.cleanup),
             "age_months": options.age_months,
             "align": options.align,
@@ -139,36 +191,40 @@ def segment(
         cleanup={name: value for name, value in vars(cleaned).items() if name != "labels"},
         checks=ready.checks,
         verdict=verdict,
-        notes=(*ready.mask_warnings, *runner.ladder, *_collapse_warnings(volumes)),
-        memory_ladder=tuple(runner.ladder),
+        notes=(*ready.mask_warnings, *predictor.ladder, *_collapse_warnings(volumes)),
+        memory_ladder=tuple(predictor.ladder),
         seconds=steps.seconds,
         peak_memory_mb=peak_memory_mb(),
     )
     return Segmentation(result, t1, ready.pair.t2, volumes, report, probabilities, prepared, ready.alignment)
 
 
-def _tissues(runner: Runner, stages: list[LoadedNetwork], prepared: Prepared, options: SegmentOptions, steps: Steps) -> _Found:
+def _tissues(predictor: Predictor, stages: list[LoadedNetwork], prepared: Prepared, options: SegmentOptions, steps: Steps) -> TissueResult:
     """Both stages; the second one in rounds guided by its own result, every second one on the mirrored brain; the last two are averaged."""
     with steps("stage 1") as inside:
-        probabilities = runner.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
-    labels = _most_likely(probabilities, prepared.mask)
+        probabilities = predictor.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
+    labels = most_likely(probabilities, prepared.mask)
     if not options.use_context:
-        return _Found(None, labels, probabilities)
+        return TissueResult(None, labels, probabilities)
     first, last = labels, None
     for index, (context, stage_2) in enumerate(ROUNDS[: options.rounds]):
         with steps(context):
-            maps = distance_maps(labels, stages[1].context or ContextConfig())  # (3, X, Y, Z)
-            inputs = np.concatenate([prepared.images, maps])  # (5, X, Y, Z)
+            inputs = with_distance_maps(prepared.images, labels, stages[1].context or ContextConfig())  # (5, X, Y, Z)
         with steps(stage_2) as inside:
-            run = runner.predict_mirrored if index % 2 else runner.predict
+            run = predictor.predict_mirrored if index % 2 else predictor.predict
             found = run(stages[1], inputs, prepared.mask, partial(inside, stage_2))
         probabilities = found if last is None else (last + found) / 2
         last = found
-        labels = _most_likely(probabilities, prepared.mask)
-    return _Found(first, labels, probabilities)
+        labels = most_likely(probabilities, prepared.mask)
+    return TissueResult(first, labels, probabilities)
 
 
-def _most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def with_distance_maps(images: np.ndarray, labels: np.ndarray, config: ContextConfig) -> np.ndarray:
+    """(2, X, Y, Z) images and (X, Y, Z) labels to what the second stage sees: (5, X, Y, Z)."""
+    return np.concatenate([images, distance_maps(labels, config)])
+
+
+def most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(4, X, Y, Z) probabilities to (X, Y, Z) uint8 labels, background outside the mask."""
     return np.where(mask, probabilities.argmax(0), BACKGROUND).astype(np.uint8)
 

@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 
 from InfantBrainSegLib.imaging.files import read_image
-from InfantBrainSegLib.networks import predictor as runner
-from InfantBrainSegLib.networks import sliding_window
+from InfantBrainSegLib.networks import predictor, sliding_window
 from InfantBrainSegLib.pipeline.report import peak_memory_mb
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 
@@ -26,7 +25,7 @@ def run_once(arguments: argparse.Namespace) -> dict:
     """Segment in this process and give the run's figures."""
     options = SegmentOptions(arguments.device, arguments.weights)
     if arguments.precision == "float32":
-        sliding_window.autocast_dtype = runner.autocast_dtype = lambda device: None
+        sliding_window.autocast_dtype = predictor.autocast_dtype = lambda device: None
     mask = read_image(arguments.mask) if arguments.mask else None
     report = segment(read_image(arguments.t1), read_image(arguments.t2), mask, options).report
     seconds = {**report.seconds, "total": sum(report.seconds.values())}

@@ -19,7 +19,7 @@ import SimpleITK as sitk
 import torch
 from make_raw_heads import RAW, write_head
 from measure_accuracy import newborn_case
-from measure_raw import runner, silent
+from measure_raw import predictor, silent
 
 from InfantBrainSegLib.core.labels import LEFT_CEREBRUM, RIGHT_CEREBRUM
 from InfantBrainSegLib.evaluation.metrics import dice
@@ -43,7 +43,7 @@ def attempts(folder: Path) -> tuple[list[float], list[float]]:
     heads = {"T1": Head(t1), "T2": Head(t2)}
     grid = ras_grid(heads["T1"].corners_mm(), locate.LOCATE_MM, 0.0)
     truth = resample_linearly(sitk.Cast(mask, sitk.sitkFloat32), grid) > 0.5
-    search = locate._Search(grid, images_on(heads, grid), runner().predict_once)
+    search = locate._Search(grid, images_on(heads, grid), predictor())
     found = [search.attempt(order, silent) for order in sorted(locate._orders(), key=lambda order: order != locate._HEADERS)]
     cerebra = [np.isin(sitk.GetArrayFromImage(one.parts), (LEFT_CEREBRUM, RIGHT_CEREBRUM)) for one in found]
     return [one.score for one in found], [dice(cerebrum, truth) for cerebrum in cerebra]
@@ -59,7 +59,7 @@ def surer_of_half_turn(scans: dict[str, sitk.Image]) -> float:
     """By how much the network is surer of a brain without cerebellum that is turned by half a turn."""
     heads = {name: Head(scan) for name, scan in scans.items()}
     grid = ras_grid(next(iter(heads.values())).corners_mm(), locate.LOCATE_MM, 0.0)
-    search = locate._Search(grid, images_on(heads, grid), runner().predict_once)
+    search = locate._Search(grid, images_on(heads, grid), predictor())
     as_given, turned = (search.attempt(order, silent).score for order in (locate._HEADERS, locate._HALF_TURN))
     return round(turned - as_given, 4)
 

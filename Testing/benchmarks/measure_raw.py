@@ -21,7 +21,7 @@ from InfantBrainSegLib.evaluation.metrics import dice, evaluate_labels, surface_
 from InfantBrainSegLib.extraction.extract import Extraction, extract
 from InfantBrainSegLib.imaging.files import read_image, write_text
 from InfantBrainSegLib.networks.device import resolve_device
-from InfantBrainSegLib.networks.predictor import Runner
+from InfantBrainSegLib.networks.predictor import Predictor
 from InfantBrainSegLib.networks.weights import load_network
 from InfantBrainSegLib.pipeline.prepare_scans import SURE_OF_HEAD
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
@@ -41,9 +41,9 @@ def silent(share: float) -> None:
     """Say nothing."""
 
 
-def runner() -> Runner:
+def predictor() -> Predictor:
     options = SegmentOptions()
-    return Runner(resolve_device("auto"), "auto", options.window, False)
+    return Predictor(resolve_device("auto"), "auto", options.window, False)
 
 
 def measure_mask(folder: Path) -> dict:
@@ -67,7 +67,7 @@ def measure_head(folder: Path) -> dict:
 def _mask_scores(folder: Path) -> tuple[dict, Extraction]:
     t1, t2, mask = (read_image(folder / f"{name}.nii.gz") for name in ("T1", "T2", "mask"))
     started = time.perf_counter()
-    extraction = extract(t1, t2, runner().predict_once, silent)
+    extraction = extract(t1, t2, predictor(), silent)
     seconds = time.perf_counter() - started
     truth = sitk.GetArrayFromImage(mask) > 0
     found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
@@ -81,7 +81,7 @@ def _mask_scores(folder: Path) -> tuple[dict, Extraction]:
         "extract_seconds": round(seconds, 1),
     }
     for name, given in (("T1 alone", (t1, None)), ("T2 alone", (None, t2))) if folder.name in ALONE else ():
-        alone = extract(*given, runner().predict_once, silent)
+        alone = extract(*given, predictor(), silent)
         scores[f"mask_dice, {name}"] = 0.0 if alone.mask is None else dice(sitk.GetArrayFromImage(alone.mask) > 0, truth)
     return scores, extraction
 
@@ -89,7 +89,7 @@ def _mask_scores(folder: Path) -> tuple[dict, Extraction]:
 def measure_newborn(folder: Path) -> dict:
     t1, t2, mask, reference, inside = newborn_case(folder)
     spacing = t1.GetSpacing()[::-1]
-    extraction = extract(t1, t2, runner().predict_once, silent)
+    extraction = extract(t1, t2, predictor(), silent)
     truth = sitk.GetArrayFromImage(mask) > 0
     found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
     scores: dict = {"mask_dice": dice(found, truth), "turned_degrees": extraction.report.turned_degrees}

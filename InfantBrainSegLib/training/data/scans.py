@@ -14,15 +14,16 @@ from ...evaluation.metrics import dice
 from ...imaging.files import read_image, same_grid
 from ...imaging.resample import on_grid_of, resample_linearly
 from ...imaging.space import to_xyz
-from ...networks.context import ContextConfig, distance_maps
+from ...networks.context import ContextConfig
 from ...networks.device import run_with_memory_ladder
 from ...networks.fcn import MultiStreamFCN
-from ...networks.predictor import Runner
+from ...networks.predictor import Predictor
 from ...networks.sliding_window import SlidingWindowConfig, predict
 from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
 from ...pipeline.prepare_scans import take_in
 from ...pipeline.report import Steps
+from ...pipeline.segmenter import most_likely, with_distance_maps
 from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
 from ...preparation.registration import AUTO, OFF, Alignment, align_pair
 from ..config import TrainingConfig
@@ -81,7 +82,7 @@ def read_label(path: Path, like: sitk.Image) -> sitk.Image:
     return on_grid_of(like, labels)
 
 
-def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | None = None) -> LabelledScan:
+def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predictor | None = None) -> LabelledScan:
     """Read one subject.
 
     Parameters
@@ -90,7 +91,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | 
     standardised : bool
         True: T2 moved onto T1 where it lies elsewhere, and z-scored by the brain, as `segment` does. False: taken as
         aligned, and intensities as they are, but for one factor; the paper's network standardises each patch by itself.
-    runner : Runner, optional
+    predictor : Predictor, optional
         With one, the scans are made ready as `segment` does it by default: without a mask the cerebrum is taken out, heads are set
         upright, the bias of raw scans is corrected. Without one they are taken as they are, cerebrum alone.
 
@@ -107,7 +108,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | 
     reference = read_label(files.label, t1)
     try:
         mask = None if files.mask is None else read_image(files.mask)
-        alignment, pair, prepared = _make_ready((t1, t2, mask), standardised, runner)
+        alignment, pair, prepared = _make_ready((t1, t2, mask), standardised, predictor)
     except InputError as error:
         raise InputError(f"{files.name}: {error}") from error
     overlap = dice(sitk.GetArrayViewFromImage(reference) > 0, sitk.GetArrayViewFromImage(pair.mask) > 0)
@@ -130,10 +131,10 @@ def read_scan(files: LabelledFiles, standardised: bool = True, runner: Runner | 
 
 
 def _make_ready(
-    scans: tuple[sitk.Image, sitk.Image, sitk.Image | None], standardised: bool, runner: Runner | None
+    scans: tuple[sitk.Image, sitk.Image, sitk.Image | None], standardised: bool, predictor: Predictor | None
 ) -> tuple[Alignment, ScanPair, Prepared]:
-    if runner is not None:
-        ready = take_in(scans, SegmentOptions(), runner, Steps(silent))
+    if predictor is not None:
+        ready = take_in(scans, SegmentOptions(), predictor, Steps(silent))
         return ready.alignment, ready.pair, ready.prepared
     t1, t2, mask = scans
     alignment = align_pair(t1, t2, mask, AUTO if standardised else OFF)
@@ -237,14 +238,11 @@ def alone(scan: LabelledScan) -> tuple[LabelledScan, LabelledScan]:
 
 def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextConfig) -> LabelledScan:
     """The scan with the distance maps of the first stage's labels."""
-    return replace(scan, images=np.concatenate([scan.images, distance_maps(_most_likely(probabilities, scan), config)]))
+    return replace(scan, images=with_distance_maps(scan.images, most_likely(probabilities, scan.prepared.mask), config))
 
 
 def segmentation(scan: LabelledScan, probabilities: np.ndarray) -> sitk.Image:
     """Cleaned labels on T1's grid."""
-    cleaned = clean(_most_likely(probabilities, scan), probabilities, scan.prepared.mask, (1.0, 1.0, 1.0), CleanupConfig())
-    return scan.prepared.space.labels_to_scan(cleaned.labels, probabilities, scan.prepared.mask)
-
-
-def _most_likely(probabilities: np.ndarray, scan: LabelledScan) -> np.ndarray:
-    return np.where(scan.prepared.mask, probabilities.argmax(0), BACKGROUND).astype(np.uint8)
+    mask = scan.prepared.mask
+    cleaned = clean(most_likely(probabilities, mask), probabilities, mask, (1.0, 1.0, 1.0), CleanupConfig())
+    return scan.prepared.space.labels_to_scan(cleaned.labels, probabilities, mask)

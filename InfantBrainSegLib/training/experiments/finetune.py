@@ -15,10 +15,10 @@ from ...evaluation.metrics import evaluate_labels
 from ...imaging.files import check_writable_folder, read_image, write_text
 from ...networks.device import resolve_device
 from ...networks.fcn import MultiStreamFCN
-from ...networks.predictor import Runner
+from ...networks.predictor import Predictor
 from ...networks.sliding_window import SlidingWindowConfig
 from ...networks.weights import LoadedNetwork, load_network, save_weights
-from ...pipeline.segmenter import SegmentOptions, segment
+from ...pipeline.segmenter import Segmenter, SegmentOptions
 from ..config import TrainingConfig, config_to_dict
 from ..data.iseg import find_iseg, is_iseg
 from ..data.scans import LabelledScan, read_label, read_scan
@@ -131,8 +131,8 @@ def run_finetune(options: FinetuneOptions, report: Callable[[str], None] = print
     loaded = (load_network("fcn1", options.weights_dir), load_network("fcn2", options.weights_dir))
     folder = check_writable_folder(options.output_dir)
     report(f"Trains on {', '.join(s.name for s in training)}; holds out {', '.join(s.name for s in held_out)}.")
-    runner = Runner(device, options.device, SlidingWindowConfig(), False)
-    scans = ([_read(files, runner, report) for files in training], [_read(files, runner, report) for files in held_out])
+    predictor = Predictor(device, options.device, SlidingWindowConfig(), False)
+    scans = ([_read(files, predictor, report) for files in training], [_read(files, predictor, report) for files in held_out])
     plan = _plan(options, loaded, scans, training)
     report("Measures the weights as they are on the subjects held out.")
     before = _measure(held_out, SegmentOptions(options.device, options.weights_dir))  # what `segment` refuses is told before the training
@@ -148,8 +148,8 @@ def run_finetune(options: FinetuneOptions, report: Callable[[str], None] = print
     return text
 
 
-def _read(files: LabelledFiles, runner: Runner, report: Callable[[str], None]) -> LabelledScan:
-    scan = read_scan(files, runner=runner)
+def _read(files: LabelledFiles, predictor: Predictor, report: Callable[[str], None]) -> LabelledScan:
+    scan = read_scan(files, predictor=predictor)
     for warning in scan.warnings:
         report(f"{files.name}: {warning}")
     return scan
@@ -203,9 +203,10 @@ def _publish(staging: Path, folder: Path) -> None:
 def _measure(subjects: list[LabelledFiles], options: SegmentOptions) -> Cohort:
     """The whole way that a user goes, on each subject."""
     cohort = {}
+    segmenter = Segmenter(options.weights_dir, options.device)
     for files in subjects:
         t1, t2 = read_image(files.t1), read_image(files.t2)
-        labels = segment(t1, t2, None if files.mask is None else read_image(files.mask), options).labels
+        labels = segmenter(t1, t2, None if files.mask is None else read_image(files.mask), options).labels
         reference = sitk.GetArrayFromImage(read_label(files.label, t1))
         cohort[files.name] = evaluate_labels(sitk.GetArrayFromImage(labels), reference, labels.GetSpacing()[::-1])
     return cohort

@@ -11,9 +11,9 @@ from command_line import cohort
 from dicom_files import write_series
 from stand_ins import StandIn
 
-from InfantBrainSegLib.batch import run as batch_module
 from InfantBrainSegLib.batch.run import run_batch
 from InfantBrainSegLib.cli.main import build_parser
+from InfantBrainSegLib.networks.weights import Networks
 
 STEM = "sub-01/anat/sub-01_space-T1w"
 
@@ -70,7 +70,7 @@ def test_the_transform_of_a_t2_that_was_moved_lies_beside_the_labels_until_it_is
 
 @pytest.mark.parametrize("other", [{"align": "off"}, {"bias_correction": "on"}, {"extract": "auto"}])
 def test_all_is_done_again_when_raw_input_is_treated_otherwise(bids, tmp_path, options, stand_in, monkeypatch, other):
-    monkeypatch.setattr(batch_module, "found_by", lambda: {"locate": "1", "refine": "2"})
+    monkeypatch.setattr(Networks, "sha256", lambda self, stages: dict.fromkeys(stages, "1"))
     for _ in range(2):
         run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
     assert len(stand_in.calls) == 3
@@ -81,7 +81,9 @@ def test_all_is_done_again_when_raw_input_is_treated_otherwise(bids, tmp_path, o
 
 def test_all_is_done_again_when_the_weights_that_find_the_cerebrum_changed(bids, tmp_path, options, stand_in, monkeypatch):
     for weights in ("old", "old", "new"):
-        monkeypatch.setattr(batch_module, "found_by", lambda weights=weights: {"locate": weights})
+        monkeypatch.setattr(
+            Networks, "sha256", lambda self, stages, weights=weights: {s: weights if s == "locate" else "1" for s in stages}
+        )
         run_batch(bids, tmp_path / "out", with_options(options, extract="auto"), segmenter=stand_in)
     assert len(stand_in.calls) == 6
 

@@ -3,27 +3,41 @@ import numpy as np
 import phantoms
 import pytest
 import SimpleITK as sitk
+import torch
 from head_phantom import SCALP, KnowingNetwork
 from scipy import ndimage
 
 from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.evaluation.metrics import dice
 from InfantBrainSegLib.extraction import extract as extract_module
-from InfantBrainSegLib.extraction import locate as locate_module
-from InfantBrainSegLib.extraction.extract import extract, set_upright
 from InfantBrainSegLib.extraction.locate import _Order, _orders
 from InfantBrainSegLib.imaging.files import same_grid
 from InfantBrainSegLib.imaging.resample import on_grid_of
-from InfantBrainSegLib.networks.weights import LoadedNetwork
+from InfantBrainSegLib.networks.predictor import Predictor
+from InfantBrainSegLib.networks.weights import LoadedNetwork, Networks
 
 
-@pytest.fixture(autouse=True)
-def no_weights_needed(monkeypatch):
-    def named(stage):
+class NamedNetworks(Networks):
+    """Networks without weights."""
+
+    def get(self, stage):
         return LoadedNetwork(None, stage, f"sha of {stage}", None, {})
 
-    monkeypatch.setattr(locate_module, "load_network", named)
-    monkeypatch.setattr(extract_module, "load_network", named)
+
+class AnswersInstead(Predictor):
+    """A predictor that runs no network, but asks what stands in for all."""
+
+    def __init__(self, network):
+        super().__init__(torch.device("cpu"), "cpu", None, False, NamedNetworks())
+        self.predict_once = network
+
+
+def extract(t1, t2, network, on_progress):
+    return extract_module.extract(t1, t2, AnswersInstead(network), on_progress)
+
+
+def set_upright(t1, t2, mask, network, on_progress):
+    return extract_module.set_upright(t1, t2, mask, AnswersInstead(network), on_progress)
 
 
 def silent(share):

@@ -65,7 +65,7 @@ def test_a_head_that_was_set_upright_is_warned_of_and_keeps_its_voxels(monkeypat
 
     monkeypatch.setattr(intake, "extract", turning)
     steps = Steps(lambda step, fraction: None)
-    ready = take_in((T1, T2, None), UNALIGNED, intake.Runner(intake.resolve_device("cpu"), "cpu", UNALIGNED.window, False), steps)
+    ready = take_in((T1, T2, None), UNALIGNED, intake.Predictor(intake.resolve_device("cpu"), "cpu", UNALIGNED.window, False), steps)
     assert ready.checks[1].status == WARN
     assert "set upright" in ready.checks[1].found
     assert same_grid(ready.pair.mask, T1)
@@ -79,7 +79,7 @@ def test_when_switched_off_nobody_looks_for_the_cerebrum_or_the_pose(monkeypatch
         monkeypatch.setattr(intake, name, lambda *rest: pytest.fail("it looked for the cerebrum"))
     options = SegmentOptions("cpu", align="off", extract="off")
     ready = take_in(
-        (T1, T2, mask), options, intake.Runner(intake.resolve_device("cpu"), "cpu", options.window, False), Steps(lambda *rest: None)
+        (T1, T2, mask), options, intake.Predictor(intake.resolve_device("cpu"), "cpu", options.window, False), Steps(lambda *rest: None)
     )
     assert "switched off" in ready.extraction.report.words
     assert CheckCode.POSE not in [check.code for check in ready.checks]

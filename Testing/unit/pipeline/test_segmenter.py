@@ -1,5 +1,6 @@
 import json
 
+import head_phantom
 import numpy as np
 import phantoms
 import pytest
@@ -7,16 +8,17 @@ import SimpleITK as sitk
 
 from InfantBrainSegLib.core.errors import DeviceError, ErrorCode, InputError, WeightsError
 from InfantBrainSegLib.core.labels import CSF, GM, WM
-from InfantBrainSegLib.extraction.extract import left_as_given
+from InfantBrainSegLib.extraction.extract import extract, left_as_given
 from InfantBrainSegLib.imaging.files import index_to_physical
 from InfantBrainSegLib.networks import predictor as runner_module
+from InfantBrainSegLib.networks import weights as weights_module
 from InfantBrainSegLib.networks.predictor import trained_window
 from InfantBrainSegLib.networks.sliding_window import SlidingWindowConfig
 from InfantBrainSegLib.networks.weights import LoadedNetwork
 from InfantBrainSegLib.pipeline import prepare_scans as intake_module
 from InfantBrainSegLib.pipeline.cleanup import CleanupConfig
 from InfantBrainSegLib.pipeline.report import SCHEMA_VERSION, Report
-from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
+from InfantBrainSegLib.pipeline.segmenter import Segmenter, SegmentOptions, segment
 
 
 def thresholds(network, inputs, mask, config, device, progress=None):
@@ -294,3 +296,37 @@ def test_one_scan_alone_gives_labels_on_its_own_grid_and_a_warning(weights_dir, 
 def test_no_scan_at_all_is_refused(weights_dir):
     with pytest.raises(InputError, match="Neither T1 nor T2 was given"):
         segment(None, None, options=SegmentOptions("cpu", weights_dir))
+
+
+def test_two_heads_read_each_of_the_four_weights_files_once(weights_dir, monkeypatch):
+    read = []
+    monkeypatch.setattr(intake_module, "extract", extract)
+    inner = weights_module._read
+    monkeypatch.setattr(weights_module, "_read", lambda path, **how: read.append(path.name) or inner(path, **how))
+    t1, t2 = head_phantom.scans(phantoms.grid((3.0, 3.0, 3.0), span_mm=140.0))
+    networks = {}
+
+    def answers(network, inputs, mask, config, device, progress=None):
+        if config.overlap == 0:
+            return thresholds(network, inputs, mask, config, device)
+        return networks["head"](LoadedNetwork(network, "", "", None, {}), inputs, mask, config, lambda share: None)
+
+    monkeypatch.setattr(runner_module, "predict", answers)
+    segmenter = Segmenter(weights_dir, "cpu")
+    options = SegmentOptions(
+        "cpu",
+        weights_dir,
+        window=SlidingWindowConfig(overlap=0),
+        align="off",
+        bias_correction="off",
+        rounds=1,
+        cleanup=CleanupConfig(enabled=False),
+    )
+    results = []
+    for _ in range(2):
+        networks["head"] = head_phantom.KnowingNetwork(t1)
+        results.append(segmenter(t1, phantoms.noisy(t2), options=options))
+    assert sorted(read) == ["fcn1.pt", "fcn2.pt", "locate.pt", "refine.pt"]
+    first, second = (sitk.GetArrayFromImage(result.labels) for result in results)
+    assert np.array_equal(first, second)
+    assert set(results[0].report["extraction"]["weights"]) == {"locate", "refine"}

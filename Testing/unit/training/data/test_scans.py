@@ -10,7 +10,7 @@ from InfantBrainSegLib.extraction.extract import Extraction
 from InfantBrainSegLib.imaging.files import same_grid
 from InfantBrainSegLib.imaging.resample import on_grid_of
 from InfantBrainSegLib.networks.context import ContextConfig, distance_maps
-from InfantBrainSegLib.networks.predictor import Runner
+from InfantBrainSegLib.networks.predictor import Predictor
 from InfantBrainSegLib.networks.sliding_window import SlidingWindowConfig
 from InfantBrainSegLib.training.config import TrainingConfig
 from InfantBrainSegLib.training.data.scans import ScanPatches, alone, read_label, read_scan, segmentation, with_context
@@ -67,7 +67,7 @@ def test_for_fine_tuning_the_cerebrum_is_taken_out_and_set_upright_as_segment_do
         return Extraction(t1, t2, on_grid_of(t1, mask), turn, {"words": "", "turned_degrees": 90.0, "turned": True})
 
     monkeypatch.setattr("InfantBrainSegLib.pipeline.prepare_scans.extract", upper_part_turned)
-    upper = read_scan(files, runner=Runner(CPU, "cpu", SlidingWindowConfig(), False))
+    upper = read_scan(files, predictor=Predictor(CPU, "cpu", SlidingWindowConfig(), False))
     label = sitk.ReadImage(str(files.label))
     target = upper.prepared.space.to_image(np.zeros(upper.labels.shape, np.uint8))
     turned = sitk.GetArrayFromImage(sitk.Resample(label, target, sitk.Transform(), sitk.sitkNearestNeighbor)).T

@@ -26,9 +26,9 @@ from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.networks.weights import BUNDLED_DIR, load_network, save_weights
 from InfantBrainSegLib.training.config import HELD_OUT, TrainingConfig, config_to_dict
 from InfantBrainSegLib.training.data.batches import BatchMaker, ContextFromNetwork, PatchSource, WithContext
-from InfantBrainSegLib.training.data.labelmaps import load_pack
 from InfantBrainSegLib.training.recipe import BUNDLED
 from InfantBrainSegLib.training.simulation.contrast import ContrastConfig
+from InfantBrainSegLib.training.simulation.labelmaps import load_pack
 from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
 from InfantBrainSegLib.training.trainer import Trainer
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from InfantBrainSegLib.training.data.labelmaps import read_label_map
 from InfantBrainSegLib.training.experiments.train import write_subject
 from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig
 from InfantBrainSegLib.training.simulation.contrast import ContrastConfig
+from InfantBrainSegLib.training.simulation.labelmaps import read_label_map
 from InfantBrainSegLib.training.simulation.measure import gm_wm_overlaps
 from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
 

@@ -19,9 +19,9 @@ from InfantBrainSegLib.core.labels import INFRATENTORIAL
 from InfantBrainSegLib.imaging.files import write_image
 from InfantBrainSegLib.imaging.space import centered_image
 from InfantBrainSegLib.training.config import HELD_OUT
-from InfantBrainSegLib.training.data.heads import HeadMap, load_heads
-from InfantBrainSegLib.training.data.labelmaps import PAINT_CLASSES, PAINT_TO_LABEL
 from InfantBrainSegLib.training.simulation.head_synthesis import HeadConfig, HeadSimulator
+from InfantBrainSegLib.training.simulation.heads import HeadMap, load_heads
+from InfantBrainSegLib.training.simulation.labelmaps import PAINT_CLASSES, PAINT_TO_LABEL
 
 WARPED = HeadConfig(voxel_mm=1.0, rotation_degrees=26.0, turned_share=0.0, stripped_share=0.0, cut_share=0.0)  # up to 45 degrees in all
 RAW = replace(WARPED, warp_mm=4.0)  # the amplitude of the tissue networks' test subjects

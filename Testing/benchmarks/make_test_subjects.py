@@ -11,8 +11,8 @@ from pathlib import Path
 
 from InfantBrainSegLib.imaging.files import write_text
 from InfantBrainSegLib.training.config import HELD_OUT
-from InfantBrainSegLib.training.data.labelmaps import read_label_map
 from InfantBrainSegLib.training.experiments.train import write_subject
+from InfantBrainSegLib.training.simulation.labelmaps import read_label_map
 from InfantBrainSegLib.training.simulation.measure import isointense_subject
 
 

@@ -26,7 +26,7 @@ from InfantBrainSegLib.imaging.files import read_image, write_text
 from InfantBrainSegLib.networks.weights import load_network
 from InfantBrainSegLib.pipeline.cleanup import CleanupConfig, clean
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
-from InfantBrainSegLib.training.data.labelmaps import PAINT_TO_LABEL, infratentorial, paint_classes
+from InfantBrainSegLib.training.simulation.labelmaps import PAINT_TO_LABEL, infratentorial, paint_classes
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"

@@ -30,7 +30,7 @@ from InfantBrainSegLib.imaging.resample import resample_linearly
 from InfantBrainSegLib.imaging.space import ras_grid
 from InfantBrainSegLib.networks.weights import load_network
 from InfantBrainSegLib.training.config import HELD_OUT
-from InfantBrainSegLib.training.data.heads import load_heads
+from InfantBrainSegLib.training.simulation.heads import load_heads
 
 RESULTS = Path(__file__).parent / "results" / "axes.json"
 SEED = 91

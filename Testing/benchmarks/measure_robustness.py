@@ -23,9 +23,9 @@ from scipy import ndimage
 from InfantBrainSegLib.core.labels import CSF
 from InfantBrainSegLib.imaging.files import write_text
 from InfantBrainSegLib.networks.weights import load_network
-from InfantBrainSegLib.training.data.labelmaps import read_label_map
 from InfantBrainSegLib.training.experiments.train import write_subject
 from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig, degrade, smooth_noise
+from InfantBrainSegLib.training.simulation.labelmaps import read_label_map
 from InfantBrainSegLib.training.simulation.synthesis import Simulator
 
 RESULTS = Path(__file__).parent / "results" / "robustness.json"

@@ -12,9 +12,9 @@ from ..config import TrainingConfig
 from ..recipe import Recipe
 from ..simulation.contrast import ContrastConfig
 from ..simulation.head_synthesis import HeadConfig, HeadPatches, HeadSimulator
+from ..simulation.heads import build_head_pack, load_heads
+from ..simulation.labelmaps import build_pack, is_made_of, load_pack
 from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
-from .heads import build_head_pack, load_heads
-from .labelmaps import build_pack, is_made_of, load_pack
 
 _CLIP_QUANTILES = (0.005, 0.995)  # those of prepare.normalise
 

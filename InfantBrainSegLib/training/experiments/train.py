@@ -15,8 +15,8 @@ from ...networks.device import resolve_device
 from ...networks.fcn import MultiStreamFCN
 from ...networks.weights import TRAINING_PATHS, LoadedNetwork, load_network, save_weights
 from ..config import TrainingConfig, config_to_dict, read_config
-from ..data.labelmaps import read_label_map
 from ..recipe import STAGES
+from ..simulation.labelmaps import read_label_map
 from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
 from ..trainer import Trainer
 

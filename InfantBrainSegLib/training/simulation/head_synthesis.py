@@ -13,7 +13,9 @@ import torch.nn.functional as F
 
 from ...core.labels import LEFT_CEREBRUM, PART_COUNT, RIGHT_CEREBRUM
 from ...extraction.extract import context_of
-from ..data.heads import (
+from .artefacts import ArtefactConfig, degrade, smooth_noise
+from .contrast import Channel, draw_contrast
+from .heads import (
     ARTERY,
     BRAINSTEM,
     CEREBELLAR_CORTEX,
@@ -30,9 +32,7 @@ from ..data.heads import (
     SOFT,
     HeadMap,
 )
-from ..data.labelmaps import AIR, CORTEX, EARLY_DEEP_GM, LATE_DEEP_GM, OUTER_CSF, VENTRICLE, WHITE
-from .artefacts import ArtefactConfig, degrade, smooth_noise
-from .contrast import Channel, draw_contrast
+from .labelmaps import AIR, CORTEX, EARLY_DEEP_GM, LATE_DEEP_GM, OUTER_CSF, VENTRICLE, WHITE
 
 _TURNS = [
     matrix

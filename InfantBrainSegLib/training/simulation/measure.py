@@ -5,9 +5,9 @@ import numpy as np
 from ...checks.growth import typical_brain_ml
 from ...core.errors import TrainingError
 from ...core.labels import GM, WM
-from ..data.labelmaps import CORTEX, LabelMap
 from .artefacts import ArtefactConfig
 from .contrast import ContrastConfig
+from .labelmaps import CORTEX, LabelMap
 from .synthesis import Simulator, SimulatorConfig, Synthesized
 
 MEASURED_OVERLAPS = (0.70, 0.87, 0.615)  # T1, T2, both of iSeg-2017, published; SD 0.05, 0.04 and 0.03

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from ...core.labels import BACKGROUND, CSF, GM, WM
-from ..data.labelmaps import AIR, CORTEX, EARLY_DEEP_GM, FIELD_UNIT_MM, LATE_DEEP_GM, OUTER_CSF, PAINT_CLASSES, VENTRICLE, WHITE, LabelMap
 from .artefacts import ArtefactConfig, degrade, smooth_noise
 from .contrast import NEWBORN, Channel, Contrast, ContrastConfig, draw_contrast
+from .labelmaps import AIR, CORTEX, EARLY_DEEP_GM, FIELD_UNIT_MM, LATE_DEEP_GM, OUTER_CSF, PAINT_CLASSES, VENTRICLE, WHITE, LabelMap
 from .thickening import MARGIN_VOXELS, amount_for, moved_volumes, pull_back, sample, thickening_field
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy import fft
 
-from ..data.labelmaps import CORTEX, WHITE
+from .labelmaps import CORTEX, WHITE
 
 _STEPS = 3  # of the fixed-point iteration; each brings what is left down to a third or less
 _LARGEST = 0.3  # amount; beyond, white matter would lose more than a third

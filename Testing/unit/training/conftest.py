@@ -8,8 +8,8 @@ from label_maps import folded_codes
 
 from InfantBrainSegLib.core.labels import to_iseg
 from InfantBrainSegLib.imaging.space import centered_image
-from InfantBrainSegLib.training.data.labelmaps import read_label_map
 from InfantBrainSegLib.training.experiments.train import run_synthesize
+from InfantBrainSegLib.training.simulation.labelmaps import read_label_map
 
 
 @pytest.fixture(scope="session")

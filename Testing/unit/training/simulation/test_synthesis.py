@@ -7,10 +7,10 @@ from scipy import ndimage
 from InfantBrainSegLib.core.labels import CSF, GM, WM
 from InfantBrainSegLib.preparation.normalisation import normalise
 from InfantBrainSegLib.training.data.batches import normalise_like_a_volume
-from InfantBrainSegLib.training.data.labelmaps import CORTEX, WHITE, read_label_map
 from InfantBrainSegLib.training.simulation import artefacts, measure
 from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig, degrade, smooth_noise
 from InfantBrainSegLib.training.simulation.contrast import ContrastConfig, draw_contrast
+from InfantBrainSegLib.training.simulation.labelmaps import CORTEX, WHITE, read_label_map
 from InfantBrainSegLib.training.simulation.measure import histogram_overlap, isointense_subject, joint_overlap
 from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
 

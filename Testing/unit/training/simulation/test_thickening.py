@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from InfantBrainSegLib.training.data.labelmaps import AIR, CORTEX, WHITE
+from InfantBrainSegLib.training.simulation.labelmaps import AIR, CORTEX, WHITE
 from InfantBrainSegLib.training.simulation.thickening import amount_for, moved_volumes, pull_back, sample, thickening_field
 
 

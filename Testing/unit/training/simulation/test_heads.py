@@ -7,9 +7,9 @@ from InfantBrainSegLib.core.errors import TrainingError
 from InfantBrainSegLib.core.labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from InfantBrainSegLib.networks.fcn import NetworkConfig
 from InfantBrainSegLib.training.config import TrainingConfig
-from InfantBrainSegLib.training.data.heads import LOWER_CSF, SKIN, SKULL, build_head_pack, load_heads, read_head
-from InfantBrainSegLib.training.data.labelmaps import CORTEX, OUTER_CSF
 from InfantBrainSegLib.training.simulation.head_synthesis import FIND, REFINE, HeadConfig, HeadPatches, HeadSimulator
+from InfantBrainSegLib.training.simulation.heads import LOWER_CSF, SKIN, SKULL, build_head_pack, load_heads, read_head
+from InfantBrainSegLib.training.simulation.labelmaps import CORTEX, OUTER_CSF
 
 LEFT_WM, RIGHT_WM, LEFT_GM, RIGHT_GM, CEREBELLUM, BRAINSTEM, CSF, SCALP, BONE = 2, 41, 3, 42, 8, 16, 24, 511, 515
 SIZE = 72

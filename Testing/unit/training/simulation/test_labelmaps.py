@@ -7,7 +7,7 @@ from label_maps import folded_codes
 
 from InfantBrainSegLib.core.errors import TrainingError
 from InfantBrainSegLib.imaging.space import centered_image
-from InfantBrainSegLib.training.data.labelmaps import (
+from InfantBrainSegLib.training.simulation.labelmaps import (
     AIR,
     CORTEX,
     EARLY_DEEP_GM,

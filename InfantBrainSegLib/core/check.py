@@ -21,6 +21,7 @@ class CheckCode(Enum):
     ALIGNMENT = "alignment"
     SINGLE_SCAN = "single_scan"
     SAME_IMAGE = "same_image"
+    SAME_CONTRAST = "same_contrast"
     CONTRASTS = "contrasts"
     SKULL = "skull"
     INTENSITY_RANGE = "intensity_range"
@@ -38,6 +39,7 @@ _SHARED_NAMES = {  # of rows that stand in one another's place
     CheckCode.MASK_COVER: "overlap",
     CheckCode.SINGLE_SCAN: "contrasts",
     CheckCode.SAME_IMAGE: "contrasts",
+    CheckCode.SAME_CONTRAST: "contrasts",
 }
 
 

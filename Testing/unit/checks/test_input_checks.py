@@ -23,7 +23,7 @@ from InfantBrainSegLib.preparation.normalisation import pair_scans, prepare
 
 IMAGES = Path(__file__).parents[4] / "shared" / "data" / "images"
 # of two stripped scans without a mask
-OTHERWISE = (CheckCode.CEREBRUM, CheckCode.POSE, CheckCode.MASK_COVER, CheckCode.SINGLE_SCAN, CheckCode.SAME_IMAGE)
+OTHERWISE = (CheckCode.CEREBRUM, CheckCode.POSE, CheckCode.MASK_COVER, CheckCode.SINGLE_SCAN, CheckCode.SAME_IMAGE, CheckCode.SAME_CONTRAST)
 CODES = [code for code in CheckCode if code not in OTHERWISE]
 
 

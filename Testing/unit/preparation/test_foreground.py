@@ -61,8 +61,48 @@ def test_a_scan_and_its_negative_are_warned_of():
     assert failed(t1, negative) == SAME
 
 
+SAME_CONTRAST = [(CheckCode.SAME_CONTRAST, STOP)]
+
+
+def second_run(image):
+    """The same contrast again, with another gain and other noise."""
+    values = sitk.GetArrayFromImage(image).astype(np.float32)
+    noise = np.random.default_rng(7).normal(0, 0.06 * values.std(), values.shape)
+    again = sitk.GetImageFromArray(np.where(values > 0, np.maximum(1.2 * values + noise, 1), 0).astype(np.float32))
+    again.CopyInformation(image)
+    return again
+
+
+def inverted(image):
+    values = sitk.GetArrayFromImage(image).astype(np.float32)
+    other = sitk.GetImageFromArray(np.where(values > 0, values.max() - values + 10, 0).astype(np.float32))
+    other.CopyInformation(image)
+    return other
+
+
+def test_two_runs_of_one_contrast_are_no_pair():
+    for scan in scans():
+        assert failed(scan, second_run(scan)) == SAME_CONTRAST
+        assert failed(second_run(scan), scan) == SAME_CONTRAST
+
+
+def test_an_inverted_t1_or_t2_is_no_pair():
+    t1, t2 = scans()
+    assert failed(inverted(t1), t2) == SAME_CONTRAST
+    assert failed(t1, inverted(t2)) == SWAPPED  # fluid is then dark on the T2
+
+
 @pytest.mark.parametrize(("t1_name", "t2_name"), REAL_PAIRS)
-def test_a_real_pair_has_no_warning_and_its_swap_has_one(t1_name, t2_name):
+def test_a_real_pair_is_told_from_two_runs_of_one_contrast(t1_name, t2_name):
+    if not (IMAGES / t1_name).exists():
+        pytest.skip("../shared/data/images, with real pairs that may not be redistributed, is not here")
+    t1, t2 = read_image(IMAGES / t1_name), read_image(IMAGES / t2_name)
+    for first, second in ((t1, second_run(t1)), (second_run(t2), t2), (inverted(t1), t2)):
+        assert failed(first, second)[0][1] == STOP
+
+
+@pytest.mark.parametrize(("t1_name", "t2_name"), REAL_PAIRS)
+def test_a_real_pair_has_no_has_no_warning_and_its_swap_has_one(t1_name, t2_name):
     if not (IMAGES / t1_name).exists():
         pytest.skip("../shared/data/images, with real pairs that may not be redistributed, is not here")
     t1, t2 = read_image(IMAGES / t1_name), read_image(IMAGES / t2_name)

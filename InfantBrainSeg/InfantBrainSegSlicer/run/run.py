@@ -106,6 +106,10 @@ class Run:
         """Seconds since the start, or from start to end."""
         return (self._ended or time.monotonic()) - self._started
 
+    def __repr__(self) -> str:
+        told = f", {self.step!r} {self.progress:.0%}" if self.state == RUNNING else f", {self.message!r}" if self.message else ""
+        return f"<Run {self.state} after {self.seconds:.0f} s{told}; log {self.logPath}>"
+
     def poll(self) -> bool:
         """Take in what is new, without waiting; import the results once the child has ended.
 

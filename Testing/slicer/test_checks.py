@@ -65,6 +65,15 @@ def test_a_node_that_is_no_grayscale_volume_is_named_with_what_it_is(logic, scan
     assert logic.whyNot(scans[0], odd).startswith(f"T2 'Odd' is {told}; wanted")
 
 
+def test_what_is_no_node_is_refused_with_the_remedy(logic, scans):
+    with pytest.raises(InputError, match=r"T1 is 'T1'; wanted a node of the scene: give one, for example slicer.util.getNode"):
+        logic.process("T1", "T2")
+    with pytest.raises(InputError, match="The brain mask is 3; wanted a node"):
+        logic.process(*scans, parameters=SegmentParameters(maskNode=3))
+    with pytest.raises(InputError, match="The output table is 'volumes'; wanted a node"):
+        logic.process(*scans, tableNode="volumes")
+
+
 def test_a_volume_that_a_sequence_browser_shows_is_accepted(logic, scans):
     sequence, browser = add("vtkMRMLSequenceNode"), add("vtkMRMLSequenceBrowserNode")
     sequence.SetDataNodeAtValue(scans[0], "0")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import slicer
 
 from InfantBrainSegLib.core.check import Check, CheckCode, warnings_of
 from InfantBrainSegLib.core.errors import ErrorCode, InfantBrainSegError, InputError
@@ -68,6 +69,8 @@ def check_inputs(scans: Scans, parameters: SegmentParameters) -> None:
     """
     if scans.main is None:
         raise InputError("No scan is chosen: choose the T1-weighted and the T2-weighted scan, or at least one of them.")
+    for name, node in scans.named().items():
+        _check_is_node(node, name)
     for node, role in ((scans.t1, "T1"), (scans.t2, "T2")):
         if node is not None:
             _check_volume(node, role)
@@ -100,6 +103,7 @@ def check_outputs(scans: Scans, segmentation_node, labelmap_node, table_node) ->
     for node, kind, name in kinds:
         if node is None:
             continue
+        _check_is_node(node, f"The output {name}")
         if not node.IsA(kind):
             raise InputError(f"The output '{node.GetName()}' is a {node.GetNodeTagName()}; wanted a {name}: choose another node.")
         if node.GetScene() is None:
@@ -174,6 +178,11 @@ def scale_warning(scans: Scans) -> list[str]:
         f"The transform of {role} '{node.GetName()}' scales volumes by {scale:.3g}; the table gives the volumes before that transform: "
         f"harden it on {role} if it mends a wrong voxel size."
     ]
+
+
+def _check_is_node(given, name: str) -> None:
+    if not isinstance(given, slicer.vtkMRMLNode):
+        raise InputError(f"{name} is {given!r}; wanted a node of the scene: give one, for example slicer.util.getNode('T1').")
 
 
 def _check_volume(node, role: str) -> None:

@@ -85,7 +85,8 @@ NO_TORCH_EXTENSION = _(
     "restart Slicer and come back here."
 )
 READY = _("Ready: click Segment.")
-READY_WHOLE_HEAD = _("Ready: click Segment. These look like whole heads: the cerebrum is taken out of them first.")
+READY_WITH_WARNINGS = _("Ready, with warnings: look at them, then click Segment.")
+WHOLE_HEAD = _("These look like whole heads: the cerebrum is taken out of them first.")
 CHECKING = _("Looking at the scans ...")
 NO_SCENE = _("The panel is not in use: open the module again.")
 SEGMENT_TIP = _("Segment the scans into cerebrospinal fluid, gray matter and white matter.")

@@ -36,7 +36,7 @@ class Findings:
     checks : tuple of Check
         For the table.
     failed : tuple of Check
-        All that do not pass, of the table or not.
+        Those of them that do not pass.
     notes : tuple of str
         Warnings that no check gives.
     whole_head : bool
@@ -52,6 +52,11 @@ class Findings:
     def warnings(self) -> tuple[str, ...]:
         """What to know before a run."""
         return (*self.notes, *warnings_of(self.failed))
+
+    @property
+    def swapped(self) -> bool:
+        """Whether T1 looks like a T2 and T2 like a T1."""
+        return any(check.code == CheckCode.CONTRASTS for check in self.failed)
 
 
 def check_inputs(scans: Scans, parameters: SegmentParameters) -> None:
@@ -159,8 +164,9 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
             raise InputError(f"{error} ({chosen}.)", error.code) from error
         apart = (f"{error} That is by their headers: the run will first try to align T2 to T1.",)
         pair = prepare.pair_scans(t1, None, mask)
-    checks = gatekeeper.quick_checks(t1, t2, pair)
-    failed = [check for check in (*(() if apart else pair.checks), *checks) if not check.passes]
+    of_pair = () if apart else tuple(check for check in pair.checks if not check.passes)
+    checks = (*of_pair, *gatekeeper.quick_checks(t1, t2, pair))
+    failed = [check for check in checks if not check.passes]
     whole_head = parameters.extract == AUTO and mask is None and any(check.code == CheckCode.SKULL for check in failed)
     if whole_head:  # what needs the brain waits until the run has found it
         checks = tuple(check for check in checks if check.code not in _NEED_THE_BRAIN)

@@ -1,6 +1,8 @@
 """What the panel says: steps in words, times, warnings and the verdict as HTML."""
 
 import html
+import math
+from collections.abc import Mapping
 
 from slicer.i18n import tr as _
 
@@ -71,6 +73,13 @@ def verdict_html(record: Record) -> str:
         for reason in record.reasons
     )
     return warnings_html(reasons, title) if reasons else f"<b>{html.escape(title)}</b>"
+
+
+def edited_html(changed_ml: Mapping[str, float]) -> str:
+    """Say above a verdict that the segmentation is no longer the one that it judges, and what changed."""
+    changes = ", ".join(f"{name} {_('removed') if math.isnan(change) else f'{change:+.1f} ml'}" for name, change in changed_ml.items())
+    title = _("Edited since: the verdict is of the automatic result.")
+    return f"<p><b>{html.escape(title)}</b> {html.escape(changes)}.</p>"
 
 
 def not_in_verdict(failed: tuple[Check, ...], record: Record) -> tuple[Check, ...]:

@@ -186,7 +186,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.swapButton.visible = self._checks.findings.swapped and not running
         self.ui.checkButton.enabled = not running and node is not None and not reason
         self.ui.logButton.enabled = bool(self._logPath)
-        self._resultsBox.show(node)
+        self._resultsBox.show(node, running)
         self._showChecks()
         self._showWarnings()
         if not running:

@@ -24,6 +24,7 @@ _NOT_ONE_IMAGE = {  # a class before those it derives from
 }
 _NEED_THE_BRAIN = (CheckCode.SKULL, CheckCode.FIELD_OF_VIEW)
 _ALIGNMENT_MENDS = (ErrorCode.SCANS_APART, ErrorCode.SMALL_BRAIN)
+BRING_TOGETHER = "If they are of one brain, bring them together with Center volume in the module Volumes, or move one in Transforms."
 MAX_SCALE_ERROR = 0.01  # of the volume; a rigid transform that was stored as text is far closer
 
 
@@ -156,13 +157,14 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
     mask = None if scans.mask is None else image_from_mask(scans.mask, scans.main)
     t1, t2 = (None if node is None else image_from_volume(node) for node in (scans.t1, scans.t2))
     apart: tuple[str, ...] = ()
+    chosen = ", ".join(f"{role} is '{node.GetName()}'" for role, node in (("T1", scans.t1), ("T2", scans.t2)) if node is not None)
     try:
         pair = prepare.pair_scans(t1, t2, mask)
     except InfantBrainSegError as error:
         if parameters.align != AUTO or t1 is None or t2 is None or error.code not in _ALIGNMENT_MENDS:
-            chosen = ", ".join(f"{role} is '{node.GetName()}'" for role, node in (("T1", scans.t1), ("T2", scans.t2)) if node is not None)
-            raise InputError(f"{error} ({chosen}.)", error.code) from error
-        apart = (f"{error} That is by their headers: the run will first try to align T2 to T1.",)
+            mend = f" {BRING_TOGETHER}" if error.code == ErrorCode.SCANS_APART else ""
+            raise InputError(f"{error} ({chosen}.){mend}", error.code) from error
+        apart = (f"{error} ({chosen}.) That is by their headers: the run will first try to align T2 to T1. {BRING_TOGETHER}",)
         pair = prepare.pair_scans(t1, None, mask)
     of_pair = () if apart else tuple(check for check in pair.checks if not check.passes)
     checks = (*of_pair, *gatekeeper.quick_checks(t1, t2, pair))
@@ -171,7 +173,20 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
     if whole_head:  # what needs the brain waits until the run has found it
         checks = tuple(check for check in checks if check.code not in _NEED_THE_BRAIN)
         failed = [check for check in failed if check.code not in _NEED_THE_BRAIN]
-    return Findings(checks, tuple(failed), (*apart, *scale_warning(scans)), whole_head)
+    return Findings(checks, tuple(failed), (*apart, *scale_warning(scans), *frame_notes(scans)), whole_head)
+
+
+def frame_notes(scans: Scans) -> list[str]:
+    """Say where a scan is the frame of a sequence that its browser shows now: that frame alone is segmented."""
+    scene, kind = scans.main.GetScene(), "vtkMRMLSequenceBrowserNode"
+    browsers = [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
+    return [
+        f"{role} '{node.GetName()}' shows one frame of the sequence '{sequence.GetName()}': that frame alone is segmented. "
+        f"Choose it in '{browser.GetName()}' first."
+        for role, node in scans.named().items()
+        for browser in browsers
+        if (sequence := browser.GetSequenceNode(node)) is not None
+    ]
 
 
 def scale_warning(scans: Scans) -> list[str]:

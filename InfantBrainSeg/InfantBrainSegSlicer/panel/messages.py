@@ -75,6 +75,12 @@ def verdict_html(record: Record) -> str:
     return warnings_html(reasons, title) if reasons else f"<b>{html.escape(title)}</b>"
 
 
+def place_in_words(ras_mm: tuple[float, float, float], doubtful_share: float) -> str:
+    """Name a place by the axial slice through it, as the slice view does, and how much round it is in doubt."""
+    side = "S" if ras_mm[2] >= 0 else "I"
+    return _("Axial {side} {mm:.0f} mm, {percent:.0f} % in doubt").format(side=side, mm=abs(ras_mm[2]), percent=100 * doubtful_share)
+
+
 def edited_html(changed_ml: Mapping[str, float]) -> str:
     """Say above a verdict that the segmentation is no longer the one that it judges, and what changed."""
     changes = ", ".join(f"{name} {_('removed') if math.isnan(change) else f'{change:+.1f} ml'}" for name, change in changed_ml.items())
@@ -108,8 +114,7 @@ ALL_CHECKS = _("All checks of the chosen scans.")
 CHECKS_OF_RESULT = _("All checks of the scans, made with the result.")
 ALL_PASS = _("All checks pass.")
 SOME_FAIL = _("The checks found something to look at: see the table.")
-PLACE = _("Slice {index}")
-PLACE_TIP = _("Shows this place in the middle of all slice views. {share} of the voxels round it are in doubt.")
+PLACE_TIP = _("Shows this place in the middle of all slice views.")
 FINISHED = _("Finished in {time} min. Check the result before you use it.")
 STOPPED = _("The run ended without a result: see the log.")
 SCENE_CLOSED = _("Cancelled, because the scene was closed.")

@@ -2,7 +2,7 @@
 
 import qt
 
-from ..scene.places import Place, jump_to
+from ..scene.places import Place, jump_to, world_mm
 from ..scene.provenance import Record, read_record
 from ..scene.statistics import Edit, Edits, own_table
 from . import messages
@@ -75,11 +75,11 @@ class ResultsBox:
         self._ui.placesFrame.visible = bool(self._buttons)
 
     def _make_button(self, place: Place):
-        button = qt.QPushButton(messages.PLACE.format(index=place.slice_index))
-        button.toolTip = messages.PLACE_TIP.format(share=f"{place.doubtful_share:.0%}")
+        button = qt.QPushButton(messages.place_in_words(world_mm(self._segmentation, place), place.doubtful_share))
+        button.toolTip = messages.PLACE_TIP
         button.connect("clicked(bool)", lambda: self._jump(place))
         layout = self._ui.placesFrame.layout()
-        layout.insertWidget(layout.count() - 1, button)  # before the stretch
+        layout.addWidget(button)
         return button
 
     def _jump(self, place: Place) -> None:

@@ -12,12 +12,14 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 if (_REPOSITORY / "InfantBrainSegLib").is_dir() and str(_REPOSITORY) not in sys.path:
     sys.path.append(str(_REPOSITORY))  # from a source checkout; an installed extension has the library beside this file
 
-from InfantBrainSegSlicer.logic import SceneLogic  # noqa: E402
+from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters  # noqa: E402
 from InfantBrainSegSlicer.panel.messages import acknowledgement_text, help_text  # noqa: E402
 from InfantBrainSegSlicer.panel.parameters import InfantBrainSegParameterNode  # noqa: E402
 from InfantBrainSegSlicer.panel.widget import PanelWidget  # noqa: E402
-from InfantBrainSegSlicer.scene.sample_data import register_sample_data  # noqa: E402
+from InfantBrainSegSlicer.scene.sample_data import load_sample, register_sample_data  # noqa: E402
 from InfantBrainSegSlicer.selftest import SelfTest  # noqa: E402
+
+__all__ = ["InfantBrainSeg", "InfantBrainSegLogic", "InfantBrainSegTest", "InfantBrainSegWidget", "SegmentParameters", "load_sample"]
 
 
 class InfantBrainSeg(ScriptedLoadableModule):

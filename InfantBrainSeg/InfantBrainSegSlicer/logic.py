@@ -140,11 +140,12 @@ class SceneLogic:
         Returns
         -------
         Run
+            `succeeded` and `failed` name the scans, `cohortPath` the table; `message` is not empty where some failed.
 
         Raises
         ------
         InfantBrainSegError
-            As `process` does.
+            As `process` does; scans that fail raise nothing.
         """
         return self._run(lambda: BatchTask(folderOrCsv, outputDir, parameters or SegmentParameters()), progress, wait)
 

@@ -49,7 +49,7 @@ class Panel:
 
     def ready(self, scans):
         self.choose(scans)
-        self.wait_for(lambda: self.ui.statusLabel.text == "Ready: click Segment.")
+        self.wait_for(lambda: self.ui.statusLabel.text.startswith("Ready"))
 
     def segment(self, mode="good"):
         self.logic.command = stand_in(mode)

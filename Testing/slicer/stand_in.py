@@ -105,6 +105,14 @@ def segment(arguments):
     tell("done", 1.0)
 
 
+def write_cohort(folder, failed):
+    """Write the table of a batch of three scans."""
+    status = ("failed", "ok", "failed") if failed else ("ok", "ok", "ok")
+    rows = "".join(f"{subject},,{subject},{text},\n" for subject, text in zip(("sub-1", "sub-2", "sub-3"), status, strict=True))
+    folder.mkdir()
+    (folder / "cohort.csv").write_text(f"subject,session,scan,status,reason\n{rows}")
+
+
 def main():
     mode = sys.argv[1]
     parser = argparse.ArgumentParser()
@@ -134,6 +142,8 @@ def main():
         return 0
     elif mode == "echo":
         print(json.dumps(sys.argv[2:]), file=sys.stderr)
+        if arguments.command == "batch":
+            write_cohort(Path(arguments.output_dir), failed=arguments.device == "3")
         return int(arguments.device) if arguments.device.isdigit() else 0
     elif arguments.check_only:
         Path(arguments.json).write_text(json.dumps(CHECKS))

@@ -1,6 +1,8 @@
 """What the panel says: steps in words, times, warnings and the verdict as HTML."""
 
 import html
+import math
+from collections.abc import Mapping
 
 from slicer.i18n import tr as _
 
@@ -73,6 +75,19 @@ def verdict_html(record: Record) -> str:
     return warnings_html(reasons, title) if reasons else f"<b>{html.escape(title)}</b>"
 
 
+def place_in_words(ras_mm: tuple[float, float, float], doubtful_share: float) -> str:
+    """Name a place by the axial slice through it, as the slice view does, and how much round it is in doubt."""
+    side = "S" if ras_mm[2] >= 0 else "I"
+    return _("Axial {side} {mm:.0f} mm, {percent:.0f} % in doubt").format(side=side, mm=abs(ras_mm[2]), percent=100 * doubtful_share)
+
+
+def edited_html(changed_ml: Mapping[str, float]) -> str:
+    """Say above a verdict that the segmentation is no longer the one that it judges, and what changed."""
+    changes = ", ".join(f"{name} {_('removed') if math.isnan(change) else f'{change:+.1f} ml'}" for name, change in changed_ml.items())
+    title = _("Edited since: the verdict is of the automatic result.")
+    return f"<p><b>{html.escape(title)}</b> {html.escape(changes)}.</p>"
+
+
 def not_in_verdict(failed: tuple[Check, ...], record: Record) -> tuple[Check, ...]:
     """Leave out the checks that the record has too, and so the verdict among its reasons."""
     told = {check.code for check in record.checks}
@@ -85,7 +100,8 @@ NO_TORCH_EXTENSION = _(
     "restart Slicer and come back here."
 )
 READY = _("Ready: click Segment.")
-READY_WHOLE_HEAD = _("Ready: click Segment. These look like whole heads: the cerebrum is taken out of them first.")
+READY_WITH_WARNINGS = _("Ready, with warnings: look at them, then click Segment.")
+WHOLE_HEAD = _("These look like whole heads: the cerebrum is taken out of them first.")
 CHECKING = _("Looking at the scans ...")
 NO_SCENE = _("The panel is not in use: open the module again.")
 SEGMENT_TIP = _("Segment the scans into cerebrospinal fluid, gray matter and white matter.")
@@ -98,8 +114,7 @@ ALL_CHECKS = _("All checks of the chosen scans.")
 CHECKS_OF_RESULT = _("All checks of the scans, made with the result.")
 ALL_PASS = _("All checks pass.")
 SOME_FAIL = _("The checks found something to look at: see the table.")
-PLACE = _("Slice {index}")
-PLACE_TIP = _("Shows this place in the middle of all slice views. {share} of the voxels round it are in doubt.")
+PLACE_TIP = _("Shows this place in the middle of all slice views.")
 FINISHED = _("Finished in {time} min. Check the result before you use it.")
 STOPPED = _("The run ended without a result: see the log.")
 SCENE_CLOSED = _("Cancelled, because the scene was closed.")

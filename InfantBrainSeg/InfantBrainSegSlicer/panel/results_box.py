@@ -2,9 +2,9 @@
 
 import qt
 
-from ..scene.places import Place, jump_to
+from ..scene.places import Place, jump_to, world_mm
 from ..scene.provenance import Record, read_record
-from ..scene.statistics import Edits, own_table
+from ..scene.statistics import Edit, Edits, own_table
 from . import messages
 from .parameters import InfantBrainSegParameterNode
 from .results_table import fill_results_table
@@ -15,6 +15,7 @@ STYLES = {
     "look": _FRAME.format(background="#fff4d6", border="#e3c36a"),
     "do not use": _FRAME.format(background="#fdecea", border="#e0a19b"),
 }
+EDITED_STYLE = _FRAME.format(background="#ededed", border="#b5b5b5")
 
 
 class ResultsBox:
@@ -36,34 +37,36 @@ class ResultsBox:
         self._segmentation = None
         self._buttons: list = []
         self._edits = Edits()
+        self._changed_ml: dict[str, float] = {}
         self.record = Record()
 
-    def show(self, node: InfantBrainSegParameterNode | None) -> None:
-        """Show the segmentation and the table that a parameter node names."""
+    def show(self, node: InfantBrainSegParameterNode | None, running: bool) -> None:
+        """Show the segmentation and the table that a parameter node names; during a run nothing is measured."""
         segmentation = node.outputSegmentation if node else None
         filled = segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments() > 0
         if self._ui.show3DButton.segmentationNode() is not segmentation:
             self._ui.show3DButton.setSegmentationNode(segmentation)
         self._ui.show3DButton.enabled = filled
-        self._ui.recomputeButton.enabled = filled
+        self._ui.recomputeButton.enabled = filled and not running
         table = node.tableNode if node else None
         table = own_table(segmentation, table) if filled else table
         total = fill_results_table(self._ui.resultsTable, table)
         self._ui.resultsTable.visible = bool(total)
-        edited = bool(total) and filled and self._edits.since(segmentation, table)
-        self._ui.resultsLabel.text = f"{total}. {messages.EDITED}" if edited else total
-        self._show_verdict(segmentation if filled else None)
-        self._ui.resultsCollapsibleButton.visible = bool(total or self.record.decision)
+        edit = self._edits.of(segmentation, table) if filled else Edit()
+        self._ui.resultsLabel.text = f"{total}. {messages.EDITED}" if total and edit.since_table else total
+        self._show_verdict(segmentation if filled else None, dict(edit.changed_ml))
+        self._ui.resultsCollapsibleButton.visible = bool(total or self.record.decision or filled)
 
-    def _show_verdict(self, segmentation) -> None:
+    def _show_verdict(self, segmentation, changed_ml: dict[str, float]) -> None:
         record = read_record(segmentation)
-        if record == self.record and segmentation is self._segmentation:
+        if record == self.record and segmentation is self._segmentation and changed_ml == self._changed_ml:
             return
-        self.record, self._segmentation = record, segmentation
+        self.record, self._segmentation, self._changed_ml = record, segmentation, changed_ml
         known = record.decision in STYLES
         self._ui.verdictLabel.visible = known
-        self._ui.verdictLabel.text = messages.verdict_html(record) if known else ""
-        self._ui.verdictLabel.styleSheet = STYLES.get(record.decision, "")
+        text = messages.verdict_html(record) if known else ""
+        self._ui.verdictLabel.text = messages.edited_html(changed_ml) + text if known and changed_ml else text
+        self._ui.verdictLabel.styleSheet = EDITED_STYLE if changed_ml else STYLES.get(record.decision, "")
         for button in self._buttons:
             self._ui.placesFrame.layout().removeWidget(button)
             button.hide()
@@ -72,11 +75,11 @@ class ResultsBox:
         self._ui.placesFrame.visible = bool(self._buttons)
 
     def _make_button(self, place: Place):
-        button = qt.QPushButton(messages.PLACE.format(index=place.slice_index))
-        button.toolTip = messages.PLACE_TIP.format(share=f"{place.doubtful_share:.0%}")
+        button = qt.QPushButton(messages.place_in_words(world_mm(self._segmentation, place), place.doubtful_share))
+        button.toolTip = messages.PLACE_TIP
         button.connect("clicked(bool)", lambda: self._jump(place))
         layout = self._ui.placesFrame.layout()
-        layout.insertWidget(layout.count() - 1, button)  # before the stretch
+        layout.addWidget(button)
         return button
 
     def _jump(self, place: Place) -> None:

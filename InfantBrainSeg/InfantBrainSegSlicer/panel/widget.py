@@ -63,6 +63,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for hidden in (
             self.ui.torchFrame,
             self.ui.warningsLabel,
+            self.ui.swapButton,
             self.ui.progressBar,
             self.ui.elapsedLabel,
             self.ui.checksText,
@@ -87,6 +88,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         self.ui.checkButton.connect("clicked(bool)", self.onCheckButton)
+        self.ui.swapButton.connect("clicked(bool)", self.onSwapButton)
         self.ui.biasComboBox.connect("activated(int)", self._onBiasChosen)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.recomputeButton.connect("clicked(bool)", self.onRecomputeButton)
@@ -181,9 +183,10 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.segmentButton.text = _("Cancel") if running else _("Segment")
         self.ui.segmentButton.enabled = running or not reason
         self.ui.segmentButton.toolTip = messages.CANCEL_TIP if running else reason or messages.SEGMENT_TIP
+        self.ui.swapButton.visible = self._checks.findings.swapped and not running
         self.ui.checkButton.enabled = not running and node is not None and not reason
         self.ui.logButton.enabled = bool(self._logPath)
-        self._resultsBox.show(node)
+        self._resultsBox.show(node, running)
         self._showChecks()
         self._showWarnings()
         if not running:
@@ -192,7 +195,10 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showStatus(self, reason: str) -> None:
         text, style = self._outcome
         if not text:
-            ready = messages.READY_WHOLE_HEAD if self._checks.findings.whole_head else messages.READY
+            found = self._checks.findings
+            ready = messages.READY_WITH_WARNINGS if found.warnings else messages.READY
+            if found.whole_head:
+                ready = f"{ready} {messages.WHOLE_HEAD}"
             text = reason or (messages.CHECKING if self._checks.pending else ready)
         self.ui.statusLabel.text = text
         self.ui.statusLabel.styleSheet = style
@@ -267,6 +273,12 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             self._follow(run)
         self._checkCanApply()
+
+    def onSwapButton(self) -> None:
+        """Take T1 for T2 and T2 for T1."""
+        node = self._parameterNode
+        with slicer.util.NodeModify(node):
+            node.t1Volume, node.t2Volume = node.t2Volume, node.t1Volume
 
     def onSampleButton(self) -> None:
         """Load the bundled pair and pick it."""

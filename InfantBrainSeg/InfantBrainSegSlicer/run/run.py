@@ -21,6 +21,30 @@ ProgressCallback = Callable[[str, float], object]
 
 
 @dataclass(frozen=True)
+class Cohort:
+    """How a batch went.
+
+    Attributes
+    ----------
+    path : str
+        The table with one row a scan; empty where the run was no batch.
+    succeeded, failed : tuple of str
+        Names of scans, as in the table.
+    """
+
+    path: str = ""
+    succeeded: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    @property
+    def message(self) -> str:
+        """One line for the user where not all went well."""
+        if not self.failed:
+            return ""
+        return f"{len(self.failed)} of {len(self.failed) + len(self.succeeded)} scans have no result: {self.path} says why."
+
+
+@dataclass(frozen=True)
 class TaskResult:
     """What came of a task.
 
@@ -32,12 +56,15 @@ class TaskResult:
         Those of them that no check gives.
     record : Record
         Checks, verdict and places; empty where there are none.
+    cohort : Cohort
+        Of a batch.
     """
 
     nodes: ResultNodes | None = None
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     record: Record = field(default_factory=Record)
+    cohort: Cohort = field(default_factory=Cohort)
 
 
 class Task(Protocol):
@@ -69,7 +96,7 @@ class Run:
     state : str
         "running", "finished", "cancelled" or "failed".
     message : str
-        The one line for the user when it failed or was cancelled.
+        The one line for the user when it failed, was cancelled, or is a batch in which some scans failed.
     step : str
     progress : float
         From 0 to 1.
@@ -81,6 +108,10 @@ class Run:
     probabilityNodes : tuple of nodes
     logPath : str
         Everything the child printed; stays after the run.
+    succeeded, failed : tuple of str
+        The scans of a batch, by name.
+    cohortPath : str
+        The table of a batch.
     """
 
     def __init__(self, child: Child, task: Task, progress: ProgressCallback | None = None):
@@ -93,6 +124,9 @@ class Run:
         self.record = Record()
         self.segmentationNode = self.labelmapNode = self.tableNode = self.provenanceNode = self.maskNode = self.transformNode = None
         self.probabilityNodes: tuple = ()
+        self.succeeded: tuple[str, ...] = ()
+        self.failed: tuple[str, ...] = ()
+        self.cohortPath = ""
         self.logPath = str(child.log_path)
         self._child = child
         self._task = task
@@ -105,6 +139,10 @@ class Run:
     def seconds(self) -> float:
         """Seconds since the start, or from start to end."""
         return (self._ended or time.monotonic()) - self._started
+
+    def __repr__(self) -> str:
+        told = f", {self.step!r} {self.progress:.0%}" if self.state == RUNNING else f", {self.message!r}" if self.message else ""
+        return f"<Run {self.state} after {self.seconds:.0f} s{told}; log {self.logPath}>"
 
     def poll(self) -> bool:
         """Take in what is new, without waiting; import the results once the child has ended.
@@ -174,8 +212,9 @@ class Run:
         if nodes is None:  # a result's own warnings lie in its report
             lines = (line.partition(WARNING) for line in self._child.error_lines)
             self.warnings = self.notes = tuple(self._task.in_words(text) for before, found, text in lines if found and not before)
+        self.succeeded, self.failed, self.cohortPath = result.cohort.succeeded, result.cohort.failed, result.cohort.path
         self.progress = 1.0
-        self._end(FINISHED, "")
+        self._end(FINISHED, result.cohort.message)
 
     def _end(self, state: str, message: str) -> None:
         self.state, self.message = state, message

@@ -1,5 +1,6 @@
 """What a run is for: one brain of the scene, its images' checks, or a batch of files."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,11 @@ from ..scene.options import Scans, SegmentParameters
 from ..scene.provenance import record_of
 from ..scene.results import ResultNodes, Wanted, import_outcome, read_outcome
 from .handover import Handover
-from .run import TaskResult
+from .run import Cohort, TaskResult
 
 EXIT_OK = 0
 EXIT_SOME_FAILED = 3  # of a batch: the rest is done, and the table says why
-CHECKS_FILE = "checks.json"
+CHECKS_FILE, COHORT_FILE = "checks.json", "cohort.csv"
 EDITED_MEANWHILE = "The output segmentation was edited during the run: it was left as it is, and the result is in a new one."
 NO_MASK = "The segmentation process wrote no cerebrum mask, so none was kept: look into the log."
 
@@ -185,8 +186,15 @@ class BatchTask:
         return ""
 
     def finish(self) -> TaskResult:
-        """Nothing to import."""
-        return TaskResult()
+        """Read from the table how each scan went."""
+        path = self._output_dir / COHORT_FILE
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                status = {row["scan"]: row["status"] for row in csv.DictReader(file)}
+        except (OSError, ValueError, KeyError) as error:
+            raise InfantBrainSegError(f"The batch left no readable {path} ({error}): look into the log, and try again.") from error
+        succeeded = tuple(scan for scan, text in status.items() if text == "ok")
+        return TaskResult(cohort=Cohort(str(path), succeeded, tuple(scan for scan in status if scan not in succeeded)))
 
     def in_words(self, message: str) -> str:
         """The files are the user's own."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import slicer
 
 from InfantBrainSegLib.core.check import Check, CheckCode, warnings_of
 from InfantBrainSegLib.core.errors import ErrorCode, InfantBrainSegError, InputError
@@ -23,6 +24,7 @@ _NOT_ONE_IMAGE = {  # a class before those it derives from
 }
 _NEED_THE_BRAIN = (CheckCode.SKULL, CheckCode.FIELD_OF_VIEW)
 _ALIGNMENT_MENDS = (ErrorCode.SCANS_APART, ErrorCode.SMALL_BRAIN)
+BRING_TOGETHER = "If they are of one brain, bring them together with Center volume in the module Volumes, or move one in Transforms."
 MAX_SCALE_ERROR = 0.01  # of the volume; a rigid transform that was stored as text is far closer
 
 
@@ -35,7 +37,7 @@ class Findings:
     checks : tuple of Check
         For the table.
     failed : tuple of Check
-        All that do not pass, of the table or not.
+        Those of them that do not pass.
     notes : tuple of str
         Warnings that no check gives.
     whole_head : bool
@@ -51,6 +53,11 @@ class Findings:
     def warnings(self) -> tuple[str, ...]:
         """What to know before a run."""
         return (*self.notes, *warnings_of(self.failed))
+
+    @property
+    def swapped(self) -> bool:
+        """Whether T1 looks like a T2 and T2 like a T1."""
+        return any(check.code == CheckCode.CONTRASTS for check in self.failed)
 
 
 def check_inputs(scans: Scans, parameters: SegmentParameters) -> None:
@@ -68,6 +75,8 @@ def check_inputs(scans: Scans, parameters: SegmentParameters) -> None:
     """
     if scans.main is None:
         raise InputError("No scan is chosen: choose the T1-weighted and the T2-weighted scan, or at least one of them.")
+    for name, node in scans.named().items():
+        _check_is_node(node, name)
     for node, role in ((scans.t1, "T1"), (scans.t2, "T2")):
         if node is not None:
             _check_volume(node, role)
@@ -100,6 +109,7 @@ def check_outputs(scans: Scans, segmentation_node, labelmap_node, table_node) ->
     for node, kind, name in kinds:
         if node is None:
             continue
+        _check_is_node(node, f"The output {name}")
         if not node.IsA(kind):
             raise InputError(f"The output '{node.GetName()}' is a {node.GetNodeTagName()}; wanted a {name}: choose another node.")
         if node.GetScene() is None:
@@ -147,21 +157,36 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
     mask = None if scans.mask is None else image_from_mask(scans.mask, scans.main)
     t1, t2 = (None if node is None else image_from_volume(node) for node in (scans.t1, scans.t2))
     apart: tuple[str, ...] = ()
+    chosen = ", ".join(f"{role} is '{node.GetName()}'" for role, node in (("T1", scans.t1), ("T2", scans.t2)) if node is not None)
     try:
         pair = prepare.pair_scans(t1, t2, mask)
     except InfantBrainSegError as error:
         if parameters.align != AUTO or t1 is None or t2 is None or error.code not in _ALIGNMENT_MENDS:
-            chosen = ", ".join(f"{role} is '{node.GetName()}'" for role, node in (("T1", scans.t1), ("T2", scans.t2)) if node is not None)
-            raise InputError(f"{error} ({chosen}.)", error.code) from error
-        apart = (f"{error} That is by their headers: the run will first try to align T2 to T1.",)
+            mend = f" {BRING_TOGETHER}" if error.code == ErrorCode.SCANS_APART else ""
+            raise InputError(f"{error} ({chosen}.){mend}", error.code) from error
+        apart = (f"{error} ({chosen}.) That is by their headers: the run will first try to align T2 to T1. {BRING_TOGETHER}",)
         pair = prepare.pair_scans(t1, None, mask)
-    checks = gatekeeper.quick_checks(t1, t2, pair)
-    failed = [check for check in (*(() if apart else pair.checks), *checks) if not check.passes]
+    of_pair = () if apart else tuple(check for check in pair.checks if not check.passes)
+    checks = (*of_pair, *gatekeeper.quick_checks(t1, t2, pair))
+    failed = [check for check in checks if not check.passes]
     whole_head = parameters.extract == AUTO and mask is None and any(check.code == CheckCode.SKULL for check in failed)
     if whole_head:  # what needs the brain waits until the run has found it
         checks = tuple(check for check in checks if check.code not in _NEED_THE_BRAIN)
         failed = [check for check in failed if check.code not in _NEED_THE_BRAIN]
-    return Findings(checks, tuple(failed), (*apart, *scale_warning(scans)), whole_head)
+    return Findings(checks, tuple(failed), (*apart, *scale_warning(scans), *frame_notes(scans)), whole_head)
+
+
+def frame_notes(scans: Scans) -> list[str]:
+    """Say where a scan is the frame of a sequence that its browser shows now: that frame alone is segmented."""
+    scene, kind = scans.main.GetScene(), "vtkMRMLSequenceBrowserNode"
+    browsers = [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
+    return [
+        f"{role} '{node.GetName()}' shows one frame of the sequence '{sequence.GetName()}': that frame alone is segmented. "
+        f"Choose it in '{browser.GetName()}' first."
+        for role, node in scans.named().items()
+        for browser in browsers
+        if (sequence := browser.GetSequenceNode(node)) is not None
+    ]
 
 
 def scale_warning(scans: Scans) -> list[str]:
@@ -174,6 +199,11 @@ def scale_warning(scans: Scans) -> list[str]:
         f"The transform of {role} '{node.GetName()}' scales volumes by {scale:.3g}; the table gives the volumes before that transform: "
         f"harden it on {role} if it mends a wrong voxel size."
     ]
+
+
+def _check_is_node(given, name: str) -> None:
+    if not isinstance(given, slicer.vtkMRMLNode):
+        raise InputError(f"{name} is {given!r}; wanted a node of the scene: give one, for example slicer.util.getNode('T1').")
 
 
 def _check_volume(node, role: str) -> None:

@@ -49,14 +49,29 @@ def with_own_places(report: dict[str, Any], to_world: np.ndarray) -> dict[str, A
     return {**report, "verdict": {**verdict, "places": places}}
 
 
-def jump_to(node, place: Place) -> None:
-    """Bring a place into the middle of every slice view.
+def world_mm(node, place: Place) -> tuple[float, float, float]:
+    """Give where a place lies in the world.
 
     Parameters
     ----------
     node : vtkMRMLTransformableNode under the scan's parent transforms, as the segmentation is
     place : Place
+
+    Returns
+    -------
+    R, A, S in mm
     """
-    world_mm = [0.0, 0.0, 0.0]
-    node.TransformPointToWorld(place.scan_ras_mm, world_mm)
-    slicer.vtkMRMLSliceNode.JumpAllSlices(node.GetScene(), *world_mm, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
+    found = [0.0, 0.0, 0.0]
+    node.TransformPointToWorld(place.scan_ras_mm, found)
+    return tuple(found)
+
+
+def jump_to(node, place: Place) -> None:
+    """Bring a place into the middle of every slice view.
+
+    Parameters
+    ----------
+    node : vtkMRMLTransformableNode, as for `world_mm`
+    place : Place
+    """
+    slicer.vtkMRMLSliceNode.JumpAllSlices(node.GetScene(), *world_mm(node, place), slicer.vtkMRMLSliceNode.CenteredJumpSlice)

@@ -30,6 +30,7 @@ PROBABILITY_ROLE = "InfantBrainSeg.Probability"  # then the tissue's short name
 MASK_ROLE = "InfantBrainSeg.Mask"
 TRANSFORM_ROLE = "InfantBrainSeg.Transform"
 CLOSED_SURFACE = "Closed surface"
+FIRST_OPACITY_3D = {"CSF": 0.2}  # it lies round the rest, which would not be seen in 3D
 LABELS_FILE, MASK_FILE, TRANSFORM_FILE, REPORT_FILE = "segmentation.nii.gz", "brain_mask.nii.gz", "t2_to_t1.tfm", "report.json"
 _MADE_VOXELS = "InfantBrainSeg.MadeVoxels"  # attribute: a mask as it was made, so that an edited one is never replaced
 
@@ -274,6 +275,14 @@ def _fill_segmentation(node, labels: np.ndarray, scan) -> None:
     """Replace our three segments; what else is in the segmentation stays."""
     segmentation = node.GetSegmentation()
     had_surface = segmentation.ContainsRepresentation(CLOSED_SURFACE)
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    opacities = {
+        tissue.short_name: node.GetDisplayNode().GetSegmentOpacity3D(tissue.short_name)
+        if tissue.short_name in segmentation.GetSegmentIDs()
+        else FIRST_OPACITY_3D.get(tissue.short_name, 1.0)
+        for tissue in TISSUES
+    }
     for name in {tissue.short_name for tissue in TISSUES}.intersection(segmentation.GetSegmentIDs()):
         segmentation.RemoveSegment(name)
     if segmentation.GetNumberOfSegments() == 0:
@@ -291,8 +300,8 @@ def _fill_segmentation(node, labels: np.ndarray, scan) -> None:
             raise InfantBrainSegError(f"'{node.GetName()}' did not take the segment {tissue.name}: choose a new segmentation.")
     node.SetAndObserveTransformNodeID(scan.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(scan)  # after the transform: it is the scan's grid as seen from this node
-    if node.GetDisplayNode() is None:
-        node.CreateDefaultDisplayNodes()
+    for name, opacity in opacities.items():
+        node.GetDisplayNode().SetSegmentOpacity3D(name, opacity)
     if had_surface:
         node.CreateClosedSurfaceRepresentation()
 

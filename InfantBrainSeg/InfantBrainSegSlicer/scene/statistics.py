@@ -9,11 +9,13 @@ import slicer
 import vtk
 
 from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.core.labels import TISSUES
 
 from .nodes import BINARY_LABELMAP, array_of, to_array
 
 AUTOMATIC_MM3_TAG = "InfantBrainSeg.AutomaticVolumeMm3"  # on the segment, so that it survives .seg.nrrd, .mrb and renaming
 TABLE_ROLE = "InfantBrainSeg.Table"
+VOLUME_TOLERANCE = 1e-6  # of a volume: digits that a saved scene loses
 _MM3_IN_CM3 = 1000.0
 
 
@@ -208,31 +210,63 @@ def own_table(segmentation_node, chosen=None):
     return segmentation_node.GetNodeReference(TABLE_ROLE)
 
 
+@dataclass(frozen=True)
+class Edit:
+    """How a segmentation differs from what a run made and from what its table measured.
+
+    Attributes
+    ----------
+    since_table : bool
+        Whether a segment's voxels are other than the table's, or a segment came, went or has another name.
+    changed_ml : dict of float
+        Names of the segments whose volume is not the automatic one, with the difference; NaN for a tissue that was removed.
+    """
+
+    since_table: bool = False
+    changed_ml: Mapping[str, float] = field(default_factory=dict)
+
+
 class Edits:
-    """Tells whether a segmentation is still what its table measured; counts again only after a change of either."""
+    """Tells how a segmentation was edited; counts again only after a change of it or of its table."""
 
     def __init__(self):
         self._seen: tuple = ()
-        self._answer = False
+        self._answer = Edit()
 
-    def since(self, segmentation_node, table_node) -> bool:
-        """Whether a segment's voxels are other than the table's, or a segment came, went or has another name.
+    def of(self, segmentation_node, table_node=None) -> Edit:
+        """Compare a segmentation with its table and with its automatic volumes.
 
         Parameters
         ----------
         segmentation_node : vtkMRMLSegmentationNode with segments
-        table_node : vtkMRMLTableNode of its volumes
+        table_node : vtkMRMLTableNode of its volumes, optional
+
+        Returns
+        -------
+        Edit
         """
         segmentation = segmentation_node.GetSegmentation()
+        table = table_node.GetTable() if table_node is not None else None
         segments = [segmentation.GetSegment(segment_id) for segment_id in segmentation.GetSegmentIDs()]
         labelmaps = [segment.GetRepresentation(BINARY_LABELMAP) for segment in segments]
-        stamps = [thing.GetMTime() for thing in (*segments, *labelmaps, table_node.GetTable()) if thing is not None]
-        seen = (segmentation_node.GetID(), table_node.GetID(), *stamps)
+        stamps = [thing.GetMTime() for thing in (*segments, *labelmaps, table) if thing is not None]
+        seen = (segmentation_node.GetID(), table_node.GetID() if table_node is not None else "", *stamps)
         if seen != self._seen:
-            now = [(volume.name, str(volume.voxels)) for volume in measure_segments(segmentation_node)]
-            measured = zip(texts(table_node, "Segment"), texts(table_node, "Voxel count"), strict=False)
-            self._seen, self._answer = seen, sorted(now) != sorted(measured)
+            self._seen, self._answer = seen, _compare(measure_segments(segmentation_node), table_node)
         return self._answer
+
+
+def _compare(volumes: list[SegmentVolume], table_node) -> Edit:
+    now = [(volume.name, str(volume.voxels)) for volume in volumes]
+    measured = list(zip(texts(table_node, "Segment"), texts(table_node, "Voxel count"), strict=False))
+    changed = {
+        volume.name: (volume.volume_mm3 - volume.automatic_mm3) / _MM3_IN_CM3
+        for volume in volumes
+        if abs(volume.volume_mm3 - volume.automatic_mm3) > VOLUME_TOLERANCE * volume.automatic_mm3  # never where that is not known
+    }
+    there = {volume.segment_id for volume in volumes if not math.isnan(volume.automatic_mm3)}
+    changed |= {tissue.name: math.nan for tissue in TISSUES if there and tissue.short_name not in there}
+    return Edit(bool(measured) and sorted(now) != sorted(measured), changed)
 
 
 def texts(table_node, name: str) -> list[str]:

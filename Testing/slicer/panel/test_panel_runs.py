@@ -159,21 +159,40 @@ def test_edited_segments_are_replaced_only_after_a_question(panel, scans, monkey
     assert node.GetName() in asked[0]
 
 
-def test_edits_are_measured_against_the_automatic_result(panel, scans):
+def test_edits_are_measured_against_the_automatic_result_and_the_verdict_says_that_it_is_of_that(panel, scans, monkeypatch):
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_: True)
     panel.ready(scans)
     node = panel.segment_to_the_end().segmentationNode
     automatic = panel.table()["Volume (ml)"]
+    verdict, style = panel.ui.verdictLabel.text, panel.ui.verdictLabel.styleSheet
     assert "Recompute" not in panel.ui.resultsLabel.text
     _erase_half(node, scans[0])
     panel.widget.exit()
     panel.widget.enter()
     assert panel.ui.resultsLabel.text.endswith("ml in all. The segmentation has changed since: press Recompute statistics.")
+    assert panel.ui.resultsCollapsibleButton.isAncestorOf(panel.ui.recomputeButton)
+    said = panel.ui.verdictLabel.text
+    assert said.startswith("<p><b>Edited since: the verdict is of the automatic result.</b> Gray matter -")
+    assert said.endswith(verdict)
+    assert "background: #ededed" in panel.ui.verdictLabel.styleSheet
     panel.ui.recomputeButton.click()
+    assert panel.ui.verdictLabel.text == said
     assert panel.ui.resultsLabel.text.endswith("ml in all")
     table = panel.table()
     assert table["Automatic (ml)"] == automatic
     assert float(table["Change (ml)"][1]) < -1
     assert float(table["Change (ml)"][2]) == 0
+    panel.ui.segmentButton.click()
+    panel.wait_for(lambda: panel.run is None)
+    assert (panel.ui.verdictLabel.text, panel.ui.verdictLabel.styleSheet) == (verdict, style)
+
+
+def test_a_tissue_that_was_removed_turns_the_verdict_gray_too(panel, scans):
+    panel.ready(scans)
+    node = panel.segment_to_the_end().segmentationNode
+    node.GetSegmentation().RemoveSegment("WM")
+    panel.widget.enter()
+    assert "</b> White matter removed." in panel.ui.verdictLabel.text
 
 
 def _erase_half(node, t1):

@@ -58,8 +58,14 @@ def test_swapped_scans_are_warned_of_before_the_run(panel, scans):
     panel.choose(scans[::-1])
     panel.wait_for(lambda: panel.ui.warningsLabel.visible)
     assert "swapped" in panel.ui.warningsLabel.text
+    assert panel.ui.statusLabel.text == "Ready, with warnings: look at them, then click Segment."
+    assert "Contrasts" in panel.ui.checksText.toPlainText()
+    assert panel.ui.checksCollapsibleButton.text == "Checks: 2 of 4 to look at"
     assert panel.ui.segmentButton.enabled
-    panel.ready(scans)
+    panel.ui.swapButton.click()
+    panel.wait_for(lambda: panel.ui.statusLabel.text.startswith("Ready"))
+    assert [panel.ui.t1Selector.currentNode(), panel.ui.t2Selector.currentNode()] == list(scans)
+    assert not panel.ui.swapButton.visible
     assert "swapped" not in panel.ui.warningsLabel.text
     assert "thin cortex is lost" in panel.ui.warningsLabel.text  # the phantom's voxels are 3 mm thick
 
@@ -82,7 +88,7 @@ def test_scans_that_were_brought_together_meanwhile_are_looked_at_again(panel, s
     panel.widget.exit()
     far.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.eye(4)))
     panel.widget.enter()
-    panel.wait_for(lambda: panel.ui.statusLabel.text == "Ready: click Segment.")
+    panel.wait_for(lambda: panel.ui.statusLabel.text.startswith("Ready"))
 
 
 def test_a_table_with_an_empty_cell_does_not_stop_the_panel(panel, scene):

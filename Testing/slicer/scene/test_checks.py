@@ -65,6 +65,15 @@ def test_a_node_that_is_no_grayscale_volume_is_named_with_what_it_is(logic, scan
     assert logic.whyNot(scans[0], odd).startswith(f"T2 'Odd' is {told}; wanted")
 
 
+def test_what_is_no_node_is_refused_with_the_remedy(logic, scans):
+    with pytest.raises(InputError, match=r"T1 is 'T1'; wanted a node of the scene: give one, for example slicer.util.getNode"):
+        logic.process("T1", "T2")
+    with pytest.raises(InputError, match="The brain mask is 3; wanted a node"):
+        logic.process(*scans, parameters=SegmentParameters(maskNode=3))
+    with pytest.raises(InputError, match="The output table is 'volumes'; wanted a node"):
+        logic.process(*scans, tableNode="volumes")
+
+
 def test_a_volume_that_a_sequence_browser_shows_is_accepted(logic, scans):
     sequence, browser = add("vtkMRMLSequenceNode"), add("vtkMRMLSequenceBrowserNode")
     sequence.SetDataNodeAtValue(scans[0], "0")
@@ -72,6 +81,8 @@ def test_a_volume_that_a_sequence_browser_shows_is_accepted(logic, scans):
     browser.AddProxyNode(scans[0], sequence, False)
     assert browser.GetProxyNode(sequence) is scans[0]
     assert logic.whyNot(*scans) == ""
+    (note,) = logic.lookQuickly(*scans).notes
+    assert note.startswith("T1 'T1' shows one frame of the sequence 'Odd': that frame alone is segmented.")
 
 
 def test_a_volume_without_image_data_is_named(logic, scans):
@@ -216,7 +227,7 @@ def test_coarse_voxels_are_warned_of_before_the_run(logic):
 def test_scans_that_lie_apart_are_an_error_that_names_both(logic):
     t1, t2 = noisy_pair()
     t2.SetAndObserveTransformNodeID(mrml.linear_transform(np.array([[1, 0, 0, 500], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])).GetID())
-    with pytest.raises(InputError, match=r"overlap.*T1 is 'A', T2 is 'B'"):
+    with pytest.raises(InputError, match=r"overlap.*T1 is 'A', T2 is 'B'.*Center volume.*Transforms"):
         logic.lookQuickly(t1, t2, SegmentParameters(align="off"))
 
 
@@ -280,3 +291,5 @@ def test_scans_that_lie_apart_are_a_warning_where_the_run_will_align_them(logic)
     t2.SetAndObserveTransformNodeID(mrml.linear_transform(np.array([[1, 0, 0, 90], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])).GetID())
     (warning,) = logic.lookQuickly(t1, t2, SegmentParameters(align="auto")).warnings
     assert "the run will first try to align" in warning
+    assert "T1 is 'A', T2 is 'B'" in warning
+    assert "Center volume" in warning

@@ -70,6 +70,19 @@ def _lives(pid):
         return False
 
 
+def test_a_run_says_in_one_line_how_it_goes(logic, scans):
+    run = logic.process(*scans)
+    assert repr(run) == f"<Run finished after {run.seconds:.0f} s; log {run.logPath}>"
+    logic.command = stand_in.command("hang")
+    run = logic.process(*scans, wait=False)
+    poll_until(run, "stage 1")
+    assert "running after" in repr(run)
+    assert "'stage 1' 30%" in repr(run)
+    run.cancel()
+    assert "cancelled after" in repr(run)
+    assert run.message in repr(run)
+
+
 def test_cancelling_twice_or_after_the_end_changes_nothing(logic, scans):
     run = logic.process(*scans)
     run.cancel()

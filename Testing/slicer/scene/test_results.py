@@ -164,6 +164,16 @@ def test_a_3d_view_that_was_on_is_drawn_anew(t1, outcome):
     assert surface.GetNumberOfPoints() > 100
 
 
+def test_the_fluid_is_translucent_in_3d_and_what_the_user_chose_stays(t1, outcome):
+    nodes = import_outcome(outcome, ResultNodes(Scans(t1)))
+    display = nodes.segmentation.GetDisplayNode()
+    assert [display.GetSegmentOpacity3D(tissue.short_name) for tissue in TISSUES] == [0.2, 1, 1]
+    display.SetSegmentOpacity3D("CSF", 0.7)
+    display.SetSegmentOpacity3D("GM", 0.4)
+    import_outcome(outcome, nodes)
+    assert [display.GetSegmentOpacity3D(tissue.short_name) for tissue in TISSUES] == [0.7, 0.4, 1]
+
+
 def test_provenance_holds_the_weights_checksum_and_no_path_or_name(t1, outcome):
     t1.SetName("Smith^Anna")
     told = json.loads(import_outcome(outcome, ResultNodes(Scans(t1))).provenance.GetText())

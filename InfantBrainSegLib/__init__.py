@@ -3,4 +3,4 @@
 Importing the package is light: torch is imported by the modules that need it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.9.0"

@@ -88,6 +88,8 @@ def _size(header: Header, name: str) -> tuple[int, int, int]:
         raise ValueError(f"its numbers are of an unknown type, {header.datatype}")
     size = header.dimensions
     frames = math.prod(size[3:])
+    if len(size) > 4 and size[3] == 1 and frames > 1:  # NIfTI keeps the numbers of one voxel on the fifth axis
+        raise InputError(f"{name} has {frames} numbers a voxel; wanted one number a voxel: export a grayscale image.")
     if frames > 1:
         raise InputError(f"{name} is {len(size)}D with {frames} frames; wanted one 3D image: extract one frame.")
     if len(size) < 3 or min(size[:3]) < 4:

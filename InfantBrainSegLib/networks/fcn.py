@@ -31,7 +31,7 @@ class NetworkConfig:
         "batch" (paper) or "instance".
     patch_norm : bool
         Bring T1 and T2 of every patch to zero mean and unit variance, background included (paper, section 4.1). Off by default:
-        it squeezes the isointense contrast (method.md).
+        it squeezes the isointense contrast.
     classes : int
         What the network tells apart, background included: tissues or parts of the head. Files from before this field have four.
     """

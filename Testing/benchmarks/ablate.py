@@ -1,4 +1,4 @@
-"""Take the method apart: train FCN-1 with one part changed at a time, and put the figures into MODEL_CARD.md.
+"""Take the method apart: train FCN-1 with one part changed at a time, and put the figures into docs/results.md.
 
     python Testing/benchmarks/ablate.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
 
@@ -33,7 +33,7 @@ from InfantBrainSegLib.training.simulation.synthesis import Simulator, Simulator
 from InfantBrainSegLib.training.trainer import Trainer
 
 RESULTS = Path(__file__).parent / "results" / "ablations.json"
-CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
+CARD = Path(__file__).parents[2] / "docs" / "results.md"
 BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
 STREAM_DROPOUT = 0.15
 BASE = NetworkConfig((1, 1), base_width=8, norm="batch")
@@ -132,7 +132,7 @@ def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource],
 
 
 def score(cases: Iterator[Case], weights: Path, how: str) -> dict[str, list[float]]:
-    """DOC of each subject."""
+    """Dice of each subject."""
     scores = [measure(case, how, weights) for case in cases]
     return {name: [one[name]["dice"] for one in scores] for name in NAMES}
 
@@ -147,7 +147,7 @@ def table(variants: dict) -> list[str]:
 
 def write_card(results: dict) -> None:
     lines = [
-        f"FCN-1 alone, {results['iterations']} iterations of batch 2 from random weights; DOC on the first three synthetic "
+        f"FCN-1 alone, {results['iterations']} iterations of batch 2 from random weights; Dice on the first three synthetic "
         "subjects of each adult map and on the ten real newborns.",
         *table(results["variants"]),
     ]

@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/make_pictures.py --infants ../shared/data/images/infant --heads RAW_HEADS
 
-RAW_HEADS is what make_raw_heads.py wrote. The tissues' shares and the verdicts go into MODEL_CARD.md; what is seen is for a person to say.
+RAW_HEADS is what make_raw_heads.py wrote. Shares of tissues and verdicts go into docs/results.md; what is seen is for a person to say.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from InfantBrainSegLib.imaging.files import read_image, write_text
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "InfantBrainSeg" / "Resources" / "SampleData"
-CARD = ROOT / "MODEL_CARD.md"
+CARD = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- pictures: begin -->", "<!-- pictures: end -->"
 
 
@@ -37,7 +37,7 @@ def row(title: str, name: str, report: dict) -> str:
     verdict = report["verdict"]
     shares = " | ".join(f"{100 * verdict['fractions'][tissue.short_name]:.1f} %" for tissue in TISSUES)
     said = verdict["decision"] + "".join(f"; {reason['text']}" for reason in verdict["reasons"])
-    return f"| [{title}](Resources/overview_{name}.png) | {shares} | {said} |"
+    return f"| [{title}](../Resources/overview_{name}.png) | {shares} | {said} |"
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
             sitk.GetArrayFromImage(read_image(path)) for path in (Path(folder) / "demo" / "segmentation.nii.gz", SAMPLE / "label.nii.gz")
         )
     doc = [f"{tissue.short_name} {dice(labels == tissue.value, truth == tissue.value):.3f}" for tissue in TISSUES]
-    lines += ["", f"DOC of the bundled synthetic subject: {', '.join(doc)}."]
+    lines += ["", f"Dice of the bundled synthetic subject: {', '.join(doc)}."]
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}", CARD)
 

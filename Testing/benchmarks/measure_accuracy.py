@@ -1,4 +1,4 @@
-"""Measure the bundled weights and put the figures into MODEL_CARD.md.
+"""Measure the bundled weights and put the figures into docs/results.md.
 
     python Testing/benchmarks/measure_accuracy.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
 
@@ -30,11 +30,11 @@ from InfantBrainSegLib.training.simulation.labelmaps import PAINT_TO_LABEL, infr
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-CARD = ROOT / "MODEL_CARD.md"
+CARD = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NAMES = [tissue.short_name for tissue in TISSUES]
 COLUMNS = {
-    "dice": "DOC",
+    "dice": "Dice",
     "average_surface_distance_mm": "ASD mm",
     "hausdorff_mm": "max Hausdorff mm",
     "hausdorff95_mm": "HD95 mm",
@@ -143,12 +143,12 @@ def gain(subjects: dict, what: str, before: str, after: str) -> str:
     for name in NAMES:
         pair = [[scores[variant][name]["dice"] for scores in subjects.values()] for variant in (after, before)]
         tests.append(f"{name} {np.mean(np.subtract(*pair)):+.4f} (p = {stats.ttest_rel(*pair).pvalue:.2g})")
-    return f"DOC gained by {what}, paired t-test: {', '.join(tests)}."
+    return f"Dice gained by {what}, paired t-test: {', '.join(tests)}."
 
 
 def calibration(subjects: dict) -> str:
-    """How the mean confidence of a tissue goes with its DOC over subjects."""
-    lines = ["| tissue | mean confidence | DOC | correlation over subjects |", "|---|---|---|---|"]
+    """How the mean confidence of a tissue goes with its Dice over subjects."""
+    lines = ["| tissue | mean confidence | Dice | correlation over subjects |", "|---|---|---|---|"]
     for name in NAMES:
         confidence, dice = (np.array([scores[WITH][name][key] for scores in subjects.values()]) for key in ("confidence", "dice"))
         r = np.corrcoef(confidence, dice)[0, 1]
@@ -168,7 +168,7 @@ def write_card(results: dict, overlaps: list[dict]) -> None:
         volumes(adults, NAMES),
         table(infants, "Synthetic, from held-out infant maps at 5 and 8 months", COLUMNS),
         calibration(results["synthetic"]),
-        table(results["newborns"], "Real newborns, inside the manual labels", {"dice": "DOC"}),
+        table(results["newborns"], "Real newborns, inside the manual labels", {"dice": "Dice"}),
         volumes(results["newborns"], ["GM", "WM"]),
     ]
     worst = {name: min(scores[WITH][name]["dice"] for scores in results["newborns"].values()) for name in ("GM", "WM")}

@@ -4,7 +4,7 @@
 
 RAW_HEADS is what make_raw_heads.py wrote; ideal means the true mask and, where the head was turned, the same pose correction. Of the
 newborns (stripped, with cerebellum and brainstem) the tissues are compared with those inside the manual mask. The figures go to
-Testing/benchmarks/results/raw.json and into MODEL_CARD.md.
+Testing/benchmarks/results/raw.json and into docs/results.md.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 from InfantBrainSegLib.preparation.registration import move_grid
 
 RESULTS = Path(__file__).parent / "results" / "raw.json"
-CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
+CARD = Path(__file__).parents[2] / "docs" / "results.md"
 ALONE = ("raw_01", "raw_02", "raw_03", "raw_04", "raw_05", "raw_06")  # heads that are also tried with one scan
 # The pairs lie on one grid as they should, and upright; one round of context, since only differences matter.
 PREPARED = SegmentOptions(align="off", extract="off", rounds=1)
@@ -115,8 +115,8 @@ def csf_line(heads: list[dict]) -> str:
     lost = np.array([scores["ideal"]["CSF"] - scores["raw"]["CSF"] for scores in heads])
     slope = lacks @ lost / (lacks @ lacks)
     return (
-        f"CSF, which lies along the mask's border, loses {slope:.1f} times what the mask DOC lacks of 1 (least squares through 0 over the "
-        f"first row): to lose {GOAL_LOSS} at most, a mask DOC of {1 - GOAL_LOSS / slope:.3f} is needed."
+        f"CSF, which lies along the mask's border, loses {slope:.1f} times what the mask Dice lacks of 1 (least squares through 0 over the "
+        f"first row): to lose {GOAL_LOSS} at most, a mask Dice of {1 - GOAL_LOSS / slope:.3f} is needed."
     )
 
 
@@ -124,15 +124,15 @@ def warned_line(heads: list[dict]) -> str:
     """How many heads the check "cerebrum" warns of, and how many of those that missed the goal."""
     warned = [scores["sure"] < SURE_OF_HEAD for scores in heads]
     missed = [scores["mask_dice"] < GOAL_DOC for scores in heads]
-    found = f"among them {sum(map(all, zip(warned, missed, strict=True)))} of the {sum(missed)} whose mask has a DOC under {GOAL_DOC}"
+    found = f"among them {sum(map(all, zip(warned, missed, strict=True)))} of the {sum(missed)} whose mask has a Dice under {GOAL_DOC}"
     if not any(missed):
-        found = f"though none has a mask with a DOC under {GOAL_DOC}"
+        found = f"though none has a mask with a Dice under {GOAL_DOC}"
     return f'Of all {len(heads)} heads the check "cerebrum" warns of {sum(warned)}, {found}.'
 
 
 def write_card(results: dict) -> None:
     lines = [
-        "| | subjects | mask DOC (worst) | 95 % of the surface within, mm (worst) | CSF DOC (against ideal) | GM | WM |",
+        "| | subjects | mask Dice (worst) | 95 % of the surface within, mm (worst) | CSF Dice (against ideal) | GM | WM |",
         "|---|---|---|---|---|---|---|",
     ]
     for kind, title in (
@@ -153,7 +153,7 @@ def write_card(results: dict) -> None:
         sum(goal(scores) for scores in upright) for goal in (lambda s: s["mask_dice"] >= GOAL_DOC, lambda s: s["surface95_mm"] <= GOAL_MM)
     )
     reached = (
-        f"Of the {len(upright)} heads of the first row {good} have a mask DOC of {GOAL_DOC} or more, and {close} have 95 % of the surface"
+        f"Of the {len(upright)} heads of the first row {good} have a mask Dice of {GOAL_DOC} or more, and {close} have 95 % of the surface"
     )
     heads = [scores for scores in results["subjects"].values() if "extract_seconds" in scores]
     seconds = np.mean([scores["extract_seconds"] for scores in heads])
@@ -166,7 +166,7 @@ def write_card(results: dict) -> None:
     lines += ["", csf_line(upright)]
     lines += ["", warned_line([scores for scores in results["subjects"].values() if "sure" in scores])]
     if alone:
-        lines += ["", f"Mask DOC of six heads with {', '.join(alone)}."]
+        lines += ["", f"Mask Dice of six heads with {', '.join(alone)}."]
     lines += ["", f"Extraction took {seconds:.0f} s a head.", ""]
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"{END}{rest.partition(END)[2]}", CARD)

@@ -1,4 +1,4 @@
-"""Measure the bundled weights on what scanners give, and put the figures into MODEL_CARD.md.
+"""Measure the bundled weights on what scanners give, and put the figures into docs/results.md.
 
     python Testing/benchmarks/measure_robustness.py --synthetic TEST_SUBJECTS --label-maps ../shared/data/labelmaps/adult
 
@@ -29,7 +29,7 @@ from InfantBrainSegLib.training.simulation.labelmaps import read_label_map
 from InfantBrainSegLib.training.simulation.synthesis import Simulator
 
 RESULTS = Path(__file__).parent / "results" / "robustness.json"
-CARD = Path(__file__).parents[2] / "MODEL_CARD.md"
+CARD = Path(__file__).parents[2] / "docs" / "results.md"
 BEGIN, END = "<!-- robustness: begin -->", "<!-- robustness: end -->"
 MAPS = ("adult_15", "adult_17", "adult_18")
 ONLY_MOTION = ArtefactConfig(

@@ -1,4 +1,4 @@
-"""Draw mean confidence against true DOC, a dot for each synthetic subject and tissue, as Resources/calibration.svg.
+"""Draw mean confidence against true Dice, a dot for each synthetic subject and tissue, as Resources/calibration.svg.
 
     python Testing/benchmarks/plot_calibration.py
 
@@ -33,7 +33,7 @@ def axes() -> list[str]:
         f'<rect x="{x0}" y="{y1}" width="{SIDE}" height="{SIDE}" fill="white" stroke="#999"/>',
         f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke="#999" stroke-dasharray="4"/>',
         text(LEFT + SIDE / 2, TOP + SIDE + 40, "mean confidence", 'text-anchor="middle"'),
-        text(18, TOP + SIDE / 2, "true DOC", f'text-anchor="middle" transform="rotate(-90 18 {TOP + SIDE / 2:.0f})"'),
+        text(18, TOP + SIDE / 2, "true Dice", f'text-anchor="middle" transform="rotate(-90 18 {TOP + SIDE / 2:.0f})"'),
     ]
     for number in range(round((HIGH - LOW) / STEP) + 1):
         value = LOW + number * STEP

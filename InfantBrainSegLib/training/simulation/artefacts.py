@@ -26,7 +26,7 @@ class ArtefactConfig:
     motion_share, motion_mm
         Share of images taken of a head that moved for a while along one axis, and how far: rings beside every edge.
     noise : tuple of float
-        SD of the noise, drawn evenly in its logarithm: real images are less noisy than one expects (method.md).
+        SD of the noise, drawn evenly in its logarithm: real images are less noisy than one expects.
     """
 
     blur_mm: tuple[float, float] = (0.2, 0.75)

@@ -1,7 +1,7 @@
 """Random T1 and T2 contrasts from birth to about a year, in units where cortex is 1.
 
 White matter is a mixture of unmyelinated and myelinated tissue. Where it is which is decided by a smooth field that T1 and
-T2 share, T1 leading (data README: by two to four months).
+T2 share, T1 leading (by two to four months).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class ContrastConfig:
     ----------
     phase_shares : tuple of float
         Newborn (contrast inverted), isointense (about 6 months), late (9 months and more). The two outer ones teach
-        contrast: a network that sees only isointense ones learns depth below the surface instead (method.md).
+        contrast: a network that sees only isointense ones learns depth below the surface instead.
     isointense_t1, isointense_t2 : tuple of float
         Largest contrast to cortex of unmyelinated and of myelinated white matter, which lie on either side of it; found by measuring
         histogram overlaps (see Testing/unit/training/test_synthesis.py).

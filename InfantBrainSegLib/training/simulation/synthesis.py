@@ -105,7 +105,7 @@ class Simulator:
         self.device = device or torch.device("cpu")
         adult = np.array([0.88 if _is_adult(m) else 0.12 for m in maps])
         counts = {True: max(sum(map(_is_adult, maps)), 1), False: max(sum(not _is_adult(m) for m in maps), 1)}
-        weights = adult / [counts[_is_adult(m)] for m in maps]  # lean on adult maps: infant ones have too thick a cortex (method.md)
+        weights = adult / [counts[_is_adult(m)] for m in maps]  # lean on adult maps: infant ones have too thick a cortex
         self._shares = weights / weights.sum()
         self._voxels = [np.argwhere(m.classes > AIR).astype(np.int16) for m in maps]
         self._thickening: dict[str, np.ndarray] = {}  # of the maps that were asked for: 20 MB each
@@ -279,7 +279,7 @@ def _near_cortex(anatomy: _Anatomy) -> torch.Tensor:
 
 
 def _myelination(anatomy: _Anatomy, contrast: Contrast, generator) -> torch.Tensor:
-    """Logit of the myelinated share: deep, central and posterior white matter first (data README)."""
+    """Logit of the myelinated share: deep, central and posterior white matter first."""
     noise = smooth_noise((1, *anatomy.depth_mm.shape), 18.0, generator)[0]
     depth = (anatomy.depth_mm - 2.5).clamp(-2, 4) / 2
     total = contrast.depth_weight * depth + contrast.central_weight * (2 * anatomy.central - 1)

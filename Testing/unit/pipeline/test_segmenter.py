@@ -329,4 +329,4 @@ def test_two_heads_read_each_of_the_four_weights_files_once(weights_dir, monkeyp
     assert sorted(read) == ["fcn1.pt", "fcn2.pt", "locate.pt", "refine.pt"]
     first, second = (sitk.GetArrayFromImage(result.labels) for result in results)
     assert np.array_equal(first, second)
-    assert set(results[0].report["extraction"]["weights"]) == {"locate", "refine"}
+    assert set(results[0].report.extraction["weights"]) == {"locate", "refine"}

@@ -26,6 +26,7 @@ def finished(labelled_folder, weights_dir, tmp_path_factory):
     return options, run_finetune(options, lines.append), lines
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_that_segment_takes(finished, tmp_path):
     options, _, _ = finished
     t1, t2 = (str(options.subjects / "subject-02" / f"{name}.nii.gz") for name in ("T1", "T2"))
@@ -70,6 +71,7 @@ def test_the_report_compares_the_held_out_subjects_before_and_after(finished):
     assert not [path for path in options.output_dir.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_the_earlier_weights(finished, monkeypatch, tmp_path):
     options, _, _ = finished
     shutil.copytree(options.output_dir, tmp_path / "out")
@@ -125,6 +127,7 @@ def test_options_that_can_not_be_are_refused(finished, tmp_path, change, said):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_other_scans_in_the_same_folder_are_refused(finished, labelled_folder, tmp_path):
     options, _, _ = finished
     shutil.copytree(options.output_dir, tmp_path / "out")

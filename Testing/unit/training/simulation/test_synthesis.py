@@ -141,6 +141,7 @@ def test_cortex_has_the_share_asked_for_and_newborns_one_of_their_own(label_map,
     assert ratios[1] / ratios[0] == pytest.approx(1.5, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED_LABEL_MAPS.is_dir(), reason="the label maps of shared/data are not here")
 def test_isointense_overlaps_cover_and_centre_on_the_measured_ones():
     label_map = read_label_map(SHARED_LABEL_MAPS / "adult" / "adult_17.nii.gz")

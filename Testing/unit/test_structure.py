@@ -17,14 +17,20 @@ PANEL = sorted(path.relative_to(MODULE) for path in MODULE.rglob("*.py"))
 MODULES = sorted(path.relative_to(LIBRARY) for path in LIBRARY.rglob("*.py"))
 
 
-def imported_by(code):
-    """Which of the heavy packages a fresh interpreter holds after running some code."""
-    script = f"{code}\nimport sys\nprint(*[name for name in ('torch', 'vtk', 'vtkmodules', 'slicer', 'qt') if name in sys.modules])"
+HEAVY = ("torch", "vtk", "vtkmodules", "slicer", "qt")
+
+
+def imported_by(code, packages=HEAVY):
+    """Which of the packages a fresh interpreter holds after running some code."""
+    script = f"{code}\nimport sys\nprint(*[name for name in {packages} if name in sys.modules])"
     return subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
 
 
-def test_importing_the_library_and_building_the_command_line_pull_in_nothing_heavy():
-    assert imported_by("import InfantBrainSegLib, InfantBrainSegLib.cli.main as m; m.build_parser()") == []
+@pytest.mark.parametrize("argv", [["--help"], ["segment", "--rounds", "9"], ["dance"]])
+def test_help_and_wrong_options_import_nothing_heavy(argv):
+    code = "import contextlib, os, sys, InfantBrainSegLib.cli.main as m\nout, sys.stdout = sys.stdout, open(os.devnull, 'w')\n"
+    code += f"with contextlib.suppress(SystemExit):\n    m.main({argv})\nsys.stdout = out"
+    assert imported_by(code, (*HEAVY, "numpy", "scipy", "SimpleITK")) == []
 
 
 def test_importing_the_whole_way_pulls_in_neither_vtk_nor_slicer():

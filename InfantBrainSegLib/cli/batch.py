@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from .common import EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED, NOTE, add_run_options, fail, options_of, path_argument, running
+from ..core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED, FAILED, REASON_COLUMN, SCAN_COLUMN, STATUS_COLUMN
+from .common import NOTE, add_run_options, fail, options_of, path_argument, running
 
 
 def add_command(commands) -> None:
@@ -28,9 +29,7 @@ def add_command(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment what is not finished; give the exit code."""
-    from ..batch.cohort import FAILED
     from ..batch.run import BatchOptions, run_batch
-    from ..outputs.bids import COHORT
 
     options = BatchOptions(options_of(arguments), arguments.save_probabilities, arguments.redo, arguments.single_scan)
     try:
@@ -39,9 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         fail("Stopped; what is finished is kept, and the same command goes on with the rest.")
         return EXIT_STOPPED
-    failed = [row for row in rows if row["status"] == FAILED]
+    failed = [row for row in rows if row[STATUS_COLUMN] == FAILED]
     for row in failed:
-        print(f"Warning: {row['scan']}: {row['reason']}", file=sys.stderr)
+        print(f"Warning: {row[SCAN_COLUMN]}: {row[REASON_COLUMN]}", file=sys.stderr)
     table = Path(arguments.output_dir) / COHORT
     if failed:
         fail(f"{len(failed)} of {len(rows)} scans have no new result; {table} says why. Mend them and give the same command again.")

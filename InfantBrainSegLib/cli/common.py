@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, argument types, the options of a run, progress."""
+"""What the commands share: argument types, the options of a run, progress."""
 
 import argparse
 import contextlib
@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
 from ..core.progress import JsonLines, Progress, TerminalBar, silent
 
 if TYPE_CHECKING:
     from ..pipeline.options import SegmentOptions
 
-EXIT_OK = 0
-EXIT_USER_ERROR = 2
-EXIT_SOME_FAILED = 3
-EXIT_STOPPED = 130
 NOTE = "Research use only; not a medical device."
 
 

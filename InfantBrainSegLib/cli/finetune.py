@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from .common import EXIT_OK, NOTE, add_device, resumable, say
+from ..core.contract import EXIT_OK
+from .common import NOTE, add_device, resumable, say
 
 
 def add_command(commands) -> None:

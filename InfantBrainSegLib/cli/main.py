@@ -11,9 +11,10 @@ from typing import NoReturn
 
 from .. import __version__
 from ..core.allocator import keep_freed_memory
+from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
 from ..core.errors import InfantBrainSegError, in_words
 from . import batch, devices, evaluate, finetune, reproduce, segment, synthesize, train
-from .common import EXIT_STOPPED, EXIT_USER_ERROR, NOTE, fail
+from .common import NOTE, fail
 
 COMMANDS = (segment, batch, devices, evaluate, synthesize, train, finetune, reproduce)  # in the order of --help
 

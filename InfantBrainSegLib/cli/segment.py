@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.contract import EXIT_OK, EXIT_USER_ERROR, Step
 from ..core.progress import JsonLines
-from .common import EXIT_OK, EXIT_USER_ERROR, NOTE, add_run_options, finite_number, options_of, path_argument, running
+from .common import NOTE, add_run_options, finite_number, options_of, path_argument, running
 
 if TYPE_CHECKING:
     from ..imaging.inputs import Input
@@ -86,17 +87,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     with running(arguments.progress) as progress:
         steps = Steps(progress)
-        with steps("read"):
+        with steps(Step.READ):
             read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
         images = {role: image for role, (image, _) in read.items()}
         with staged_folder(arguments.output_dir) as folder:
             result = segment(images.get("t1"), images.get("t2"), images.get("mask"), options_of(arguments), progress)
             notes = [warning for _, record in read.values() for warning in record.warnings]
-            with steps("write"):
+            with steps(Step.WRITE):
                 write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
             report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
             write_report(report, folder)
-        progress("done", 1.0)
+        progress(Step.DONE, 1.0)
     for warning in report.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
     if not isinstance(progress, JsonLines):

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .common import EXIT_OK
+from ..core.contract import EXIT_OK
 
 
 def add_command(commands) -> None:

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from .common import EXIT_OK, resumable
+from ..core.contract import EXIT_OK
+from .common import resumable
 
 
 def add_command(commands) -> None:

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from InfantBrainSegLib.core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, OK, SCAN_COLUMN, STATUS_COLUMN
 from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
 
 from ..scene.checks import scale_warning
@@ -15,9 +16,7 @@ from ..scene.results import ResultNodes, Wanted, import_outcome, read_outcome
 from .handover import Handover
 from .run import Cohort, TaskResult
 
-EXIT_OK = 0
-EXIT_SOME_FAILED = 3  # of a batch: the rest is done, and the table says why
-CHECKS_FILE, COHORT_FILE = "checks.json", "cohort.csv"
+CHECKS_FILE = "checks.json"
 EDITED_MEANWHILE = "The output segmentation was edited during the run: it was left as it is, and the result is in a new one."
 NO_MASK = "The segmentation process wrote no cerebrum mask, so none was kept: look into the log."
 
@@ -187,13 +186,13 @@ class BatchTask:
 
     def finish(self) -> TaskResult:
         """Read from the table how each scan went."""
-        path = self._output_dir / COHORT_FILE
+        path = self._output_dir / COHORT
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                status = {row["scan"]: row["status"] for row in csv.DictReader(file)}
+                status = {row[SCAN_COLUMN]: row[STATUS_COLUMN] for row in csv.DictReader(file)}
         except (OSError, ValueError, KeyError) as error:
             raise InfantBrainSegError(f"The batch left no readable {path} ({error}): look into the log, and try again.") from error
-        succeeded = tuple(scan for scan, text in status.items() if text == "ok")
+        succeeded = tuple(scan for scan, text in status.items() if text == OK)
         return TaskResult(cohort=Cohort(str(path), succeeded, tuple(scan for scan in status if scan not in succeeded)))
 
     def in_words(self, message: str) -> str:

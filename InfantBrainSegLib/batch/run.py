@@ -14,6 +14,7 @@ from .. import __version__
 from ..core.contract import COHORT, FAILED, PENDING, STATUS_COLUMN, Step
 from ..core.errors import InfantBrainSegError, InputError, in_words
 from ..core.labels import from_any
+from ..core.option import recorded
 from ..core.progress import Progress, part_of, silent
 from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
@@ -222,8 +223,7 @@ def _settings(options: SegmentOptions, networks: Networks) -> dict[str, Any]:
     """Check the weights before any work; give what makes two runs comparable, as JSON gives it back."""
     weights = networks.sha256(STAGES[: 1 + options.use_context])
     weights |= {} if options.extract == OFF else networks.sha256(EXTRACTION_STAGES)
-    how = {name: value for name, value in asdict(options).items() if name not in ("device", "weights_dir")}
-    return json.loads(json.dumps({"version": __version__, "weights": weights, "options": how}))
+    return json.loads(json.dumps({"version": __version__, "weights": weights, "options": recorded(options)}))
 
 
 def _told_edit(scan: Scan, name: str) -> str:

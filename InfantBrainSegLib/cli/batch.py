@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from ..core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED, FAILED, REASON_COLUMN, SCAN_COLUMN, STATUS_COLUMN
-from .common import NOTE, add_run_options, fail, options_of, path_argument, running
+from ..core.option import BATCH, from_arguments
+from ..pipeline.options import SegmentOptions
+from .common import NOTE, add_run_options, fail, path_argument, running
 
 
 def add_command(commands) -> None:
@@ -23,7 +25,7 @@ def add_command(commands) -> None:
     batch.add_argument("--single-scan", action="store_true", help="also segment a T1 or a T2 that has no partner, less accurately")
     batch.add_argument("--save-probabilities", action="store_true", help="also write one probability map for each tissue")
     batch.add_argument("--redo", action="store_true", help="segment again what is finished")
-    add_run_options(batch)
+    add_run_options(batch, BATCH)
     batch.set_defaults(run=run)
 
 
@@ -31,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Segment what is not finished; give the exit code."""
     from ..batch.run import BatchOptions, run_batch
 
-    options = BatchOptions(options_of(arguments), arguments.save_probabilities, arguments.redo, arguments.single_scan)
+    options = BatchOptions(from_arguments(SegmentOptions, arguments), arguments.save_probabilities, arguments.redo, arguments.single_scan)
     try:
         with running(arguments.progress) as progress:
             rows = run_batch(arguments.input, arguments.output_dir, options, progress)

@@ -2,18 +2,16 @@
 
 import argparse
 import contextlib
-import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
+from ..core.option import SEGMENT, add_options
 from ..core.progress import JsonLines, Progress, TerminalBar, silent
-
-if TYPE_CHECKING:
-    from ..pipeline.options import SegmentOptions
+from ..pipeline.options import SegmentOptions
 
 NOTE = "Research use only; not a medical device."
 
@@ -25,63 +23,16 @@ def path_argument(text: str) -> str:
     return text
 
 
-def finite_number(text: str) -> float:
-    """Take a number that is finite."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
-
-
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add --device."""
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:N or mps")
+    add_options(parser, SegmentOptions, SEGMENT, ("device",))
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Add what segment and batch share."""
-    parser.add_argument(
-        "--extract",
-        choices=("auto", "off"),
-        default="auto",
-        help="auto (default): take out the cerebrum unless there is a mask; off: take all",
-    )
-    parser.add_argument(
-        "--align", choices=("auto", "off"), default="auto", help="auto (default): move T2 onto T1 where it lies elsewhere; off: never"
-    )
-    parser.add_argument(
-        "--bias-correction", choices=("auto", "on", "off"), default="auto", help="N4; auto (default): for raw scans with a mask"
-    )
-    add_device(parser)
-    parser.add_argument("--weights", metavar="PATH", help="folder with fcn1.pt, fcn2.pt and manifest.json, or one of them")
-    parser.add_argument("--no-context", action="store_true", help="stop after the first stage, without spatial context")
-    parser.add_argument(
-        "--rounds",
-        type=int,
-        choices=(1, 2, 3),
-        default=3,
-        help="runs of the second stage; 1: as in the paper; 2, 3 (default): on its own result, the second time on the mirrored brain",
-    )
-    parser.add_argument("--flip", action="store_true", help="average with the left-right mirrored brain: twice the time")
+def add_run_options(parser: argparse.ArgumentParser, place: str) -> None:
+    """Add the options of a segmentation, and how its progress is told."""
+    add_options(parser, SegmentOptions, place)
     parser.add_argument(
         "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"
-    )
-
-
-def options_of(arguments: argparse.Namespace) -> "SegmentOptions":
-    """Give the options that were chosen."""
-    from ..pipeline.segmenter import SegmentOptions
-
-    return SegmentOptions(
-        arguments.device,
-        arguments.weights,
-        not arguments.no_context,
-        arguments.flip,
-        age_months=getattr(arguments, "age_months", None),
-        align=arguments.align,
-        bias_correction=arguments.bias_correction,
-        extract=arguments.extract,
-        rounds=arguments.rounds,
     )
 
 

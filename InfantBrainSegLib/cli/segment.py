@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.contract import EXIT_OK, EXIT_USER_ERROR, Step
+from ..core.option import SEGMENT, from_arguments
 from ..core.progress import JsonLines
-from .common import NOTE, add_run_options, finite_number, options_of, path_argument, running
+from ..pipeline.options import SegmentOptions
+from .common import NOTE, add_run_options, path_argument, running
 
 if TYPE_CHECKING:
     from ..imaging.inputs import Input
@@ -33,15 +35,12 @@ def add_command(commands) -> None:
     segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
     segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
     segment.add_argument(
-        "--age-months", type=finite_number, metavar="N", help="age from birth at term: checks the brain's volume against it"
-    )
-    segment.add_argument(
         "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
     )
     segment.add_argument("--json", metavar="FILE", help="with --check-only: also write the table as JSON")
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
-    add_run_options(segment)
+    add_run_options(segment, SEGMENT)
     segment.set_defaults(run=run, parser=segment)
 
 
@@ -63,7 +62,7 @@ def _check_only(arguments: argparse.Namespace) -> int:
     with running(arguments.progress) as progress:
         read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
         images = {role: image for role, (image, _) in read.items()}
-        checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), options_of(arguments), progress)
+        checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), from_arguments(SegmentOptions, arguments), progress)
     if arguments.json is not None:
         write_text(json.dumps([check.as_dict() for check in checks], indent=1) + "\n", Path(arguments.json))
     for warning in [warning for _, record in read.values() for warning in record.warnings]:
@@ -91,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
             read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
         images = {role: image for role, (image, _) in read.items()}
         with staged_folder(arguments.output_dir) as folder:
-            result = segment(images.get("t1"), images.get("t2"), images.get("mask"), options_of(arguments), progress)
+            result = segment(images.get("t1"), images.get("t2"), images.get("mask"), from_arguments(SegmentOptions, arguments), progress)
             notes = [warning for _, record in read.values() for warning in record.warnings]
             with steps(Step.WRITE):
                 write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
 from ..core.contract import ROUNDS, Step
 from ..core.labels import BACKGROUND, Tissue
+from ..core.option import recorded
 from ..core.progress import Progress, silent
 from ..imaging.files import describe_geometry
 from ..networks.context import ContextConfig, distance_maps
@@ -174,15 +175,8 @@ def _segment(
         weights={stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
         device=predictor.describe(),
         options={
-            "use_context": options.use_context,
-            "rounds": options.rounds,
-            "flip": options.flip,
+            **{name: value for name, value in recorded(options).items() if name != "window"},
             "windows": {stage.stage: asdict(predictor.window_of(stage)) for stage in stages},
-            "cleanup": asdict(options.cleanup),
-            "age_months": options.age_months,
-            "align": options.align,
-            "bias_correction": options.bias_correction,
-            "extract": options.extract,
         },
         alignment=ready.alignment.report,
         extraction=ready.extraction.report.as_dict(),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from InfantBrainSegLib.core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, OK, SCAN_COLUMN, STATUS_COLUMN
 from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
+from InfantBrainSegLib.core.option import BATCH, SEGMENT
 
 from ..scene.checks import scale_warning
 from ..scene.edit_guard import EditGuard
@@ -31,7 +32,7 @@ class _ScanTask:
 
     def arguments(self) -> list[str]:
         """The command line of this task."""
-        return ["segment", *self._handover.arguments(), *self._parameters.age_options(), *self._parameters.options()]
+        return ["segment", *self._handover.arguments(), *self._parameters.arguments(SEGMENT)]
 
     def succeeded(self, code: int) -> bool:
         """Whether the child did its work."""
@@ -174,7 +175,7 @@ class BatchTask:
 
     def arguments(self) -> list[str]:
         """The command line of this task."""
-        return ["batch", "--input", str(self._source), "--output-dir", str(self._output_dir), *self._parameters.options()]
+        return ["batch", "--input", str(self._source), "--output-dir", str(self._output_dir), *self._parameters.arguments(BATCH)]
 
     def succeeded(self, code: int) -> bool:
         """Whether all subjects were tried; `cohort.csv` says of each how it went."""

@@ -75,6 +75,8 @@ class SegmentOptions:
     rounds : int
         How often the second stage runs: once, as in the paper; the second time on the mirrored brain with distance maps of its own result,
         and a third time on the brain as it lies with those of the first two. The last two results are averaged.
+    threads : int
+        CPU threads of the networks; 0 for as many as torch chooses.
 
     Raises
     ------
@@ -119,6 +121,9 @@ class SegmentOptions:
         choices=(1, 2, 3),
         panel="secondRound",
         switch=(3, 1),
+    )
+    threads: int = option(
+        0, "--threads", "CPU threads of the networks; 0 (default): torch's own choice", kind=int, minimum=0, metavar="N", recorded=False
     )
 
     def __post_init__(self):

@@ -1,5 +1,7 @@
 """The whole way, from T1 and T2 to tissue labels on T1's grid."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
 from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
 from ..core.contract import ROUNDS, Step
@@ -145,7 +148,22 @@ class Segmenter:
         with steps(Step.LOAD):
             predictor = Predictor(self._device, self._asked, options.window, options.flip, self.networks)
             stages = [self.networks.get(stage) for stage in STAGES[: 1 + options.use_context]]
-        return _segment((t1, t2, mask), predictor, stages, options, steps)
+        with cpu_threads(options.threads):
+            return _segment((t1, t2, mask), predictor, stages, options, steps)
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many CPU threads in the block; 0 leaves its own choice."""
+    if not count:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _segment(

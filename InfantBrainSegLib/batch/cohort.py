@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.check import STOP, WARN, Check
+from ..core.contract import OK, REASON_COLUMN, SCAN_COLUMN, STATUS_COLUMN
 from ..core.labels import TISSUES
 from ..imaging.inputs import Input
 from ..networks.weights import STAGES
@@ -16,11 +17,10 @@ from .subjects import Scan
 
 Row = dict[str, str]
 
-OK, FAILED, PENDING = "ok", "failed", "pending"
 SEPARATOR = " | "  # within a cell
 _TISSUES = [tissue.short_name.lower() for tissue in TISSUES]
 COLUMNS = (
-    *("subject", "session", "scan", "status", "reason"),
+    *("subject", "session", SCAN_COLUMN, STATUS_COLUMN, REASON_COLUMN),
     *("verdict", "checks_warn", "checks_stop"),
     *(f"{tissue}_ml" for tissue in _TISSUES),
     *(f"{tissue}_fraction" for tissue in _TISSUES),
@@ -54,7 +54,15 @@ def row_of(scan: Scan, source: Path, status: str, **cells: str) -> Row:
     inputs = {role: _told(given, source) for role, given in scan.inputs.items()}
     age = "" if scan.age.months is None else f"{scan.age.months:.4g}"
     cells["warnings"] = SEPARATOR.join(filter(None, (cells.get("warnings"), scan.age.note)))
-    return {"subject": scan.subject, "session": scan.session, "scan": scan.name, "status": status, "age_months": age, **inputs, **cells}
+    return {
+        "subject": scan.subject,
+        "session": scan.session,
+        SCAN_COLUMN: scan.name,
+        STATUS_COLUMN: status,
+        "age_months": age,
+        **inputs,
+        **cells,
+    }
 
 
 def row_with_result(scan: Scan, source: Path, report: Report, notes: list[str]) -> Row:

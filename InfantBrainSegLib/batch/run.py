@@ -11,18 +11,20 @@ from typing import Any
 import SimpleITK as sitk
 
 from .. import __version__
+from ..core.contract import COHORT, FAILED, PENDING, STATUS_COLUMN, Step
 from ..core.errors import InfantBrainSegError, InputError, in_words
 from ..core.labels import from_any
+from ..core.option import recorded
 from ..core.progress import Progress, part_of, silent
 from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
 from ..imaging.inputs import Record, is_same_input, read_input
 from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
-from ..outputs.bids import COHORT, bids_uri, prepare_dataset, set_aside, write_derivatives, write_sidecars
+from ..outputs.bids import bids_uri, prepare_dataset, set_aside, write_derivatives, write_sidecars
 from ..outputs.result_files import staged_folder
 from ..pipeline.report import SCHEMA_VERSION, Report, Steps
 from ..pipeline.segmenter import Segmentation, Segmenter, SegmentOptions
-from .cohort import FAILED, PENDING, Row, names_of, row_of, row_with_result, to_csv
+from .cohort import Row, names_of, row_of, row_with_result, to_csv
 from .subjects import Scan, find_scans
 
 SegmentOne = Callable[[sitk.Image | None, sitk.Image | None, sitk.Image | None, SegmentOptions, Progress], Segmentation]
@@ -103,7 +105,7 @@ class _Batch:
         prepare_dataset(self._output_dir, self._source)
         rows = {scan.name: self._row_before(scan) for scan in self._scans}
         self._write_table(rows)
-        waiting = [scan for scan in self._scans if rows[scan.name]["status"] == PENDING]
+        waiting = [scan for scan in self._scans if rows[scan.name][STATUS_COLUMN] == PENDING]
         for done, scan in enumerate(waiting):
             inside = _named(part_of(progress, done / len(waiting), (done + 1) / len(waiting)), scan.name)
             rows[scan.name] = self._attempt(scan, inside)
@@ -112,7 +114,7 @@ class _Batch:
             except InputError:  # open in a spreadsheet, perhaps: the next scan writes it again
                 if done == len(waiting) - 1:
                     raise
-        progress("done", 1.0)
+        progress(Step.DONE, 1.0)
         return list(rows.values())
 
     def _row_before(self, scan: Scan) -> Row:
@@ -147,7 +149,7 @@ class _Batch:
     def _segment(self, scan: Scan, progress: Progress) -> tuple[Report, list[str]]:
         """Segment one scan; give its report, and what else its row should say."""
         names, target, steps = names_of(scan), self._folder(scan), Steps(progress)
-        with steps("read"):
+        with steps(Step.READ):
             read = {role: read_input(given) for role, given in scan.inputs.items()}
         images = {role: image for role, (image, _) in read.items()}
         records = {role: record for role, (_, record) in read.items()}
@@ -155,7 +157,7 @@ class _Batch:
             options = replace(self._options.segment, age_months=self._age(scan))
             result = self._segmenter(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
             notes = [warning for record in records.values() for warning in record.warnings]
-            with steps("write"):
+            with steps(Step.WRITE):
                 write_derivatives(result, names, self._options.save_probabilities, folder)
                 write_sidecars(names, self._sources(scan, records), folder)
             report = result.report.with_ends({role: record.for_report() for role, record in records.items()}, steps.seconds, notes)
@@ -221,8 +223,7 @@ def _settings(options: SegmentOptions, networks: Networks) -> dict[str, Any]:
     """Check the weights before any work; give what makes two runs comparable, as JSON gives it back."""
     weights = networks.sha256(STAGES[: 1 + options.use_context])
     weights |= {} if options.extract == OFF else networks.sha256(EXTRACTION_STAGES)
-    how = {name: value for name, value in asdict(options).items() if name not in ("device", "weights_dir")}
-    return json.loads(json.dumps({"version": __version__, "weights": weights, "options": how}))
+    return json.loads(json.dumps({"version": __version__, "weights": weights, "options": recorded(options)}))
 
 
 def _told_edit(scan: Scan, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Words that every other package uses: labels, errors, checks, progress.
+"""Words that every other package uses: labels, errors, checks, progress, what an option is, and the contract with other programs.
 
 Imports nothing else of the library.
 """

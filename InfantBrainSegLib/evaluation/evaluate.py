@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from ..core.contract import SEGMENTATION_STEM
 from ..core.errors import InputError
 from ..core.labels import TISSUES, from_any
 from ..imaging.files import EXTENSIONS, read_image, same_grid, write_text
@@ -24,7 +25,6 @@ METRICS = {
     "modified_hausdorff_mm": "Dubuisson-Jain mm",
     "volume_ratio": "volume / reference",
 }
-OWN_OUTPUT = "segmentation"  # what `segment` calls its labelmap, in a folder for each subject
 
 
 def run_evaluate(prediction: Path, reference: Path, mask: Path | None = None, json_path: Path | None = None) -> str:
@@ -165,7 +165,7 @@ def evaluate_folders(prediction: Path, reference: Path, mask: Path | None = None
 def _images_by_name(folder: Path) -> dict[str, Path]:
     """From a subject's name to its file: `NAME.ext`, or `NAME/segmentation.ext`."""
     found: dict[str, Path] = {}
-    for path in sorted([*folder.iterdir(), *folder.glob(f"*/{OWN_OUTPUT}.*")]):
+    for path in sorted([*folder.iterdir(), *folder.glob(f"*/{SEGMENTATION_STEM}.*")]):
         extension = next((ending for ending in EXTENSIONS if path.name.lower().endswith(ending)), None)
         if extension is None or not path.is_file() or path.name.startswith("."):
             continue

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import SimpleITK as sitk
 
 from .. import __version__
+from ..core.contract import COHORT
 from ..core.errors import InputError
 from ..core.labels import TISSUES
 from ..imaging.files import check_writable_folder, write_image, write_text
@@ -23,7 +24,6 @@ from .overview import draw_overview, write_overview
 
 PROGRAM = "InfantBrainSeg"
 BIDS_VERSION = "1.9.0"
-COHORT = "cohort.csv"
 DESCRIPTION = "dataset_description.json"
 BIDS_INDEX = {"GM": 1, "WM": 2, "CSF": 3}  # BIDS' own numbers of these tissues, for the column `mapping`
 IGNORED = (COHORT, "*_stats.tsv", "*_xfm.tfm", "*_report.json", "*_overview.png", "*.edited-*", ".infantbrainseg-*")  # by a BIDS validator

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import SimpleITK as sitk
 
+from ..core.contract import MASK, OVERVIEW, REPORT, SEGMENTATION, TRANSFORM, VOLUMES, probability_file
 from ..core.errors import InputError
 from ..core.labels import TISSUES, to_iseg
 from ..imaging.files import check_writable_folder, write_image, write_text
@@ -20,13 +21,7 @@ from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import to_csv
 from .overview import draw_overview, write_overview
 
-SEGMENTATION = "segmentation.nii.gz"
-MASK = "brain_mask.nii.gz"
-VOLUMES = "volumes.csv"
-REPORT = "report.json"
-OVERVIEW = "overview.png"
-TRANSFORM = "t2_to_t1.tfm"  # only where T2 was moved
-PROBABILITIES = {tissue.short_name: f"probability_{tissue.short_name.lower()}.nii.gz" for tissue in TISSUES}
+PROBABILITIES = {tissue.short_name: probability_file(tissue.short_name) for tissue in TISSUES}
 ALL_NAMES = (
     SEGMENTATION,
     MASK,

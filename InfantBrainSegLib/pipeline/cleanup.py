@@ -7,43 +7,10 @@ import numpy as np
 from scipy import ndimage
 
 from ..core.labels import BACKGROUND, CLASS_COUNT, CSF, GM, TISSUES, WM, Tissue
+from .options import CleanupConfig
 
 _FACES = ndimage.generate_binary_structure(3, 1)  # 6 neighbours
 _CORNERS = ndimage.generate_binary_structure(3, 3)  # 26 neighbours
-
-
-@dataclass(frozen=True)
-class CleanupConfig:
-    """What counts as an island, a hole or a rind; tuples are in the order CSF, GM, WM.
-
-    The defaults follow real anatomy: in manual labels of newborns and in adult maps, GM is one piece (no other of 20 mm³ or more) and WM
-    nearly so (none of 50), while closed pockets of CSF in the sulci are real from a few mm³ upwards. Sheets of GM under 3 mm thick reach
-    no further than 5 mm from thicker GM, but for fewer than 120 mm³ in 23 of 25 label maps; further out, on the walls of the
-    ventricles, they are mixtures of CSF and WM, pieces of up to 134 mm³ in 137 results. Larger ones may be a cortex that large ventricles
-    have thinned.
-
-    Attributes
-    ----------
-    island_mm3 : three floats
-        A tissue's pieces under this volume, joined to the rest not even by a corner, go to the best tissue that they touch.
-    hole_mm3 : three floats
-        Other tissues' regions under this volume, closed in by one tissue on all faces, go to that tissue.
-    gm_reach_mm : float
-        GM that is further than this, on a way through GM, from GM that holds a ball of 1 mm radius is a rind.
-    rind_mm3 : float
-        Rinds under this volume go to CSF or WM.
-    stray_mm3 : float
-        Pieces of brain under this volume, surrounded by background and apart from the largest piece, become background.
-    enabled : bool
-        False leaves the labels as they are inside the mask.
-    """
-
-    island_mm3: tuple[float, float, float] = (5.0, 100.0, 30.0)
-    hole_mm3: tuple[float, float, float] = (30.0, 5.0, 30.0)
-    gm_reach_mm: float = 5.0
-    rind_mm3: float = 300.0
-    stray_mm3: float = 1000.0  # rests of dura, skin or an eye; a brain is 300 times larger
-    enabled: bool = True
 
 
 @dataclass(frozen=True)

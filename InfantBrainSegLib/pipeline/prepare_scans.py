@@ -7,6 +7,7 @@ import SimpleITK as sitk
 
 from ..checks.input_checks import Scans, inspect
 from ..core.check import PASS, STOP, WARN, Check, CheckCode, make_check
+from ..core.contract import STEP_ENDS, Step
 from ..core.errors import AlignmentError
 from ..core.progress import Progress, silent
 from ..extraction.extract import OFF, Extraction, extract, left_as_given, set_upright
@@ -20,7 +21,7 @@ from ..preparation.bias import correct_pair, wants_correction
 from ..preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
 from ..preparation.registration import Alignment, align_pair
 from .options import SegmentOptions
-from .report import STEP_ENDS, Steps
+from .report import Steps
 
 SURE_OF_HEAD = 0.93  # of 46 synthetic heads 14 were below it, among them all 5 whose mask, its border uncorrected, had a DOC under 0.96
 SURE_OF_STRIPPED = 0.80  # ten real newborns have 0.88 to 0.95, with T1 alone 0.84 to 0.91, with T2 alone 0.79 to 0.92
@@ -77,11 +78,11 @@ def take_in(
     doubts: list[str] = []
     if mask is not None:
         mask, doubts = to_mask(check_image(mask, "The brain mask"), "The brain mask")
-    with steps("align"):
+    with steps(Step.ALIGN):
         alignment = align_pair(t1, t2, mask, options.align)
-    with steps("extract") as inside:
-        extraction = _extract((t1, alignment.t2, mask), options.extract, predictor, lambda share: inside("extract", share))
-    with steps("prepare"):
+    with steps(Step.EXTRACT) as inside:
+        extraction = _extract((t1, alignment.t2, mask), options.extract, predictor, lambda share: inside(Step.EXTRACT, share))
+    with steps(Step.PREPARE):
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
         prepared = prepare(correct_pair(pair) if corrected else pair, extraction.rotation)
@@ -125,14 +126,14 @@ def check_scans(
         If the scans can not be used at all.
     """
     predictor = Predictor(resolve_device(options.device), options.device, options.window, False)
-    steps = Steps(lambda step, share: progress(step, min(share / STEP_ENDS["prepare"], 1.0)))
+    steps = Steps(lambda step, share: progress(step, min(share / STEP_ENDS[Step.PREPARE], 1.0)))
     try:
         checks = take_in(scans, options, predictor, steps).checks
     except AlignmentError as error:
         checks = take_in(scans, replace(options, align=align.OFF), predictor, steps).checks
         refused = Check(CheckCode.ALIGNMENT, STOP, error.found, error.wanted, error.remedy)
         checks = tuple(refused if check.code == CheckCode.ALIGNMENT else check for check in checks)
-    progress("done", 1.0)
+    progress(Step.DONE, 1.0)
     return checks
 
 

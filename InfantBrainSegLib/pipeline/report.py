@@ -12,35 +12,12 @@ from typing import Any
 from .. import __version__
 from ..checks.result_checks import Verdict
 from ..core.check import Check, warnings_of
+from ..core.contract import STEP_ENDS, Step
 from ..core.errors import ErrorCode, InputError
 from ..core.progress import Progress, part_of
 from .volumes import TissueVolume
 
 SCHEMA_VERSION = 2  # of the report as JSON; 1 had no number, other names in its checks, and reasons as text
-
-# Share of a whole run at which each step ends, for the progress bar; measured on a CPU, where both networks take most of the time.
-STEP_ENDS = {
-    "read": 0.02,
-    "load": 0.03,
-    "align": 0.08,
-    "extract": 0.22,
-    "prepare": 0.26,
-    "stage 1": 0.45,
-    "context": 0.46,
-    "stage 2": 0.62,
-    "context, round 2": 0.63,
-    "stage 2, round 2": 0.78,
-    "context, round 3": 0.79,
-    "stage 2, round 3": 0.95,
-    "clean up": 0.96,
-    "restore": 0.98,
-    "write": 1.0,
-}
-ROUNDS = (  # steps of the second stage, each time that it runs
-    ("context", "stage 2"),
-    ("context, round 2", "stage 2, round 2"),
-    ("context, round 3", "stage 2, round 3"),
-)
 PACKAGES = ("torch", "numpy", "SimpleITK", "scipy", "vtk")
 
 
@@ -155,7 +132,7 @@ class Report:
         notes : sequence of str
             Warnings of the reading.
         """
-        steps = {"read": seconds["read"], **self.seconds, "write": seconds["write"]}
+        steps = {Step.READ: seconds[Step.READ], **self.seconds, Step.WRITE: seconds[Step.WRITE]}
         total = round(sum(steps.values()), 3)
         all_seconds, all_notes = {**steps, "total": total}, (*self.notes, *notes)
         return replace(self, inputs=inputs, seconds=all_seconds, notes=all_notes, peak_memory_mb=peak_memory_mb())

@@ -1,5 +1,7 @@
 """The whole way, from T1 and T2 to tissue labels on T1's grid."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -7,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
 from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
+from ..core.contract import ROUNDS, Step
 from ..core.labels import BACKGROUND, Tissue
+from ..core.option import recorded
 from ..core.progress import Progress, silent
 from ..imaging.files import describe_geometry
 from ..networks.context import ContextConfig, distance_maps
@@ -21,7 +26,7 @@ from ..preparation.registration import Alignment
 from .cleanup import clean
 from .options import SegmentOptions
 from .prepare_scans import take_in
-from .report import ROUNDS, Report, Steps, peak_memory_mb, versions
+from .report import Report, Steps, peak_memory_mb, versions
 from .volumes import TissueVolume, measure
 
 __all__ = ["SegmentOptions", "Segmentation", "Segmenter", "segment"]
@@ -140,10 +145,25 @@ class Segmenter:
         """Segment one brain as `segment` does, on this device and with these weights, whatever the options say of both."""
         options = options or SegmentOptions()
         steps = Steps(progress)
-        with steps("load"):
+        with steps(Step.LOAD):
             predictor = Predictor(self._device, self._asked, options.window, options.flip, self.networks)
             stages = [self.networks.get(stage) for stage in STAGES[: 1 + options.use_context]]
-        return _segment((t1, t2, mask), predictor, stages, options, steps)
+        with cpu_threads(options.threads):
+            return _segment((t1, t2, mask), predictor, stages, options, steps)
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many CPU threads in the block; 0 leaves its own choice."""
+    if not count:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _segment(
@@ -158,9 +178,9 @@ def _segment(
     prepared = ready.prepared
     found = _tissues(predictor, stages, prepared, options, steps)
     labels, probabilities = found.labels, found.probabilities
-    with steps("clean up"):
+    with steps(Step.CLEAN_UP):
         cleaned = clean(labels, probabilities, prepared.mask, (1.0, 1.0, 1.0), options.cleanup)
-    with steps("restore"):
+    with steps(Step.RESTORE):
         probabilities = probabilities.astype(np.float16)  # half the memory from here on
         result = prepared.space.labels_to_scan(cleaned.labels, probabilities, prepared.mask)
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
@@ -173,15 +193,8 @@ def _segment(
         weights={stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
         device=predictor.describe(),
         options={
-            "use_context": options.use_context,
-            "rounds": options.rounds,
-            "flip": options.flip,
+            **{name: value for name, value in recorded(options).items() if name != "window"},
             "windows": {stage.stage: asdict(predictor.window_of(stage)) for stage in stages},
-            "cleanup": asdict(options.cleanup),
-            "age_months": options.age_months,
-            "align": options.align,
-            "bias_correction": options.bias_correction,
-            "extract": options.extract,
         },
         alignment=ready.alignment.report,
         extraction=ready.extraction.report.as_dict(),
@@ -201,8 +214,8 @@ def _segment(
 
 def _tissues(predictor: Predictor, stages: list[LoadedNetwork], prepared: Prepared, options: SegmentOptions, steps: Steps) -> TissueResult:
     """Both stages; the second one in rounds guided by its own result, every second one on the mirrored brain; the last two are averaged."""
-    with steps("stage 1") as inside:
-        probabilities = predictor.predict(stages[0], prepared.images, prepared.mask, partial(inside, "stage 1"))  # (4, X, Y, Z)
+    with steps(Step.STAGE_1) as inside:
+        probabilities = predictor.predict(stages[0], prepared.images, prepared.mask, partial(inside, Step.STAGE_1))  # (4, X, Y, Z)
     labels = most_likely(probabilities, prepared.mask)
     if not options.use_context:
         return TissueResult(None, labels, probabilities)

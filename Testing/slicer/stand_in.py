@@ -13,6 +13,9 @@ import sys
 import time
 from pathlib import Path
 
+from InfantBrainSegLib.core.option import SEGMENT, add_options
+from InfantBrainSegLib.pipeline.options import SegmentOptions
+
 ROOT = Path(__file__).parents[2]
 CHECKS = [
     {"code": "field_of_view", "name": "field of view", "status": "pass", "found": "1 %", "wanted": "under 10 %", "remedy": ""},
@@ -93,7 +96,7 @@ def segment(arguments):
         "versions": {"InfantBrainSeg": "0", "torch": "none"},
         "weights": {"fcn1": {"sha256": "ab" * 32, "training": {"folder": arguments.t1}}},
         "device": {"used": "cpu"},
-        "options": {"use_context": not arguments.no_context, "weights": arguments.t1, "align": arguments.align},
+        "options": {"use_context": arguments.use_context, "weights": arguments.t1, "align": arguments.align},
         "volumes": [{"tissue": tissue.short_name, "mean_confidence": 0.9} for tissue in TISSUES],
         "warnings": [f"{arguments.t2} looks odd.", "Spacing: 2.5 mm; wanted 2 mm: use a finer scan."],
         "notes": [f"{arguments.t2} looks odd."],
@@ -117,12 +120,11 @@ def main():
     mode = sys.argv[1]
     parser = argparse.ArgumentParser()
     parser.add_argument("command")
-    for name in ("t1", "t2", "output-dir", "mask", "device", "weights", "progress", "input", "extract", "align", "bias-correction", "json"):
+    for name in ("t1", "t2", "output-dir", "mask", "progress", "input", "json"):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--age-months", type=float)
-    parser.add_argument("--rounds", type=int)
-    for name in ("--no-context", "--flip", "--save-probabilities", "--check-only"):
+    for name in ("--save-probabilities", "--check-only"):
         parser.add_argument(name, action="store_true")
+    add_options(parser, SegmentOptions, SEGMENT)
     arguments = parser.parse_args(sys.argv[2:])
     tell("read", 0.0)
     if mode == "hang":

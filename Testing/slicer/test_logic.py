@@ -12,16 +12,13 @@ import SimpleITK as sitk
 import slicer
 import stand_in
 from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters
-from InfantBrainSegSlicer.run import tasks
 from InfantBrainSegSlicer.run.run import FAILED, FINISHED, RUNNING
 from run_helpers import echoed_words, ids, poll_to_end, temporary_folders
 from stand_in import ROOT
 
-from InfantBrainSegLib.batch import cohort
 from InfantBrainSegLib.cli.main import build_parser
 from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
 from InfantBrainSegLib.core.labels import TISSUES, from_any
-from InfantBrainSegLib.outputs import bids
 
 TURNED = np.eye(4)
 TURNED[:3, :3] = phantoms.OBLIQUE
@@ -139,9 +136,9 @@ def test_parameters_reach_the_command_line(logic, scans):
     assert words[words.index("--progress") + 1] == "lines"
 
 
-@pytest.mark.parametrize(("chosen", "rounds"), [({}, 3), ({"secondRound": False}, 1), ({"secondRound": False, "useContext": False}, 3)])
+@pytest.mark.parametrize(("chosen", "rounds"), [({}, 3), ({"secondRound": False}, 1)])
 def test_the_second_round_may_be_left_out(chosen, rounds):
-    words = ["segment", "--t1", "T1.nii", "--output-dir", "out", *SegmentParameters(**chosen).options()]
+    words = ["segment", "--t1", "T1.nii", "--output-dir", "out", *SegmentParameters(**chosen).arguments("segment")]
     assert build_parser().parse_args(words).rounds == rounds
 
 
@@ -188,11 +185,6 @@ def test_a_batch_without_failures_has_nothing_to_say_and_one_without_a_table_fai
     logic.command = stand_in.command("empty")
     with pytest.raises(InfantBrainSegError, match="left no readable"):
         logic.segmentBatch(tmp_path, tmp_path / "other")
-
-
-def test_the_columns_that_a_batch_is_read_by_are_those_of_the_library():
-    assert {"scan", "status"} < set(cohort.COLUMNS)
-    assert (cohort.OK, bids.COHORT) == ("ok", tasks.COHORT_FILE)
 
 
 def test_a_batch_that_can_not_start_is_told(logic, tmp_path):

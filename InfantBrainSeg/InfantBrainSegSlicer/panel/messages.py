@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from slicer.i18n import tr as _
 
 from InfantBrainSegLib.core.check import PASS, Check
+from InfantBrainSegLib.core.contract import Step
 
 from ..scene.provenance import Record
 
@@ -14,22 +15,22 @@ from ..scene.provenance import Record
 def step_in_words(step: str) -> str:
     """Say what a step of the library does, in the user's words; a step without words of its own shows as it is."""
     words = {
-        "read": _("Setting up: reading the scans"),
-        "load": _("Setting up: loading the networks"),
-        "align": _("Setting up: aligning the scans"),
-        "extract": _("Setting up: finding the cerebrum"),
-        "prepare": _("Setting up: normalising and checking"),
-        "stage 1": _("Stage 1: first network"),
-        "context": _("Context: distances to each tissue"),
-        "stage 2": _("Stage 2: second network"),
-        "context, round 2": _("Context: distances to each tissue, round 2"),
-        "stage 2, round 2": _("Stage 2: second network, round 2"),
-        "context, round 3": _("Context: distances to each tissue, round 3"),
-        "stage 2, round 3": _("Stage 2: second network, round 3"),
-        "clean up": _("Clean-up: islands and holes"),
-        "restore": _("Clean-up: back to the T1w scan's grid"),
-        "write": _("Clean-up: writing the result"),
-        "done": _("Loading the result"),
+        Step.READ: _("Setting up: reading the scans"),
+        Step.LOAD: _("Setting up: loading the networks"),
+        Step.ALIGN: _("Setting up: aligning the scans"),
+        Step.EXTRACT: _("Setting up: finding the cerebrum"),
+        Step.PREPARE: _("Setting up: normalising and checking"),
+        Step.STAGE_1: _("Stage 1: first network"),
+        Step.CONTEXT: _("Context: distances to each tissue"),
+        Step.STAGE_2: _("Stage 2: second network"),
+        Step.CONTEXT_ROUND_2: _("Context: distances to each tissue, round 2"),
+        Step.STAGE_2_ROUND_2: _("Stage 2: second network, round 2"),
+        Step.CONTEXT_ROUND_3: _("Context: distances to each tissue, round 3"),
+        Step.STAGE_2_ROUND_3: _("Stage 2: second network, round 3"),
+        Step.CLEAN_UP: _("Clean-up: islands and holes"),
+        Step.RESTORE: _("Clean-up: back to the T1w scan's grid"),
+        Step.WRITE: _("Clean-up: writing the result"),
+        Step.DONE: _("Loading the result"),
     }
     return words.get(step, step) or _("Setting up")
 

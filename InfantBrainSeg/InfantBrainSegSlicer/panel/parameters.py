@@ -1,16 +1,32 @@
 """The panel's choices, kept in a node that is saved with the scene."""
 
 import math
+from dataclasses import fields
 
 from slicer import vtkMRMLLabelMapVolumeNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTableNode
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
 from ..scene.options import AUTO, OFF, SegmentParameters
 
+SHOWN_OTHERWISE = ("ageMonths", "extract", "align")  # a text and two check boxes below stand for them
+
+
+def _with_choices(cls: type) -> type:
+    """Give a class one more field for each choice of `SegmentParameters` that is shown as it is."""
+    for choice in fields(SegmentParameters):
+        if choice.name not in SHOWN_OTHERWISE and choice.name not in cls.__annotations__:
+            cls.__annotations__[choice.name] = choice.type
+            setattr(cls, choice.name, choice.default)
+    return cls
+
 
 @parameterNodeWrapper
+@_with_choices
 class InfantBrainSegParameterNode:
     """What the panel shows; each name is also the `SlicerParameterName` of its widget in the .ui file.
+
+    Beside these there is each choice of `SegmentParameters` that is shown as it is. The combo boxes of `biasCorrection`, which shows other
+    words, and of `device`, since GPUs are found while the panel is open, are filled by hand.
 
     Attributes
     ----------
@@ -20,17 +36,11 @@ class InfantBrainSegParameterNode:
         Brain mask; with none the cerebrum is found.
     outputSegmentation, labelmapNode, tableNode : nodes
         No segmentation or table: a new one is made. No labelmap: none is made.
-    saveProbabilities, saveMask, useContext, secondRound, flip : bool
+    saveProbabilities, saveMask : bool
     ageMonths : str
         As it was typed; empty: unknown.
     extractCerebrum, alignT2 : bool
         Whether the cerebrum is taken out of whole heads, and T2 moved onto T1 where it lies elsewhere.
-    biasCorrection : str
-        "auto", "on" or "off"; its combo box is filled by hand, since it shows other words.
-    device : str
-        "auto", "cpu", "cuda:0", ...; its combo box is filled by hand, since GPUs are found while the panel is open.
-    weightsPath : str
-        Empty: the bundled weights.
     """
 
     t1Volume: vtkMRMLScalarVolumeNode
@@ -44,29 +54,16 @@ class InfantBrainSegParameterNode:
     ageMonths: str = ""
     extractCerebrum: bool = True
     alignT2: bool = True
-    biasCorrection: str = AUTO
-    device: str = "auto"
-    weightsPath: str = ""
-    useContext: bool = True
-    secondRound: bool = True
-    flip: bool = False
 
 
 def segment_parameters(node: InfantBrainSegParameterNode) -> SegmentParameters:
     """Copy the panel's choices into the plain values that the logic takes."""
+    shown = {choice.name: getattr(node, choice.name) for choice in fields(SegmentParameters) if choice.name not in SHOWN_OTHERWISE}
     return SegmentParameters(
-        maskNode=node.maskNode,
-        device=node.device,
-        weightsPath=node.weightsPath.strip(),
-        useContext=node.useContext,
-        secondRound=node.secondRound,
-        flip=node.flip,
-        saveProbabilities=node.saveProbabilities,
-        saveMask=node.saveMask,
+        **{name: value.strip() if isinstance(value, str) else value for name, value in shown.items()},
         ageMonths=_age_months(node.ageMonths),
         extract=AUTO if node.extractCerebrum else OFF,
         align=AUTO if node.alignT2 else OFF,
-        biasCorrection=node.biasCorrection,
     )
 
 

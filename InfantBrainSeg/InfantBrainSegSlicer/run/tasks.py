@@ -5,7 +5,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from InfantBrainSegLib.core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, OK, SCAN_COLUMN, STATUS_COLUMN
 from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
+from InfantBrainSegLib.core.option import BATCH, SEGMENT
 
 from ..scene.checks import scale_warning
 from ..scene.edit_guard import EditGuard
@@ -15,9 +17,7 @@ from ..scene.results import ResultNodes, Wanted, import_outcome, read_outcome
 from .handover import Handover
 from .run import Cohort, TaskResult
 
-EXIT_OK = 0
-EXIT_SOME_FAILED = 3  # of a batch: the rest is done, and the table says why
-CHECKS_FILE, COHORT_FILE = "checks.json", "cohort.csv"
+CHECKS_FILE = "checks.json"
 EDITED_MEANWHILE = "The output segmentation was edited during the run: it was left as it is, and the result is in a new one."
 NO_MASK = "The segmentation process wrote no cerebrum mask, so none was kept: look into the log."
 
@@ -32,7 +32,7 @@ class _ScanTask:
 
     def arguments(self) -> list[str]:
         """The command line of this task."""
-        return ["segment", *self._handover.arguments(), *self._parameters.age_options(), *self._parameters.options()]
+        return ["segment", *self._handover.arguments(), *self._parameters.arguments(SEGMENT)]
 
     def succeeded(self, code: int) -> bool:
         """Whether the child did its work."""
@@ -175,7 +175,7 @@ class BatchTask:
 
     def arguments(self) -> list[str]:
         """The command line of this task."""
-        return ["batch", "--input", str(self._source), "--output-dir", str(self._output_dir), *self._parameters.options()]
+        return ["batch", "--input", str(self._source), "--output-dir", str(self._output_dir), *self._parameters.arguments(BATCH)]
 
     def succeeded(self, code: int) -> bool:
         """Whether all subjects were tried; `cohort.csv` says of each how it went."""
@@ -187,13 +187,13 @@ class BatchTask:
 
     def finish(self) -> TaskResult:
         """Read from the table how each scan went."""
-        path = self._output_dir / COHORT_FILE
+        path = self._output_dir / COHORT
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                status = {row["scan"]: row["status"] for row in csv.DictReader(file)}
+                status = {row[SCAN_COLUMN]: row[STATUS_COLUMN] for row in csv.DictReader(file)}
         except (OSError, ValueError, KeyError) as error:
             raise InfantBrainSegError(f"The batch left no readable {path} ({error}): look into the log, and try again.") from error
-        succeeded = tuple(scan for scan, text in status.items() if text == "ok")
+        succeeded = tuple(scan for scan, text in status.items() if text == OK)
         return TaskResult(cohort=Cohort(str(path), succeeded, tuple(scan for scan in status if scan not in succeeded)))
 
     def in_words(self, message: str) -> str:

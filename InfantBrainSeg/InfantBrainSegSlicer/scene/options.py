@@ -1,14 +1,15 @@
 """What a person chooses before a run, and how the child is told."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
 
 from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.core.option import PANEL, defaults, options_in, to_arguments
+from InfantBrainSegLib.pipeline.options import SegmentOptions
 
 AUTO, ON, OFF = "auto", "on", "off"
-_CHOICES = {"extract": (AUTO, OFF), "align": (AUTO, OFF), "biasCorrection": (AUTO, ON, OFF)}
 
 
 @dataclass(frozen=True)
@@ -37,50 +38,20 @@ class Scans:
         return {name: node for name, node in nodes.items() if node is not None}
 
 
-@dataclass(frozen=True)
-class SegmentParameters:
-    """How to segment.
+def _panel_names() -> dict[str, str]:
+    """From an option's field to its name here."""
+    names = {}
+    for name, fact in options_in(SegmentOptions, PANEL).items():
+        first, *rest = name.split("_")
+        names[name] = fact.panel or first + "".join(word.capitalize() for word in rest)
+    return names
 
-    Attributes
-    ----------
-    maskNode : vtkMRMLLabelMapVolumeNode, vtkMRMLSegmentationNode or None
-        None lets the cerebrum be found.
-    device : str
-        "auto", "cpu", "cuda:N" or "mps".
-    weightsPath : str
-        A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; empty for the bundled weights.
-    useContext : bool
-        Both stages; False stops after the first.
-    secondRound : bool
-        Run the second stage three times, guided by its own result from the second time on.
-    flip : bool
-        Also segment the mirror image and average; twice the time.
-    saveProbabilities : bool
-        One more volume node for each tissue.
-    saveMask : bool
-        One more labelmap node with the cerebrum that was segmented.
-    ageMonths : float or None
-        From birth at term; the brain's volume is then checked against that age.
-    extract : str
-        "auto" takes the cerebrum out of whole heads when there is no mask; "off" takes the scans as they are.
-    align : str
-        "auto" moves T2 onto T1 where it lies elsewhere; "off" takes the headers' word.
-    biasCorrection : str
-        "auto", "on" or "off".
-    """
 
-    maskNode: object = None
-    device: str = "auto"
-    weightsPath: str = ""
-    useContext: bool = True
-    secondRound: bool = True
-    flip: bool = False
-    saveProbabilities: bool = False
-    saveMask: bool = False
-    ageMonths: float | None = None
-    extract: str = AUTO
-    align: str = AUTO
-    biasCorrection: str = AUTO
+PANEL_NAMES = _panel_names()
+
+
+class _Parameters:
+    """What can be done with the choices."""
 
     def check(self) -> None:
         """Check what no widget keeps in bounds.
@@ -89,30 +60,68 @@ class SegmentParameters:
         ------
         InputError
         """
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"{name} is '{getattr(self, name)}'; wanted {', '.join(choices[:-1])} or {choices[-1]}: choose one of them."
-                )
         if self.ageMonths is not None and not math.isfinite(self.ageMonths):
             raise InputError("The age is no number; wanted months from birth at term, such as 6 or 4.5: mend it, or leave it empty.")
+        for name, fact in options_in(SegmentOptions, PANEL).items():
+            shown = PANEL_NAMES[name]
+            value = getattr(self, shown)
+            if fact.switch is None and not fact.allows(value):
+                remedy = "choose one of them" if fact.choices else "change it"
+                raise InputError(f"{shown} is '{value}'; wanted {fact.wanted}: {remedy}.")
 
-    def options(self) -> list[str]:
-        """The command line's options that a single run and a batch share."""
-        options = ["--device", self.device or "auto"]
-        if self.weightsPath:
-            options += ["--weights", str(Path(self.weightsPath).absolute())]
-        if not self.useContext:
-            options.append("--no-context")
-        elif not self.secondRound:
-            options += ["--rounds", "1"]
-        if self.flip:
-            options.append("--flip")
-        if self.saveProbabilities:
-            options.append("--save-probabilities")
-        options += ["--extract", self.extract, "--align", self.align, "--bias-correction", self.biasCorrection]
-        return [*options, "--progress", "lines"]
+    def options(self) -> SegmentOptions:
+        """Give the library's options; a text that is empty leaves the default."""
+        values = {}
+        for name, fact in options_in(SegmentOptions, PANEL).items():
+            value = getattr(self, PANEL_NAMES[name])
+            if fact.switch is not None:
+                value = fact.switch[0 if value else 1]
+            if value != "":
+                values[name] = value
+        if "weights_dir" in values:
+            values["weights_dir"] = str(Path(values["weights_dir"]).absolute())  # the child runs in another folder
+        return SegmentOptions(**values)
 
-    def age_options(self) -> list[str]:
-        """The option that a single run has and a batch has not; an age below 0 is not taken for an option."""
-        return [] if self.ageMonths is None else [f"--age-months={self.ageMonths:g}"]
+    def arguments(self, place: str) -> list[str]:
+        """Give the options on the command line of "segment" or "batch"."""
+        probabilities = ["--save-probabilities"] if self.saveProbabilities else []
+        return [*to_arguments(self.options(), place), *probabilities, "--progress", "lines"]
+
+
+def _shown_options() -> list[tuple[str, Any, Any]]:
+    """Name, type and default of each option that the panel shows."""
+    shown = []
+    for name, fact in options_in(SegmentOptions, PANEL).items():
+        kind, default = fact.kind, defaults(SegmentOptions)[name]
+        if fact.switch is not None:
+            kind, default = bool, default == fact.switch[0]
+        elif default is None:
+            kind, default = (str, "") if kind is str else (kind | None, None)
+        shown.append((PANEL_NAMES[name], kind, default))
+    return shown
+
+
+SegmentParameters = make_dataclass(
+    "SegmentParameters",
+    [("maskNode", object, None), ("saveProbabilities", bool, False), ("saveMask", bool, False), *_shown_options()],
+    bases=(_Parameters,),
+    frozen=True,
+    namespace={
+        "__module__": __name__,
+        "__doc__": """How to segment.
+
+    Beside these there is each option of the library's `SegmentOptions` that shows in the panel, in camel case, such as `device`, `useContext`,
+    `flip`, `ageMonths`, `align`, `biasCorrection`, `extract`; `weightsPath`, empty for the bundled weights, and `secondRound`, which runs
+    the second stage three times or once.
+
+    Attributes
+    ----------
+    maskNode : vtkMRMLLabelMapVolumeNode, vtkMRMLSegmentationNode or None
+        None lets the cerebrum be found.
+    saveProbabilities : bool
+        One more volume node for each tissue.
+    saveMask : bool
+        One more labelmap node with the cerebrum that was segmented.
+    """,
+    },
+)

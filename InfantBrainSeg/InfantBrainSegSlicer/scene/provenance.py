@@ -7,6 +7,8 @@ from typing import Any
 
 from InfantBrainSegLib import __version__
 from InfantBrainSegLib.core.check import Check, Reason
+from InfantBrainSegLib.core.option import options_in
+from InfantBrainSegLib.pipeline.options import SegmentOptions
 
 from .places import OWN_MM, Place
 
@@ -25,7 +27,9 @@ _TOLD = (  # of the report; no paths, no names
     "seconds",
     "peak_memory_mb",
 )
-_TOLD_WORDS = ("extract", "align", "bias_correction")  # options whose text is one of ours, and so no path
+_TOLD_WORDS = tuple(
+    name for name, fact in options_in(SegmentOptions).items() if fact.choices
+)  # options whose text is one of ours, and so no path
 
 
 @dataclass(frozen=True)

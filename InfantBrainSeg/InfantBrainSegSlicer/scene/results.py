@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 
+from InfantBrainSegLib.core.contract import MASK, REPORT, SEGMENTATION, TRANSFORM, probability_file
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 from InfantBrainSegLib.core.labels import TISSUES, Tissue
 from InfantBrainSegLib.imaging.files import read_image, same_grid
@@ -31,7 +32,6 @@ MASK_ROLE = "InfantBrainSeg.Mask"
 TRANSFORM_ROLE = "InfantBrainSeg.Transform"
 CLOSED_SURFACE = "Closed surface"
 FIRST_OPACITY_3D = {"CSF": 0.2}  # it lies round the rest, which would not be seen in 3D
-LABELS_FILE, MASK_FILE, TRANSFORM_FILE, REPORT_FILE = "segmentation.nii.gz", "brain_mask.nii.gz", "t2_to_t1.tfm", "report.json"
 _MADE_VOXELS = "InfantBrainSeg.MadeVoxels"  # attribute: a mask as it was made, so that an edited one is never replaced
 
 
@@ -121,22 +121,22 @@ def read_outcome(folder: Path, given: Given, wanted: Wanted) -> Outcome:
         If a file is missing, or lies on another grid.
     """
     try:
-        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InfantBrainSegError(
             f"The segmentation process left no readable report ({error}): look into the log, and try again."
         ) from error
-    names = {"": LABELS_FILE}
+    names = {"": SEGMENTATION}
     if wanted.probabilities:
-        names |= {tissue.short_name: f"probability_{tissue.short_name.lower()}.nii.gz" for tissue in TISSUES}
+        names |= {tissue.short_name: probability_file(tissue.short_name) for tissue in TISSUES}
     arrays = {key: _read_on_grid(folder / name, given.grid) for key, name in names.items()}
-    has_mask, moved = wanted.mask and (folder / MASK_FILE).is_file(), (folder / TRANSFORM_FILE).is_file()
+    has_mask, moved = wanted.mask and (folder / MASK).is_file(), (folder / TRANSFORM).is_file()
     return Outcome(
         arrays.pop("").astype(np.uint8),
         with_own_places(report, given.main_to_world),
         arrays,
-        (_read_on_grid(folder / MASK_FILE, given.grid) > 0).astype(np.uint8) if has_mask else None,
-        _between_own_spaces(read_linear_transform(folder / TRANSFORM_FILE), given) if moved else None,
+        (_read_on_grid(folder / MASK, given.grid) > 0).astype(np.uint8) if has_mask else None,
+        _between_own_spaces(read_linear_transform(folder / TRANSFORM), given) if moved else None,
     )
 
 

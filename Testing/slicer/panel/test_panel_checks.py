@@ -149,7 +149,7 @@ def test_the_options_for_raw_scans_reach_the_run_and_come_back_with_the_scene(pa
     combo.activated.emit(2)
     run = panel.segment_to_the_end("echo")
     words = Path(run.logPath).read_text(encoding="utf-8")
-    for option in ('"--age-months=4.5"', '"--extract", "off"', '"--align", "off"', '"--bias-correction", "off"'):
+    for option in ('"--age-months", "4.5"', '"--extract", "off"', '"--align", "off"', '"--bias-correction", "off"'):
         assert option in words
     panel.frame.exit()
     panel.frame.enter()

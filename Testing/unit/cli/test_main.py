@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from command_line import terminate_at
 
 from InfantBrainSegLib.cli.main import main
+from InfantBrainSegLib.core.contract import STEP_ENDS
 from InfantBrainSegLib.networks import predictor as runner_module
-from InfantBrainSegLib.pipeline.report import STEP_ENDS
 
 STEPS = list(STEP_ENDS)
 OUTPUTS = ["brain_mask.nii.gz", "overview.png", "report.json", "segmentation.nii.gz", "volumes.csv"]

@@ -5,6 +5,7 @@ import numpy as np
 import phantoms
 import pytest
 import SimpleITK as sitk
+import torch
 
 from InfantBrainSegLib.core.errors import DeviceError, ErrorCode, InputError, WeightsError
 from InfantBrainSegLib.core.labels import CSF, GM, WM
@@ -151,6 +152,30 @@ def test_one_round_is_the_papers_way(weights_dir, phantom_scans):
 def test_other_numbers_of_rounds_are_refused():
     with pytest.raises(ValueError, match="rounds is 4; wanted 1, 2 or 3"):
         SegmentOptions(rounds=4)
+
+
+@pytest.mark.parametrize(("chosen", "used"), [(1, 1), (3, 3), (0, 2)])
+def test_the_networks_use_the_chosen_threads_and_torchs_own_number_comes_back(weights_dir, phantom_scans, monkeypatch, chosen, used):
+    seen = []
+
+    def predict(*arguments, **more):
+        seen.append(torch.get_num_threads())
+        return thresholds(*arguments, **more)
+
+    monkeypatch.setattr(runner_module, "predict", predict)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        report = segment(*phantom_scans, options=SegmentOptions("cpu", weights_dir, use_context=False, threads=chosen)).report
+        assert (set(seen), torch.get_num_threads()) == ({used}, 2)
+    finally:
+        torch.set_num_threads(before)
+    assert "threads" not in report.options  # they do not change the result
+
+
+def test_a_number_of_threads_below_0_is_refused():
+    with pytest.raises(ValueError, match="threads is -1; wanted a whole number, 0 or more"):
+        SegmentOptions(threads=-1)
 
 
 def test_without_context_one_network_is_loaded_and_run(weights_dir, phantom_scans):

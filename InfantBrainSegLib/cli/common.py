@@ -1,0 +1,86 @@
+"""What the commands share: argument types, the options of a run, progress."""
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
+from ..core.option import SEGMENT, add_options
+from ..core.progress import JsonLines, Progress, TerminalBar, silent
+from ..pipeline.options import SegmentOptions
+
+NOTE = "Research use only; not a medical device."
+
+
+def path_argument(text: str) -> str:
+    """Take a path that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return text
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device."""
+    add_options(parser, SegmentOptions, SEGMENT, ("device",))
+
+
+def add_run_options(parser: argparse.ArgumentParser, place: str) -> None:
+    """Add the options of a segmentation, and how its progress is told."""
+    add_options(parser, SegmentOptions, place)
+    parser.add_argument(
+        "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"
+    )
+
+
+def fail(message: str) -> int:
+    """Print one line on stderr; give the exit code."""
+    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+def resumable(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Say, when a training is stopped, that it can go on."""
+
+    def with_advice(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except KeyboardInterrupt:
+            again = "the same command with --resume" if arguments.command == "reproduce" else "the same command"
+            print(f"Stopped; {again} goes on from the last checkpoint, where there is one.", file=sys.stderr)
+            return EXIT_STOPPED
+
+    return with_advice
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+@contextlib.contextmanager
+def running(kind: str) -> Iterator[Progress]:
+    """Give the progress that was asked for; meanwhile a parent's SIGTERM tidies up like Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, _stop)
+    progress = _progress(kind)
+    try:
+        yield progress
+    finally:
+        if isinstance(progress, TerminalBar):
+            progress.close()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _progress(kind: str) -> Progress:
+    if kind == "lines":
+        return JsonLines(sys.stdout)
+    if kind == "bar" or (kind == "auto" and sys.stderr.isatty()):
+        return TerminalBar(sys.stderr)
+    return silent

@@ -1,0 +1,107 @@
+"""`segment`: one brain, or its checks alone."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.contract import EXIT_OK, EXIT_USER_ERROR, Step
+from ..core.option import SEGMENT, from_arguments
+from ..core.progress import JsonLines
+from ..pipeline.options import SegmentOptions
+from .common import NOTE, add_run_options, path_argument, running
+
+if TYPE_CHECKING:
+    from ..imaging.inputs import Input
+
+
+def add_command(commands) -> None:
+    """Add the command to the subparsers of the whole command line."""
+    segment = commands.add_parser("segment", help="label CSF, GM and WM of one brain")
+    segment.add_argument("--t1", type=path_argument, metavar="PATH", help="T1-weighted image or DICOM folder")
+    segment.add_argument(
+        "--t2", type=path_argument, metavar="PATH", help="T2-weighted image of the same brain, on any grid; one may be left out"
+    )
+    segment.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="gets segmentation.nii.gz, brain_mask.nii.gz, volumes.csv, report.json, overview.png; needed unless --check-only. "
+        "None of them names the input files, which may be called after the patient: report.json gives their SHA-256",
+    )
+    segment.add_argument(
+        "--mask", type=path_argument, metavar="FILE", help="what to segment, above 0 there, on any grid: also an edited brain_mask.nii.gz"
+    )
+    segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
+    segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
+    segment.add_argument(
+        "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
+    )
+    segment.add_argument("--json", metavar="FILE", help="with --check-only: also write the table as JSON")
+    for scan in ("t1", "t2"):
+        segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
+    add_run_options(segment, SEGMENT)
+    segment.set_defaults(run=run, parser=segment)
+
+
+def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
+    """Give what was named of T1, T2 and mask, by role."""
+    from ..imaging.inputs import Input
+
+    series = {"t1": arguments.t1_series, "t2": arguments.t2_series}
+    given = {role: getattr(arguments, role) for role in ("t1", "t2", "mask")}
+    return {role: Input(role, Path(path), series.get(role) or "") for role, path in given.items() if path is not None}
+
+
+def _check_only(arguments: argparse.Namespace) -> int:
+    from ..core.check import STOP, to_table
+    from ..imaging.files import write_text
+    from ..imaging.inputs import read_input
+    from ..pipeline.prepare_scans import check_scans
+
+    with running(arguments.progress) as progress:
+        read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
+        images = {role: image for role, (image, _) in read.items()}
+        checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), from_arguments(SegmentOptions, arguments), progress)
+    if arguments.json is not None:
+        write_text(json.dumps([check.as_dict() for check in checks], indent=1) + "\n", Path(arguments.json))
+    for warning in [warning for _, record in read.values() for warning in record.warnings]:
+        print(f"Warning: {warning}", file=sys.stderr)
+    print(to_table(checks), file=sys.stderr if isinstance(progress, JsonLines) else sys.stdout)
+    return EXIT_USER_ERROR if any(check.status == STOP for check in checks) else EXIT_OK
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Segment one brain, or check its scans alone; give the exit code."""
+    if arguments.check_only:
+        return _check_only(arguments)
+    if arguments.output_dir is None:
+        arguments.parser.error("the following arguments are required: --output-dir")
+    if arguments.json is not None:
+        arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
+    from ..imaging.inputs import read_input
+    from ..outputs.result_files import OutputOptions, staged_folder, write_report, write_results
+    from ..pipeline.report import Steps
+    from ..pipeline.segmenter import segment
+
+    with running(arguments.progress) as progress:
+        steps = Steps(progress)
+        with steps(Step.READ):
+            read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
+        images = {role: image for role, (image, _) in read.items()}
+        with staged_folder(arguments.output_dir) as folder:
+            result = segment(images.get("t1"), images.get("t2"), images.get("mask"), from_arguments(SegmentOptions, arguments), progress)
+            notes = [warning for _, record in read.values() for warning in record.warnings]
+            with steps(Step.WRITE):
+                write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
+            report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
+            write_report(report, folder)
+        progress(Step.DONE, 1.0)
+    for warning in report.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+    if not isinstance(progress, JsonLines):
+        for volume in result.volumes:
+            print(f"{volume.tissue:<4}{volume.volume_ml:9.1f} ml{100 * volume.fraction:7.1f} %")
+        print(report.verdict.words)
+        print(f"Wrote {arguments.output_dir} in {report.seconds['total']:.0f} s on {report.device['used']}. {NOTE}")
+    return EXIT_OK

@@ -1,0 +1,69 @@
+"""What programs outside the library rely on: exit codes, names of result files, columns of the batch's table, steps of the progress."""
+
+EXIT_OK = 0
+EXIT_USER_ERROR = 2  # one line on stderr says what the user can mend
+EXIT_SOME_FAILED = 3  # of a batch: the rest is done, and the table says why
+EXIT_STOPPED = 130
+
+SEGMENTATION_STEM = "segmentation"
+SEGMENTATION = f"{SEGMENTATION_STEM}.nii.gz"
+MASK = "brain_mask.nii.gz"
+VOLUMES = "volumes.csv"
+REPORT = "report.json"
+OVERVIEW = "overview.png"
+TRANSFORM = "t2_to_t1.tfm"  # only where T2 was moved
+COHORT = "cohort.csv"
+
+SCAN_COLUMN, STATUS_COLUMN, REASON_COLUMN = "scan", "status", "reason"  # of the batch's table
+OK, FAILED, PENDING = "ok", "failed", "pending"  # in its column of the status
+
+
+def probability_file(short_name: str) -> str:
+    """Name the probability map of a tissue."""
+    return f"probability_{short_name.lower()}.nii.gz"
+
+
+class Step:
+    """Names of a run's steps."""
+
+    READ = "read"
+    LOAD = "load"
+    ALIGN = "align"
+    EXTRACT = "extract"
+    PREPARE = "prepare"
+    STAGE_1 = "stage 1"
+    CONTEXT = "context"
+    STAGE_2 = "stage 2"
+    CONTEXT_ROUND_2 = "context, round 2"
+    STAGE_2_ROUND_2 = "stage 2, round 2"
+    CONTEXT_ROUND_3 = "context, round 3"
+    STAGE_2_ROUND_3 = "stage 2, round 3"
+    CLEAN_UP = "clean up"
+    RESTORE = "restore"
+    WRITE = "write"
+    DONE = "done"
+
+
+# Share of a whole run at which each step ends, for the progress bar; measured on a CPU, where both networks take most of the time.
+STEP_ENDS = {
+    Step.READ: 0.02,
+    Step.LOAD: 0.03,
+    Step.ALIGN: 0.08,
+    Step.EXTRACT: 0.22,
+    Step.PREPARE: 0.26,
+    Step.STAGE_1: 0.45,
+    Step.CONTEXT: 0.46,
+    Step.STAGE_2: 0.62,
+    Step.CONTEXT_ROUND_2: 0.63,
+    Step.STAGE_2_ROUND_2: 0.78,
+    Step.CONTEXT_ROUND_3: 0.79,
+    Step.STAGE_2_ROUND_3: 0.95,
+    Step.CLEAN_UP: 0.96,
+    Step.RESTORE: 0.98,
+    Step.WRITE: 1.0,
+}
+ROUNDS = (  # steps of the second stage, each time that it runs
+    (Step.CONTEXT, Step.STAGE_2),
+    (Step.CONTEXT_ROUND_2, Step.STAGE_2_ROUND_2),
+    (Step.CONTEXT_ROUND_3, Step.STAGE_2_ROUND_3),
+)

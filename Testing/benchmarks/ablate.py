@@ -174,10 +174,9 @@ def study() -> Study:
 def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict]]]:
     @cache
     def shared() -> tuple[Remembered, Remembered]:
-        pack = data.pack("labelmaps")
-        return patches(pack, SimulatorConfig(), lambda name: name not in HELD_OUT), patches(
-            pack, SimulatorConfig(), lambda name: name in HELD_OUT
-        )
+        pack, config = data.pack("labelmaps"), SimulatorConfig()
+        training, held_out = (patches(pack, config, lambda name, held=held: (name in HELD_OUT) == held) for held in (False, True))
+        return training, held_out
 
     for kind, variants in (("variants", VARIANTS), ("context_variants", CONTEXT_VARIANTS)):
         for name, variant in variants.items():

@@ -38,7 +38,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 benchmark: $(STAMP)
-	$(BIN)/python Testing/benchmarks/benchmark_segment.py
+	$(BIN)/python -m Testing.benchmarks speed
 
 clean:
 	rm -rf $(VENV) out build dist *.egg-info

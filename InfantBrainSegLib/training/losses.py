@@ -3,12 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-from ..core.labels import CLASS_COUNT
-
 LOSS_WEIGHTS = (1.0, 0.67, 0.33)  # paper, section 4.1: main, 1/2, 1/4
 
 
-def downsample_labels(labels: torch.Tensor, factor: int) -> torch.Tensor:
+def downsample_labels(labels: torch.Tensor, factor: int, classes: int) -> torch.Tensor:
     """Labels of a coarser scale by majority vote in each cube (S_m of Eq. 1).
 
     The authors' code takes the maximum, which favours white matter; ties go to the lower label.
@@ -17,6 +15,8 @@ def downsample_labels(labels: torch.Tensor, factor: int) -> torch.Tensor:
     ----------
     labels : (B, X, Y, Z) int64 torch.Tensor
     factor : int
+    classes : int
+        That vote, background included.
 
     Returns
     -------
@@ -24,7 +24,7 @@ def downsample_labels(labels: torch.Tensor, factor: int) -> torch.Tensor:
     """
     if factor == 1:
         return labels
-    votes = [F.avg_pool3d((labels == value).float(), factor, ceil_mode=True) for value in range(CLASS_COUNT)]  # 4 of (B, X / m, ...)
+    votes = [F.avg_pool3d((labels == value).float(), factor, ceil_mode=True) for value in range(classes)]  # each (B, X / m, ...)
     return torch.stack(votes, 1).argmax(1)
 
 
@@ -33,7 +33,7 @@ def deep_supervision_loss(logits, labels: torch.Tensor, weights=LOSS_WEIGHTS) ->
 
     Parameters
     ----------
-    logits : sequence of (B, 4, X / 2^m, Y / 2^m, Z / 2^m) torch.Tensor
+    logits : sequence of (B, K, X / 2^m, Y / 2^m, Z / 2^m) torch.Tensor
     labels : (B, X, Y, Z) int64 torch.Tensor
     weights : sequence of float
         α of Eq. 1, one for each scale.
@@ -43,7 +43,7 @@ def deep_supervision_loss(logits, labels: torch.Tensor, weights=LOSS_WEIGHTS) ->
     () float32 torch.Tensor
     """
     terms = [
-        w * F.cross_entropy(scale.float(), downsample_labels(labels, 2**m))
+        w * F.cross_entropy(scale.float(), downsample_labels(labels, 2**m, scale.shape[1]))
         for m, (scale, w) in enumerate(zip(logits, weights, strict=True))
     ]
     return torch.stack(terms).sum()

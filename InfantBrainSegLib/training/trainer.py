@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from ..core.errors import DeviceError, TrainingError
-from ..core.labels import CLASS_COUNT, TISSUES
 from ..imaging.files import check_writable_folder, write_text
 from ..networks.device import is_out_of_memory, training_autocast
 from ..networks.fcn import MultiStreamFCN
@@ -29,11 +28,11 @@ MAX_LEFT_OUT = 50  # steps in a row: single ones come of rounding, so many of a 
 
 
 class Tally:
-    """Means since the last line of the log."""
+    """Means since the last line of the log, of a network of so many classes."""
 
-    def __init__(self):
+    def __init__(self, classes: int):
         self.losses: list[float] = []
-        self.counts = np.zeros((2, len(TISSUES)))
+        self.counts = np.zeros((2, classes - 1))
         self.left_out = 0
         self.start = time.monotonic()
 
@@ -50,7 +49,7 @@ class Tally:
 
     @property
     def dice(self) -> np.ndarray:
-        """DOC of CSF, GM and WM over all steps: (3,)."""
+        """DOC of each class but background over all steps: (K - 1,)."""
         return dice_of(self.counts)
 
     @property
@@ -146,7 +145,7 @@ class Trainer:
         config = self.config
         self._report_transfer(report)
         saved = time.monotonic()
-        recent = Tally()
+        recent = Tally(config.network.classes)
         while self.iteration < config.iterations:
             loss, dice = self._guarded_step()
             recent.add(loss, dice, self._left_out > 0)
@@ -160,7 +159,7 @@ class Trainer:
             done = self.iteration == config.iterations
             if done or self.iteration % config.validate_every == 0:
                 report(self._log(recent))
-                recent = Tally()
+                recent = Tally(config.network.classes)
             if done or time.monotonic() - saved > 60 * config.checkpoint_minutes:
                 self._save()
                 saved = time.monotonic()
@@ -225,7 +224,7 @@ class Trainer:
         with self._autocast():
             logits = self._forward(images.to(self.device, memory_format=torch.channels_last_3d))
         loss = deep_supervision_loss(logits, labels, self.config.loss_weights)
-        return loss, overlap_counts(logits[0].detach().argmax(1), labels)
+        return loss, overlap_counts(logits[0].detach(), labels)
 
     def _second_round(self, images: torch.Tensor, labels: torch.Tensor, numbers: list[int]) -> Batch:
         """With the chance `own_context`, the batch as the second round sees it: mirrored, with maps of the network's own result."""
@@ -254,20 +253,22 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> np.ndarray:
-        """DOC of CSF, GM and WM over held-out patches, the same ones at each call: (3,)."""
+        """DOC of each class but background over held-out patches, the same ones at each call: (K - 1,)."""
         if not self._held_out_batches:
             numbers = range(self.config.validation_patches)
             self._held_out_batches = [self.held_out.batch(self._rng(_HELD_OUT, number), 1, augment=False) for number in numbers]
         network = (self._averaged if self.config.recipe_facts.averaged else self.network).eval()
-        counts = np.zeros((2, len(TISSUES)))
+        counts = np.zeros((2, self.config.network.classes - 1))
         for images, labels in self._held_out_batches:
             with self._autocast():
                 logits = network(images.to(self.device, memory_format=torch.channels_last_3d))
-            counts += overlap_counts(logits.argmax(1), labels.to(self.device))
+            counts += overlap_counts(logits, labels.to(self.device))
         return dice_of(counts)
 
     def _log(self, recent: Tally) -> str:
-        names = self.config.stage_facts.class_names
+        known = self.config.stage_facts.class_names
+        classes = range(1, self.config.network.classes)
+        names = [known[number - 1] if number <= len(known) else f"class {number}" for number in classes]
         line = {
             "iteration": self.iteration,
             "loss": round(recent.loss, 4),
@@ -353,24 +354,26 @@ def _fast_layout(network):
     return network.to(memory_format=torch.channels_last_3d)
 
 
-def overlap_counts(predicted: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
-    """Voxels in both, and in one plus in the other, per tissue.
+def overlap_counts(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    """Voxels in both the likeliest class and the label, and in one plus in the other, of each class but background.
 
     Parameters
     ----------
-    predicted, labels : (B, X, Y, Z) int64 torch.Tensor
+    logits : (B, K, X, Y, Z) float torch.Tensor
+    labels : (B, X, Y, Z) int64 torch.Tensor
 
     Returns
     -------
-    (2, 3) float array
+    (2, K - 1) float array
     """
-    pairs = torch.bincount((predicted * CLASS_COUNT + labels).flatten(), minlength=CLASS_COUNT**2).cpu().numpy()
-    table = pairs.reshape(CLASS_COUNT, CLASS_COUNT).astype(float)
+    classes = logits.shape[1]
+    pairs = torch.bincount((logits.argmax(1) * classes + labels).flatten(), minlength=classes**2).cpu().numpy()
+    table = pairs.reshape(classes, classes).astype(float)
     return np.stack([np.diag(table), table.sum(0) + table.sum(1)])[:, 1:]
 
 
 def dice_of(counts: np.ndarray) -> np.ndarray:
-    """DOC of CSF, GM and WM, (3,), from sums of `overlap_counts`."""
+    """DOC of each class but background, (K - 1,), from sums of `overlap_counts`."""
     return 2 * counts[0] / np.maximum(counts[1], 1)
 
 

@@ -1,25 +1,23 @@
-"""Take the method apart: train FCN-1 with one part changed at a time, and put the figures into docs/results.md.
+"""The method taken apart: FCN-1 trained with one part changed at a time.
 
-    python Testing/benchmarks/ablate.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
+    python -m Testing.benchmarks ablations --data DIR
 
-TEST_SUBJECTS is what make_test_subjects.py wrote. Every run sees the same patches in the same order (painted once and kept in memory,
-1.1 GB for 400 iterations) but for the run with another seed and the one whose patches are painted otherwise. Each is a short run at base
-width 8: enough to rank large effects, no more; the run with another seed shows how much is chance. After FCN-1 the form of
-FCN-2's context is changed, each time on the distance maps of the bundled FCN-1. A run that is done is not repeated.
+Every run sees the same patches in the same order (painted once and kept in memory, 1.1 GB for 400 iterations) but for the run with another
+seed and the one whose patches are painted otherwise. Each is a short run at base width 8: enough to rank large effects, no more; the run
+with another seed shows how much is chance. After FCN-1 the form of FCN-2's context is changed, each time on the distance maps of the
+bundled FCN-1.
 """
 
 import argparse
-import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from measure_accuracy import NAMES, ONE_ROUND, WITHOUT, Case, measure, newborn_case, synthetic_case
 
-from InfantBrainSegLib.imaging.files import write_text
 from InfantBrainSegLib.networks.context import ContextConfig
 from InfantBrainSegLib.networks.device import resolve_device, training_autocast
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
@@ -32,9 +30,10 @@ from InfantBrainSegLib.training.simulation.labelmaps import load_pack
 from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
 from InfantBrainSegLib.training.trainer import Trainer
 
-RESULTS = Path(__file__).parent / "results" / "ablations.json"
-CARD = Path(__file__).parents[2] / "docs" / "results.md"
-BEGIN, END = "<!-- ablations: begin -->", "<!-- ablations: end -->"
+from .measure_accuracy import NAMES, ONE_ROUND, WITHOUT, Case, measure, newborn_case, synthetic_case
+from .study import TRAINING, Data, Figure, Key, Study, bundled_weights, code_of, plain
+
+ITERATIONS = 400
 STREAM_DROPOUT = 0.15
 BASE = NetworkConfig((1, 1), base_width=8, norm="batch")
 
@@ -104,7 +103,7 @@ def patches(pack: Path, simulator: SimulatorConfig, keep: Callable[[str], bool])
     return Remembered(BatchMaker(Simulator(load_pack(pack, keep), simulator), BUNDLED, 64, STREAM_DROPOUT))
 
 
-def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource], iterations: int, folder: Path) -> None:
+def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource], folder: Path) -> None:
     """Train one variant and write its weights below `folder`."""
     stage = "fcn1" if variant.context is None else "fcn2"
     config = TrainingConfig(
@@ -114,13 +113,13 @@ def train(name: str, variant: Variant, sources: tuple[PatchSource, PatchSource],
         network=variant.network,
         recipe=variant.recipe,
         output_dir=str(folder),
-        iterations=iterations,
+        iterations=ITERATIONS,
         learning_rate=variant.learning_rate,
         loss_weights=variant.loss_weights,
         seed=variant.seed,
         stream_dropout=STREAM_DROPOUT,
         average_decay=0.99,
-        validate_every=iterations,
+        validate_every=ITERATIONS,
     )
     state = Trainer(config, resolve_device("auto"), sources=sources).run(lambda line: print(name, line, flush=True))
     network = MultiStreamFCN(config.network)
@@ -145,61 +144,58 @@ def table(variants: dict) -> list[str]:
     return lines
 
 
-def write_card(results: dict) -> None:
+def tables(results: dict) -> str:
     lines = [
-        f"FCN-1 alone, {results['iterations']} iterations of batch 2 from random weights; Dice on the first three synthetic "
+        f"FCN-1 alone, {ITERATIONS} iterations of batch 2 from random weights; Dice on the first three synthetic "
         "subjects of each adult map and on the ten real newborns.",
         *table(results["variants"]),
     ]
-    if results["context_variants"]:
+    if results.get("context_variants"):
         lines += [
             "",
-            f"FCN-2, {results['iterations']} iterations from random weights at base width 8, instance normalisation, on the "
+            f"FCN-2, {ITERATIONS} iterations from random weights at base width 8, instance normalisation, on the "
             "distance maps of the bundled FCN-1; the same subjects.",
             *table(results["context_variants"]),
         ]
-    head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
-    write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}", CARD)
+    return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--synthetic", type=Path, required=True)
-    parser.add_argument("--newborns", type=Path, required=True)
-    parser.add_argument("--pack", type=Path, default=Path("runs/labelmaps.npz"))
-    parser.add_argument("--output-dir", type=Path, default=Path("runs/ablations"))
-    parser.add_argument("--iterations", type=int, default=400)
-    arguments = parser.parse_args()
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    if results.get("iterations") != arguments.iterations:
-        results = {"iterations": arguments.iterations, "variants": {}, "context_variants": {}}
-    adults = sorted(arguments.synthetic.glob("adult_*_[123]"))
-    newborns = sorted(path for path in arguments.newborns.iterdir() if path.is_dir())
-    held_out = patches(arguments.pack, SimulatorConfig(), lambda name: name in HELD_OUT)
-    shared = patches(arguments.pack, SimulatorConfig(), lambda name: name not in HELD_OUT)
-    for kind, name, variant in (
-        *(("variants", *item) for item in VARIANTS.items()),
-        *(("context_variants", *item) for item in CONTEXT_VARIANTS.items()),
-    ):
-        done = results.setdefault(kind, {})
-        if name in done:
-            continue
-        folder = arguments.output_dir / kind / name.replace(" ", "_")
-        sources = (shared, held_out)
-        if variant.contrast is not None:
-            own = patches(arguments.pack, SimulatorConfig(contrast=variant.contrast), lambda name: name not in HELD_OUT)
-            sources = (own, held_out)
-        if variant.context is not None:
-            sources = with_context(sources, variant.context)
-        train(name, variant, sources, arguments.iterations, folder)
-        how = WITHOUT if variant.context is None else ONE_ROUND
-        done[name] = {
-            "synthetic": score(map(synthetic_case, adults), folder, how),
-            "newborns": score(map(newborn_case, newborns), folder, how),
-        }
-        write_text(json.dumps(results, indent=1) + "\n", RESULTS)
-        write_card(results)
+def key(figure: Figure) -> Key:
+    kind, name = figure
+    variant = {"variants": VARIANTS, "context_variants": CONTEXT_VARIANTS}[kind][name]
+    weights = {} if variant.context is None else bundled_weights("fcn1")
+    return Key(weights, {"iterations": ITERATIONS, "variant": plain(asdict(variant))}, code_of(TRAINING, "ablate", "measure_accuracy"))
 
 
-if __name__ == "__main__":
-    main()
+def study() -> Study:
+    return Study("ablations", key, tables)
+
+
+def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict]]]:
+    @cache
+    def shared() -> tuple[Remembered, Remembered]:
+        pack, config = data.pack("labelmaps"), SimulatorConfig()
+        training, held_out = (patches(pack, config, lambda name, held=held: (name in HELD_OUT) == held) for held in (False, True))
+        return training, held_out
+
+    for kind, variants in (("variants", VARIANTS), ("context_variants", CONTEXT_VARIANTS)):
+        for name, variant in variants.items():
+            yield (kind, name), partial(trained_and_scored, data, kind, name, variant, shared)
+
+
+def trained_and_scored(
+    data: Data, kind: str, name: str, variant: Variant, shared: Callable[[], tuple[Remembered, Remembered]]
+) -> dict[str, dict[str, list[float]]]:
+    folder = data.ablations / kind / name.replace(" ", "_")
+    sources: tuple[PatchSource, PatchSource] = shared()
+    if variant.contrast is not None:
+        own = patches(data.pack("labelmaps"), SimulatorConfig(contrast=variant.contrast), lambda name: name not in HELD_OUT)
+        sources = (own, sources[1])
+    if variant.context is not None:
+        sources = with_context(sources, variant.context)
+    train(name, variant, sources, folder)
+    how = WITHOUT if variant.context is None else ONE_ROUND
+    return {
+        "synthetic": score(map(synthetic_case, sorted(data.synthetic.glob("adult_*_[123]"))), folder, how),
+        "newborns": score(map(newborn_case, sorted(path for path in data.newborns.iterdir() if path.is_dir())), folder, how),
+    }

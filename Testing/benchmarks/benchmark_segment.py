@@ -1,7 +1,7 @@
 """Seconds of each step and peak memory of one segmentation, in mixed precision and in float32, side by side.
 
-    python Testing/benchmarks/benchmark_segment.py
-    python Testing/benchmarks/benchmark_segment.py --t1 T1.nii.gz --t2 T2.nii.gz --device cuda:0 --repeats 3
+    python -m Testing.benchmarks speed
+    python -m Testing.benchmarks speed --t1 T1.nii.gz --t2 T2.nii.gz --device cuda:0 --repeats 3
 
 Each run is a process of its own, so that its peak memory is its own; of several repeats the fastest counts.
 """
@@ -17,7 +17,8 @@ from InfantBrainSegLib.networks import predictor, sliding_window
 from InfantBrainSegLib.pipeline.report import peak_memory_mb
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 
-DEMO = Path(__file__).parents[2] / "InfantBrainSeg" / "Resources" / "SampleData"
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "InfantBrainSeg" / "Resources" / "SampleData"
 PRECISIONS = ("mixed", "float32")
 
 
@@ -41,11 +42,15 @@ def run_once(arguments: argparse.Namespace) -> dict:
 
 def run_apart(arguments: argparse.Namespace, precision: str) -> dict:
     """Segment in a process of its own; give the fastest of the repeats."""
-    command = [sys.executable, __file__, "--precision", precision]
+    command = [sys.executable, "-m", "Testing.benchmarks.benchmark_segment", "--precision", precision]
     for name in ("t1", "t2", "mask", "device", "weights"):
         if getattr(arguments, name) is not None:
-            command += [f"--{name}", str(getattr(arguments, name))]
-    runs = [json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout) for _ in range(arguments.repeats)]
+            value = getattr(arguments, name)
+            command += [f"--{name}", str(value.resolve() if isinstance(value, Path) else value)]
+    runs = [
+        json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout)
+        for _ in range(arguments.repeats)
+    ]
     return min(runs, key=lambda run: run["seconds"]["total"])
 
 

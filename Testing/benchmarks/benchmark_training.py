@@ -1,7 +1,7 @@
 """Seconds of a training step, and hours of a stage, of `finetune` and of `reproduce` on this machine, side by side.
 
-    python Testing/benchmarks/benchmark_training.py
-    python Testing/benchmarks/benchmark_training.py --device cuda:0 --steps 50
+    python -m Testing.benchmarks training-speed
+    python -m Testing.benchmarks training-speed --device cuda:0 --steps 50
 
 Patches come from the bundled synthetic subject; the first steps, which allocate memory, are not counted.
 """
@@ -56,7 +56,3 @@ def main() -> None:
                 f"{name} {config.stage}".ljust(16) + f"{seconds:10.2f}{config.iterations:12,}{seconds * config.iterations / 3600:8.1f}",
                 flush=True,
             )
-
-
-if __name__ == "__main__":
-    main()

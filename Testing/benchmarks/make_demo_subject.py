@@ -1,6 +1,6 @@
 """Make the bundled demo subject: painted by the simulator on a heavily deformed map that was kept out of training.
 
-python Testing/benchmarks/make_demo_subject.py LABEL_MAPS/adult/adult_17.nii.gz InfantBrainSeg/Resources/SampleData
+python -m Testing.benchmarks demo-subject LABEL_MAPS/adult/adult_17.nii.gz InfantBrainSeg/Resources/SampleData
 """
 
 import argparse
@@ -40,7 +40,3 @@ def main() -> None:
     synthesized = Simulator([label_map], CONFIG).subject(label_map, np.random.default_rng(arguments.seed), "isointense")
     write_subject(synthesized, arguments.output_dir)
     print("GM/WM histogram overlap on T1, on T2 and on both: {:.2f}, {:.2f}, {:.2f}".format(*gm_wm_overlaps(synthesized)))
-
-
-if __name__ == "__main__":
-    main()

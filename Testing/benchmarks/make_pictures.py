@@ -1,14 +1,16 @@
-"""Segment the real infants, the bundled sample and a raw head as a user does, and keep their overviews in Resources/.
+"""The real infants, the bundled sample and a raw head, segmented as a user does; their overviews are kept in Resources/.
 
-    python Testing/benchmarks/make_pictures.py --infants ../shared/data/images/infant --heads RAW_HEADS
+    python -m Testing.benchmarks pictures --data DIR
 
-RAW_HEADS is what make_raw_heads.py wrote. Shares of tissues and verdicts go into docs/results.md; what is seen is for a person to say.
+Shares of tissues and verdicts go into docs/results.md; what is seen is for a person to say.
 """
 
 import argparse
 import json
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -16,56 +18,68 @@ import SimpleITK as sitk
 from InfantBrainSegLib.cli.main import main as command_line
 from InfantBrainSegLib.core.labels import TISSUES
 from InfantBrainSegLib.evaluation.metrics import dice
-from InfantBrainSegLib.imaging.files import read_image, write_text
+from InfantBrainSegLib.imaging.files import read_image
 
-ROOT = Path(__file__).parents[2]
+from .study import ROOT, SEGMENTATION, Data, Figure, Key, Study, bundled_weights, code_of
+
+TITLES = {
+    "month00": "month 0",
+    "month04": "month 4, T1 alone",
+    "month06": "month 6, T1 alone",
+    "month09": "month 9",
+    "raw": "raw_02, a synthetic head",
+    "demo": "the bundled synthetic subject",
+}
 SAMPLE = ROOT / "InfantBrainSeg" / "Resources" / "SampleData"
-CARD = ROOT / "docs" / "results.md"
-BEGIN, END = "<!-- pictures: begin -->", "<!-- pictures: end -->"
 
 
-def segmented(name: str, scans: dict[str, Path], out: Path) -> dict:
-    """Run `segment`, keep the overview, give the report."""
+def picture(name: str, scans: dict[str, Path]) -> dict:
+    """Run `segment`, keep the overview, give shares and verdict, and of the bundled sample the Dice."""
     given = [word for kind, path in scans.items() for word in (f"--{kind}", str(path))]
-    if command_line(["segment", *given, "--output-dir", str(out)]) != 0:
-        raise SystemExit(f"{name} was not segmented.")
-    shutil.copy(out / "overview.png", ROOT / "Resources" / f"overview_{name}.png")
-    return json.loads((out / "report.json").read_text(encoding="utf-8"))
-
-
-def row(title: str, name: str, report: dict) -> str:
-    verdict = report["verdict"]
-    shares = " | ".join(f"{100 * verdict['fractions'][tissue.short_name]:.1f} %" for tissue in TISSUES)
-    said = verdict["decision"] + "".join(f"; {reason['text']}" for reason in verdict["reasons"])
-    return f"| [{title}](../Resources/overview_{name}.png) | {shares} | {said} |"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--infants", type=Path, required=True)
-    parser.add_argument("--heads", type=Path, required=True)
-    arguments = parser.parse_args()
-    infants, raw = arguments.infants, arguments.heads / "raw_02"
-    pictures = {
-        "month00": ("month 0", {kind: infants / f"month00_{kind.upper()}w.nii.gz" for kind in ("t1", "t2")}),
-        "month04": ("month 4, T1 alone", {"t1": infants / "month04_T1w_only.nii.gz"}),
-        "month06": ("month 6, T1 alone", {"t1": infants / "month06_T1w_only.nii.gz"}),
-        "month09": ("month 9", {kind: infants / f"month09_{kind.upper()}w.nii.gz" for kind in ("t1", "t2")}),
-        "raw": ("raw_02, a synthetic head", {kind: raw / f"{kind.upper()}.nii.gz" for kind in ("t1", "t2")}),
-        "demo": ("the bundled synthetic subject", {kind: SAMPLE / f"{kind.upper()}.nii.gz" for kind in ("t1", "t2")}),
-    }
-    lines = ["| | CSF | GM | WM | verdict |", "|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
-        for name, (title, scans) in pictures.items():
-            lines.append(row(title, name, segmented(name, scans, Path(folder) / name)))
-        labels, truth = (
-            sitk.GetArrayFromImage(read_image(path)) for path in (Path(folder) / "demo" / "segmentation.nii.gz", SAMPLE / "label.nii.gz")
-        )
-    doc = [f"{tissue.short_name} {dice(labels == tissue.value, truth == tissue.value):.3f}" for tissue in TISSUES]
-    lines += ["", f"Dice of the bundled synthetic subject: {', '.join(doc)}."]
-    head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
-    write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{rest.partition(END)[2]}", CARD)
+        out = Path(folder)
+        if command_line(["segment", *given, "--output-dir", str(out)]) != 0:
+            raise SystemExit(f"{name} was not segmented.")
+        shutil.copy(out / "overview.png", ROOT / "Resources" / f"overview_{name}.png")
+        verdict = json.loads((out / "report.json").read_text(encoding="utf-8"))["verdict"]
+        labels = sitk.GetArrayFromImage(read_image(out / "segmentation.nii.gz"))
+    found = {
+        "percent": {tissue.short_name: round(100 * verdict["fractions"][tissue.short_name], 1) for tissue in TISSUES},
+        "verdict": verdict["decision"] + "".join(f"; {reason['text']}" for reason in verdict["reasons"]),
+    }
+    if name == "demo":
+        truth = sitk.GetArrayFromImage(read_image(SAMPLE / "label.nii.gz"))
+        found["dice"] = {tissue.short_name: round(dice(labels == tissue.value, truth == tissue.value), 3) for tissue in TISSUES}
+    return found
 
 
-if __name__ == "__main__":
-    main()
+def tables(results: dict) -> str:
+    lines = ["| | CSF | GM | WM | verdict |", "|---|---|---|---|---|"]
+    for name, title in TITLES.items():
+        one = results["pictures"][name]
+        shares = " | ".join(f"{share:.1f} %" for share in one["percent"].values())
+        lines.append(f"| [{title}](../Resources/overview_{name}.png) | {shares} | {one['verdict']} |")
+    found = [f"{name} {value:.3f}" for name, value in results["pictures"]["demo"]["dice"].items()]
+    return "\n".join([*lines, "", f"Dice of the bundled synthetic subject: {', '.join(found)}."])
+
+
+def key(figure: Figure) -> Key:
+    return Key(bundled_weights("fcn1", "fcn2", "locate", "refine"), {}, code_of((*SEGMENTATION, "checks", "outputs"), "make_pictures"))
+
+
+def study() -> Study:
+    return Study("pictures", key, tables)
+
+
+def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict]]]:
+    infants, raw = data.infants, data.raw_heads / "raw_02"
+    scans = {
+        "month00": {kind: infants / f"month00_{kind.upper()}w.nii.gz" for kind in ("t1", "t2")},
+        "month04": {"t1": infants / "month04_T1w_only.nii.gz"},
+        "month06": {"t1": infants / "month06_T1w_only.nii.gz"},
+        "month09": {kind: infants / f"month09_{kind.upper()}w.nii.gz" for kind in ("t1", "t2")},
+        "raw": {kind: raw / f"{kind.upper()}.nii.gz" for kind in ("t1", "t2")},
+        "demo": {kind: SAMPLE / f"{kind.upper()}.nii.gz" for kind in ("t1", "t2")},
+    }
+    for name, given in scans.items():
+        yield ("pictures", name), partial(picture, name, given)

@@ -1,6 +1,6 @@
 """Write synthetic raw heads: skull, scalp, neck and noisy air, in random poses and fields of view, from label maps kept out of training.
 
-    python Testing/benchmarks/make_raw_heads.py PACK OUT [--subjects 20]
+    python -m Testing.benchmarks raw-heads PACK OUT [--subjects 20]
 
 PACK is what training made of the whole-head maps (`training.heads.build_head_pack`). Each folder gets T1, T2, mask (cerebrum with its
 CSF) and label. Of the folders `turned_NN` the header hides that the head lies along other axes; the heads `warped_NN` are deformed as in
@@ -64,7 +64,3 @@ def main() -> None:
                 with torch.inference_mode():
                     write_head(heads[number % len(heads)], config, np.random.default_rng([seed, number]), folder)
                 print(folder.name, flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Write the synthetic test set: isointense subjects at the measured overlaps, from label maps kept out of training.
 
-    python Testing/benchmarks/make_test_subjects.py LABEL_MAPS OUT [--per-map 7]
+    python -m Testing.benchmarks test-subjects LABEL_MAPS OUT [--per-map 7]
 
 Subjects that are there already are kept, so that a stopped run goes on.
 """
@@ -36,7 +36,3 @@ def main() -> None:
             write_subject(synthesized, folder)
             write_text(json.dumps(dict(zip(("t1", "t2", "both"), overlaps, strict=True))), folder / "overlaps.json")
             print(folder.name, *(f"{overlap:.2f}" for overlap in overlaps), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,19 +1,18 @@
-"""Measure the bundled weights and put the figures into docs/results.md.
+"""Accuracy of the bundled weights.
 
-    python Testing/benchmarks/measure_accuracy.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
+    python -m Testing.benchmarks accuracy --data DIR
 
-TEST_SUBJECTS is what make_test_subjects.py wrote. Each subject is segmented with spatial context as by default, with one round of it (the
-paper's way) and without, the newborns also from T1 or T2 alone, with one round; --flip adds the left-right flip on the adult maps'
-subjects, which takes half of the time. Painted labels hold specks that no rater would leave, and one of them decides a maximum Hausdorff
-distance: it is also measured against labels that were cleaned by the rule for results. The figures go to
-Testing/benchmarks/results/accuracy.json too; what is there already, measured with the same weights and the same clean-up, is not
-measured again.
+Each subject is segmented with spatial context as by default, with one round of it (the paper's way) and without, the newborns also from
+T1 or T2 alone, with one round; --flip adds the left-right flip on the adult maps' subjects, which takes half of the time. Painted labels
+hold specks that no rater would leave, and one of them decides a maximum Hausdorff distance: it is also measured against labels that were
+cleaned by the rule for results.
 """
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +21,13 @@ from scipy import ndimage, stats
 
 from InfantBrainSegLib.core.labels import BACKGROUND, CLASS_COUNT, TISSUES
 from InfantBrainSegLib.evaluation.metrics import evaluate_labels, hausdorff_mm
-from InfantBrainSegLib.imaging.files import read_image, write_text
-from InfantBrainSegLib.networks.weights import load_network
+from InfantBrainSegLib.imaging.files import read_image
 from InfantBrainSegLib.pipeline.cleanup import CleanupConfig, clean
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 from InfantBrainSegLib.training.simulation.labelmaps import PAINT_TO_LABEL, infratentorial, paint_classes
 
-ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-CARD = ROOT / "docs" / "results.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+from .study import SEGMENTATION, Data, Figure, Key, Study, bundled_weights, code_of, plain
+
 NAMES = [tissue.short_name for tissue in TISSUES]
 COLUMNS = {
     "dice": "Dice",
@@ -44,7 +40,6 @@ WITH, ONE_ROUND, WITHOUT, FLIP = "with context", "with context, one round", "wit
 T1_ALONE, T2_ALONE = "T1 alone", "T2 alone"
 SYNTHETIC, NEWBORNS = (WITH, ONE_ROUND, WITHOUT), (WITH, ONE_ROUND, WITHOUT, T1_ALONE, T2_ALONE)
 CLEAN_KEY, VOLUME_KEY = "hausdorff_to_cleaned_reference_mm", "volume_ratio"
-CLEANUP = json.loads(json.dumps(asdict(CleanupConfig())))
 Case = tuple[sitk.Image, sitk.Image, sitk.Image | None, np.ndarray, np.ndarray | None]  # T1, T2, mask, reference, evaluation mask
 
 
@@ -65,11 +60,18 @@ def newborn_case(folder: Path) -> Case:
     return t1, t2, mask_image, reference, reference > 0
 
 
+def options_of(variant: str, weights_dir: Path | None = None) -> SegmentOptions:
+    rounds = SegmentOptions.rounds if variant in (WITH, FLIP) else 1
+    return SegmentOptions("auto", weights_dir, variant != WITHOUT, variant == FLIP, rounds=rounds)
+
+
+def configuration_of(options: SegmentOptions) -> dict:
+    return {name: value for name, value in plain(asdict(options)).items() if name not in ("device", "weights_dir")}
+
+
 def measure(case: Case, variant: str, weights_dir: Path | None = None) -> dict:
     t1, t2, mask, reference, inside = case
-    options = SegmentOptions(
-        "auto", weights_dir, variant != WITHOUT, variant == FLIP, rounds=SegmentOptions.rounds if variant in (WITH, FLIP) else 1
-    )
+    options = options_of(variant, weights_dir)
     result = segment(None if variant == T2_ALONE else t1, None if variant == T1_ALONE else t2, mask, options)
     labels, spacing_mm = sitk.GetArrayFromImage(result.labels), t1.GetSpacing()[::-1]
     metrics = evaluate_labels(labels, reference, spacing_mm, inside)
@@ -89,14 +91,35 @@ def without_specks(reference: np.ndarray) -> np.ndarray:
     return clean(reference, shares, reference != BACKGROUND, (1.0, 1.0, 1.0), CleanupConfig()).labels
 
 
-def measure_folder(folder: Path, read: Callable[[Path], Case], done: dict, save: Callable[[], None], flip: bool) -> None:
-    for subject in sorted(path for path in folder.iterdir() if path.is_dir()):
-        scores = done.setdefault(subject.name, {})
-        for variant in (*variants(subject.name), *([FLIP] if flip and subject.name.startswith("adult") else [])):
-            if variant not in scores:
-                scores[variant] = measure(read(subject), variant)
-                save()
-                print(subject.name, variant, *(f"{name} {scores[variant][name]['dice']:.3f}" for name in NAMES), flush=True)
+def key(figure: Figure) -> Key:
+    if figure[0] == "overlaps":
+        return Key(code=code_of(("training",)))
+    options = options_of(figure[-1])
+    stages = ("fcn1", "fcn2") if options.use_context else ("fcn1",)
+    return Key(bundled_weights(*stages), configuration_of(options), code_of(SEGMENTATION, "measure_accuracy"))
+
+
+def study() -> Study:
+    return Study("accuracy", key, tables)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--flip", action="store_true", help="also the left-right flip on the adult maps' subjects")
+
+
+def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict]]]:
+    yield ("overlaps", "adult maps"), partial(overlaps, data.synthetic)
+    for group, folder, read in (("newborns", data.newborns, newborn_case), ("synthetic", data.synthetic, synthetic_case)):
+        for subject in sorted(path for path in folder.iterdir() if path.is_dir()):
+            flipped = [FLIP] if arguments.flip and subject.name.startswith("adult") else []
+            for variant in (*variants(subject.name), *flipped):
+                yield (group, subject.name, variant), lambda read=read, subject=subject, variant=variant: measure(read(subject), variant)
+
+
+def overlaps(folder: Path) -> dict[str, float]:
+    """Mean GM/WM histogram overlaps of the adult maps' subjects."""
+    each = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("adult*/overlaps.json")]
+    return {name: float(np.mean([one[name] for one in each])) for name in ("t1", "t2", "both")}
 
 
 def variants(subject: str) -> tuple[str, ...]:
@@ -111,8 +134,7 @@ def table(subjects: dict, title: str, columns: dict[str, str]) -> str:
         for name in NAMES:
             cells = []
             for column in columns:
-                values = np.array([scores[variant][name][column] for scores in subjects.values()], float)
-                cells.append(f"{np.nanmean(values):.3f} ({np.nanstd(values, ddof=1):.3f})")
+                cells.append(spread(subjects, variant, name, column))
             lines.append(f"| {variant} | {name} | " + " | ".join(cells) + " |")
     lines += [
         "",
@@ -156,10 +178,9 @@ def calibration(subjects: dict) -> str:
     return "**Confidence against accuracy** (all synthetic subjects, with context)\n\n" + "\n".join(lines) + "\n"
 
 
-def write_card(results: dict, overlaps: list[dict]) -> None:
-    adults = {name: scores for name, scores in results["synthetic"].items() if name.startswith("adult")}
-    infants = {name: scores for name, scores in results["synthetic"].items() if not name.startswith("adult")}
-    t1, t2, both = (np.mean([overlap[key] for overlap in overlaps]) for key in ("t1", "t2", "both"))
+def tables(results: dict) -> str:
+    adults, infants = adults_of(results), infants_of(results)
+    t1, t2, both = (results["overlaps"]["adult maps"][name] for name in ("t1", "t2", "both"))
     parts = [
         f"Synthetic isointense whole volumes; mean GM/WM histogram overlap of the adult maps' subjects {t1:.2f} on T1, {t2:.2f} on T2 and "
         f"{both:.2f} on both together (iSeg-2017: 0.70, 0.87 and 0.615).\n",
@@ -170,47 +191,48 @@ def write_card(results: dict, overlaps: list[dict]) -> None:
         calibration(results["synthetic"]),
         table(results["newborns"], "Real newborns, inside the manual labels", {"dice": "Dice"}),
         volumes(results["newborns"], ["GM", "WM"]),
+        f"{worst_newborn(results)} "
+        "The newborns' manual labels hold CSF in the ventricles alone, so their CSF figure says little. T1 alone and T2 alone: one round.",
     ]
+    return "\n".join(parts)
+
+
+def adults_of(results: dict) -> dict:
+    return {name: scores for name, scores in results["synthetic"].items() if name.startswith("adult")}
+
+
+def infants_of(results: dict) -> dict:
+    return {name: scores for name, scores in results["synthetic"].items() if not name.startswith("adult")}
+
+
+def worst_newborn(results: dict) -> str:
     worst = {name: min(scores[WITH][name]["dice"] for scores in results["newborns"].values()) for name in ("GM", "WM")}
-    parts.append(
-        f"Worst newborn: GM {worst['GM']:.3f}, WM {worst['WM']:.3f}. "
-        "The newborns' manual labels hold CSF in the ventricles alone, so their CSF figure says little. T1 alone and T2 alone: one round.\n"
-    )
-    head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
-    write_text(f"{head}{BEGIN}\n" + "\n".join(parts) + f"{END}{rest.partition(END)[2]}", CARD)
+    return f"Worst newborn: GM {worst['GM']:.3f}, WM {worst['WM']:.3f}."
 
 
-def still_valid(results: dict, weights: dict[str, str]) -> dict:
-    """Drop what other weights or another clean-up gave; the first stage alone does not depend on the second's."""
-    before = results.get("weights", {})
-    if before.get("fcn1") != weights["fcn1"] or results.get("cleanup") != CLEANUP:
-        return {"weights": weights, "cleanup": CLEANUP, "synthetic": {}, "newborns": {}}
-    if before["fcn2"] != weights["fcn2"]:
-        for kind in ("synthetic", "newborns"):
-            for scores in results[kind].values():
-                for variant in set(scores) - {WITHOUT}:
-                    del scores[variant]
-    return {**results, "weights": weights}
+def card(results: dict) -> str:
+    """The tables of the model card."""
+    keys = {"dice": "Dice", "average_surface_distance_mm": "ASD mm", "hausdorff95_mm": "HD95 mm"}
+    lines = []
+    for title, subjects in (("adult", adults_of(results)), ("infant", infants_of(results))):
+        lines += [f"**Synthetic, {title} anatomy** ({len(subjects)})", "", f"| tissue | {' | '.join(keys.values())} | volume |"]
+        lines += ["|---|---|---|---|---|"]
+        for name in NAMES:
+            lines.append(f"| {name} | {' | '.join(spread(subjects, WITH, name, key) for key in keys)} | {mean_volume(subjects, name)} |")
+        lines.append("")
+    newborns = results["newborns"]
+    lines += [f"**Real newborns** ({len(newborns)}; Dice; one scan alone: FCN-2 once)", ""]
+    lines += ["| tissue | T1 and T2 | T1 alone | T2 alone | volume |", "|---|---|---|---|---|"]
+    for name in ("GM", "WM"):
+        cells = [spread(newborns, variant, name, "dice") for variant in (WITH, T1_ALONE, T2_ALONE)]
+        lines.append(f"| {name} | {' | '.join(cells)} | {mean_volume(newborns, name)} |")
+    return "\n".join([*lines, "", worst_newborn(results)])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--synthetic", type=Path, required=True)
-    parser.add_argument("--newborns", type=Path, required=True)
-    parser.add_argument("--flip", action="store_true")
-    arguments = parser.parse_args()
-    weights = {stage: load_network(stage).sha256 for stage in ("fcn1", "fcn2")}
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    results = still_valid(results, weights)
-    RESULTS.parent.mkdir(exist_ok=True)
-
-    def save() -> None:
-        write_text(json.dumps(results, indent=1) + "\n", RESULTS)
-
-    measure_folder(arguments.newborns, newborn_case, results["newborns"], save, False)
-    measure_folder(arguments.synthetic, synthetic_case, results["synthetic"], save, arguments.flip)
-    write_card(results, [json.loads(path.read_text(encoding="utf-8")) for path in arguments.synthetic.glob("adult*/overlaps.json")])
+def spread(subjects: dict, variant: str, tissue: str, key: str) -> str:
+    values = [scores[variant][tissue][key] for scores in subjects.values()]
+    return f"{np.nanmean(values):.3f} ({np.nanstd(values, ddof=1):.3f})"
 
 
-if __name__ == "__main__":
-    main()
+def mean_volume(subjects: dict, tissue: str) -> str:
+    return f"{np.mean([scores[WITH][tissue][VOLUME_KEY] for scores in subjects.values()]):.2f}"

@@ -1,20 +1,19 @@
-"""Move T2 by known rigid transforms and measure how far off the alignment leaves it.
+"""T2 moved by known rigid transforms: how far off the alignment leaves it.
 
-    python Testing/benchmarks/measure_alignment.py --synthetic TEST_SUBJECTS --newborns ../shared/data/images/neonate
+    python -m Testing.benchmarks alignment --data DIR
 
 Four groups of cases, over all subjects in turn:
 - stripped: brains; turned by up to 15 degrees about any axis and moved by up to 20 mm,
 - heads: the same with skull, scalp, shading and a noisy background painted round the brain; every other T2 has slices of 3 mm,
 - aligned: each pair as it is, stripped and as a head; none should be moved,
 - strangers: T1 of one subject, T2 of another, moved, stripped and as a head in turn; all should be refused.
-The error is the mean displacement over the brain. The figures go to Testing/benchmarks/results/alignment.json.
+The error is the mean displacement over the brain.
 """
 
 import argparse
-import itertools
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +24,12 @@ from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.imaging.files import read_image
 from InfantBrainSegLib.preparation.registration import align, move_grid
 
-RESULTS = Path(__file__).parent / "results" / "alignment.json"
+from .study import Data, Figure, Key, Study, code_of
+
+COUNTS = {"stripped": 40, "strangers": 12, "heads": 16, "aligned": 35}
+SEED = 1000
 MAX_DEGREES, MAX_MM = 15.0, 20.0
-GOOD_MM, BAD_MM, WANTED_SHARE = 1.0, 3.0, 0.95
+GOOD_MM, BAD_MM = 1.0, 3.0
 HEAD_MARGIN_MM, THICK_MM = 30.0, 3.0
 T1_SHELL, T2_SHELL = (0.4, 0.1, 1.6), (1.8, 0.1, 0.9)  # of the brain's median: CSF, bone, scalp
 
@@ -35,14 +37,14 @@ Subject = tuple[str, Path, Path]
 Pair = tuple[sitk.Image, sitk.Image]
 
 
-def subjects(synthetic: Path | None, newborns: Path | None) -> list[Subject]:
+def subjects(synthetic: Path, newborns: Path) -> list[Subject]:
     found = [(f"synthetic {path.name}", path / "T1.nii.gz", path / "T2.nii.gz") for path in folders(synthetic)]
     found += [(f"newborn {path.name}", path / "T1w_brain.nii.gz", path / "T2w_brain.nii.gz") for path in folders(newborns)]
     return [subject for subject in found if subject[1].is_file()]
 
 
-def folders(parent: Path | None) -> list[Path]:
-    return sorted(parent.iterdir()) if parent else []
+def folders(parent: Path) -> list[Path]:
+    return sorted(parent.iterdir()) if parent.is_dir() else []
 
 
 def direction(rng: np.random.Generator) -> np.ndarray:
@@ -127,25 +129,23 @@ def distance_mm(one: sitk.Transform, other: sitk.Transform, points: np.ndarray) 
     return round(float(np.linalg.norm(apart, axis=1).mean()), 3)
 
 
-def run_cases(given: list[Subject], counts: dict[str, int], seed: int) -> Iterator[dict]:
+def run_case(given: list[Subject], group: str, number: int) -> dict:
     order = np.random.default_rng(7).permutation(len(given))
-    for group, count in counts.items():
-        for number in range(count):
-            rng = np.random.default_rng(seed + number)
-            name, t1, t2 = given[order[number % len(given)]]
-            pair = read_image(t1), read_image(t2)
-            points = brain_points_mm(pair[0])
-            motion = sitk.Euler3DTransform() if group == "aligned" else random_motion(rng, points.mean(axis=0))
-            if group == "heads" or (group == "aligned" and number >= len(given)):
-                pair = paint_heads(pair, rng)
-                if number % 2:
-                    pair = pair[0], thicken(pair[1], number // 2 % 3)
-            elif group == "strangers":
-                other, _, t2 = next_of_another_brain(given, order, number)
-                name, pair = f"{name} and {other}", (pair[0], read_image(t2))
-                if number % 2:
-                    pair = paint_heads((pair[0], pair[0]), rng)[0], paint_heads((pair[1], pair[1]), rng)[1]
-            yield {"group": group, "subject": name, **measure(pair, motion, points)}
+    rng = np.random.default_rng(SEED + number)
+    name, t1, t2 = given[order[number % len(given)]]
+    pair = read_image(t1), read_image(t2)
+    points = brain_points_mm(pair[0])
+    motion = sitk.Euler3DTransform() if group == "aligned" else random_motion(rng, points.mean(axis=0))
+    if group == "heads" or (group == "aligned" and number >= len(given)):
+        pair = paint_heads(pair, rng)
+        if number % 2:
+            pair = pair[0], thicken(pair[1], number // 2 % 3)
+    elif group == "strangers":
+        other, _, t2 = next_of_another_brain(given, order, number)
+        name, pair = f"{name} and {other}", (pair[0], read_image(t2))
+        if number % 2:
+            pair = paint_heads((pair[0], pair[0]), rng)[0], paint_heads((pair[1], pair[1]), rng)[1]
+    return {"subject": name, **measure(pair, motion, points)}
 
 
 def next_of_another_brain(given: list[Subject], order: np.ndarray, number: int) -> Subject:
@@ -155,61 +155,32 @@ def next_of_another_brain(given: list[Subject], order: np.ndarray, number: int) 
     return next(subject for subject in following if subject[0].rsplit("_", 1)[0] != name.rsplit("_", 1)[0])
 
 
-def summarise(cases: list[dict]) -> dict:
-    summary = {}
-    for group, members in itertools.groupby(cases, key=lambda case: case["group"]):
-        listed = list(members)
-        errors = [case["error_mm"] for case in listed if "error_mm" in case]
-        summary[group] = {
-            "cases": len(listed),
-            "refused": len(listed) - len(errors),
-            "moved": sum(case.get("moved", False) for case in listed),
-            "processor_seconds": {"mean": mean([case["processor_seconds"] for case in listed]), "most": most(listed, "processor_seconds")},
-        }
-        if group != "strangers":
-            summary[group] |= {
-                "under_1_mm": sum(error < GOOD_MM for error in errors),
-                "accepted_over_3_mm": sum(error > BAD_MM for error in errors),
-                "error_mm": {"mean": mean(errors), "worst": max(errors, default=None)},
-            }
-    return summary
+def tables(results: dict) -> str:
+    lines = ["| | cases | refused | moved | under 1 mm | accepted over 3 mm | error, mm (worst) | processor seconds (most) |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for group in COUNTS:
+        cases = list(results[group].values())
+        errors = [case["error_mm"] for case in cases if "error_mm" in case]
+        within = [str(sum(error < GOOD_MM for error in errors)), str(sum(error > BAD_MM for error in errors)), ""]
+        if errors:
+            within[2] = f"{np.mean(errors):.2f} ({max(errors):.2f})"
+        seconds = [case["processor_seconds"] for case in cases]
+        moved = sum(case.get("moved", False) for case in cases)
+        cells = [group, len(cases), len(cases) - len(errors), moved, *within, f"{np.mean(seconds):.1f} ({max(seconds):.1f})"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
-def mean(values: list[float]) -> float | None:
-    return round(float(np.mean(values)), 3) if values else None
+def key(figure: Figure) -> Key:
+    return Key({}, {"seed": SEED}, code_of(("core", "imaging", "preparation"), "measure_alignment"))
 
 
-def most(cases: list[dict], key: str) -> float:
-    return max(case[key] for case in cases)
+def study() -> Study:
+    return Study("alignment", key, tables)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--synthetic", type=Path)
-    parser.add_argument("--newborns", type=Path)
-    for group, count in {"stripped": 40, "strangers": 12, "heads": 16, "aligned": 35}.items():
-        parser.add_argument(f"--{group}", type=int, default=count, help=f"cases, {count} by default")
-    parser.add_argument("--seed", type=int, default=1000)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
-    given = subjects(arguments.synthetic, arguments.newborns)
-    if not given:
-        parser.error("no subject found; give --synthetic or --newborns")
-    counts = {group: getattr(arguments, group) for group in ("stripped", "strangers", "heads", "aligned")}
-    cases = []
-    for case in run_cases(given, counts, arguments.seed):
-        cases.append(case)
-        outcome = case.get("refused", case.get("error_mm"))
-        print(
-            len(cases), case["group"], case["subject"], f"{case['moved_mm']:.1f} mm away:", outcome, case["processor_seconds"], flush=True
-        )
-        arguments.output.write_text(json.dumps({"summary": summarise(cases), "cases": cases}, indent=1) + "\n", encoding="utf-8")
-    for group, figures in summarise(cases).items():
-        print(group, figures)
-        if group in ("stripped", "heads"):
-            met = figures["under_1_mm"] >= WANTED_SHARE * figures["cases"] and not figures["accepted_over_3_mm"]
-            print(f"{group}: bar {'met' if met else 'missed'}")
-
-
-if __name__ == "__main__":
-    main()
+def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict]]]:
+    given = subjects(data.synthetic, data.newborns)
+    for group, count in COUNTS.items():
+        for number in range(count):
+            yield (group, f"{number + 1:02d}"), partial(run_case, given, group, number)

@@ -1,38 +1,37 @@
-"""Measure how well a header with wrong axes is found out: here the limits of `locate` were chosen.
+"""How well a header with wrong axes is found out: here the limits of `locate` were chosen.
 
-    python Testing/benchmarks/measure_axes.py PACK --synthetic TEST_SUBJECTS --images ../shared/data/images
+    python -m Testing.benchmarks axes --data DIR
 
-PACK is what training made of the whole-head maps (`training.heads.build_head_pack`). One head of each map is painted anew, turned by up to
-45 degrees, and each of the 24 ways of its axes taken for what the header says. Of stripped brains without cerebellum (TEST_SUBJECTS of
-make_test_subjects.py, the real newborns inside the mask of their manual labels, the real older infants) it is told by how much the network
-is surer of the brain turned by half a turn about the vertical. The figures go to Testing/benchmarks/results/axes.json.
+One head of each whole-head map of training is painted anew, turned by up to 45 degrees, and each of the 24 ways of its axes taken for what
+the header says. Of stripped brains without cerebellum (the synthetic subjects, the real newborns inside the mask of their manual labels,
+the real older infants) it is told by how much the network is surer of the brain turned by half a turn about the vertical.
 """
 
 import argparse
-import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 import torch
-from make_raw_heads import RAW, write_head
-from measure_accuracy import newborn_case
-from measure_raw import predictor, silent
 
 from InfantBrainSegLib.core.labels import LEFT_CEREBRUM, RIGHT_CEREBRUM
 from InfantBrainSegLib.evaluation.metrics import dice
 from InfantBrainSegLib.extraction import locate
 from InfantBrainSegLib.extraction.head import Head, images_on
-from InfantBrainSegLib.imaging.files import read_image, write_text
+from InfantBrainSegLib.imaging.files import read_image
 from InfantBrainSegLib.imaging.resample import resample_linearly
 from InfantBrainSegLib.imaging.space import ras_grid
-from InfantBrainSegLib.networks.weights import load_network
 from InfantBrainSegLib.training.config import HELD_OUT
 from InfantBrainSegLib.training.simulation.heads import load_heads
 
-RESULTS = Path(__file__).parent / "results" / "axes.json"
+from .make_raw_heads import RAW, write_head
+from .measure_accuracy import newborn_case
+from .measure_raw import predictor, silent
+from .study import SEGMENTATION, TRAINING, Data, Figure, Key, Study, bundled_weights, code_of
+
 SEED = 91
 LOST = (0.03, 0.1)  # DOC of the cerebrum at 3 mm, less than with the best way of the axes
 
@@ -64,16 +63,16 @@ def surer_of_half_turn(scans: dict[str, sitk.Image]) -> float:
     return round(turned - as_given, 4)
 
 
-def stripped_brains(synthetic: Path, images: Path) -> Iterator[tuple[str, dict[str, sitk.Image]]]:
+def stripped_brains(data: Data) -> Iterator[tuple[str, dict[str, sitk.Image]]]:
     """Names and scans: pairs of all, and of the real ones each scan alone."""
-    for folder in sorted(path for path in synthetic.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in data.synthetic.iterdir() if path.is_dir()):
         yield f"synthetic {folder.name}", {name: read_image(folder / f"{name}.nii.gz") for name in ("T1", "T2")}
     real = {}
-    for folder in sorted(path for path in (images / "neonate").iterdir() if path.is_dir()):
+    for folder in sorted(path for path in data.newborns.iterdir() if path.is_dir()):
         t1, t2, mask, _, _ = newborn_case(folder)
         real[f"newborn {folder.name}"] = {"T1": sitk.Mask(t1, mask), "T2": sitk.Mask(t2, mask)}
     for month in ("00", "04", "06", "09"):
-        paths = sorted((images / "infant").glob(f"month{month}_*.nii.gz"))
+        paths = sorted(data.infants.glob(f"month{month}_*.nii.gz"))
         real[f"month {month}"] = {path.name.split("_")[1][:2]: read_image(path) for path in paths}
     for name, pair in real.items():
         yield name, pair
@@ -81,13 +80,8 @@ def stripped_brains(synthetic: Path, images: Path) -> Iterator[tuple[str, dict[s
             yield from ((f"{name}, {one} alone", {one: scan}) for one, scan in pair.items())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pack", type=Path)
-    parser.add_argument("--synthetic", type=Path, required=True)
-    parser.add_argument("--images", type=Path, required=True)
-    arguments = parser.parse_args()
-    maps = load_heads(arguments.pack, lambda name: name not in HELD_OUT)
+def all_heads(pack: Path) -> dict:
+    maps = load_heads(pack, lambda name: name not in HELD_OUT)
     lost, upright_moved = [], 0
     for number, head in enumerate(maps):
         with tempfile.TemporaryDirectory() as folder:
@@ -97,19 +91,36 @@ def main() -> None:
         upright_moved += chosen(scores, 0) != 0
         lost += [doc[0] - doc[chosen(scores, header)] for header in range(1, len(scores))]
         print(f"head {number + 1}: {scores[0]:.3f}, others up to {max(scores[1:]):.3f}", flush=True)
-    results = {
-        "weights": load_network("locate").sha256,
+    return {
         "heads": len(maps),
         "right headers not believed": upright_moved,
         "wrong headers": len(lost),
-        **{f"of these cost more than {limit} of DOC": int(np.sum(np.array(lost) > limit)) for limit in LOST},
-        "surer of a stripped brain turned by half a turn": {
-            name: surer_of_half_turn(scans) for name, scans in stripped_brains(arguments.synthetic, arguments.images)
-        },
+        **{f"cost more than {limit}": int(np.sum(np.array(lost) > limit)) for limit in LOST},
     }
-    write_text(json.dumps(results, indent=1) + "\n", RESULTS)
-    print(json.dumps(results, indent=1))
 
 
-if __name__ == "__main__":
-    main()
+def tables(results: dict) -> str:
+    heads = results["headers"]["all heads"]
+    costs = ", ".join(f"{heads[f'cost more than {limit}']} cost more than {limit}" for limit in LOST)
+    gains = results["surer of half a turn"]
+    turned = [name for name, gain in gains.items() if gain >= locate.MIN_GAIN_OF_BACK]
+    return (
+        f"Of {heads['heads']} right headers {heads['right headers not believed']} were given up; of {heads['wrong headers']} wrong ones "
+        f"{costs} of the cerebrum's Dice. Of {len(gains)} stripped brains {len(turned)} are taken to lie the other way round: "
+        f"{', '.join(turned)}."
+    )
+
+
+def key(figure: Figure) -> Key:
+    code = code_of(TRAINING if figure[0] == "headers" else SEGMENTATION, "measure_axes")
+    return Key(bundled_weights("locate"), {"seed": SEED} if figure[0] == "headers" else {}, code)
+
+
+def study() -> Study:
+    return Study("axes", key, tables)
+
+
+def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict | float]]]:
+    yield ("headers", "all heads"), partial(all_heads, data.pack("heads"))
+    for name, scans in stripped_brains(data):
+        yield ("surer of half a turn", name), partial(surer_of_half_turn, scans)

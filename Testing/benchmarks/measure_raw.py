@@ -1,38 +1,36 @@
-"""Measure raw input: the extracted cerebrum, and what the tissues lose against the same head prepared ideally.
+"""Raw input: the extracted cerebrum, and what the tissues lose against the same head prepared ideally.
 
-    python Testing/benchmarks/measure_raw.py --heads RAW_HEADS --newborns ../shared/data/images/neonate
+    python -m Testing.benchmarks raw --data DIR
 
-RAW_HEADS is what make_raw_heads.py wrote; ideal means the true mask and, where the head was turned, the same pose correction. Of the
-newborns (stripped, with cerebellum and brainstem) the tissues are compared with those inside the manual mask. The figures go to
-Testing/benchmarks/results/raw.json and into docs/results.md.
+Ideal means the true mask and, where the head was turned, the same pose correction. Of the newborns (stripped, with cerebellum and
+brainstem) the tissues are compared with those inside the manual mask.
 """
 
 import argparse
-import json
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from measure_accuracy import NAMES, newborn_case
 
 from InfantBrainSegLib.evaluation.metrics import dice, evaluate_labels, surface_distances
 from InfantBrainSegLib.extraction.extract import Extraction, extract
-from InfantBrainSegLib.imaging.files import read_image, write_text
+from InfantBrainSegLib.imaging.files import read_image
 from InfantBrainSegLib.networks.device import resolve_device
 from InfantBrainSegLib.networks.predictor import Predictor
-from InfantBrainSegLib.networks.weights import load_network
 from InfantBrainSegLib.pipeline.prepare_scans import SURE_OF_HEAD
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 from InfantBrainSegLib.preparation.registration import move_grid
 
-RESULTS = Path(__file__).parent / "results" / "raw.json"
-CARD = Path(__file__).parents[2] / "docs" / "results.md"
+from .measure_accuracy import NAMES, configuration_of, newborn_case
+from .study import SEGMENTATION, Data, Figure, Key, Study, bundled_weights, code_of
+
 ALONE = ("raw_01", "raw_02", "raw_03", "raw_04", "raw_05", "raw_06")  # heads that are also tried with one scan
 # The pairs lie on one grid as they should, and upright; one round of context, since only differences matter.
 PREPARED = SegmentOptions(align="off", extract="off", rounds=1)
-BEGIN, END = "<!-- raw: begin -->", "<!-- raw: end -->"
 GOAL_DOC, GOAL_MM, GOAL_LOSS = 0.96, 3, 0.02
 STAGES = ("fcn1", "fcn2", "locate", "refine")
 
@@ -130,7 +128,7 @@ def warned_line(heads: list[dict]) -> str:
     return f'Of all {len(heads)} heads the check "cerebrum" warns of {sum(warned)}, {found}.'
 
 
-def write_card(results: dict) -> None:
+def tables(results: dict) -> str:
     lines = [
         "| | subjects | mask Dice (worst) | 95 % of the surface within, mm (worst) | CSF Dice (against ideal) | GM | WM |",
         "|---|---|---|---|---|---|---|",
@@ -167,30 +165,34 @@ def write_card(results: dict) -> None:
     lines += ["", warned_line([scores for scores in results["subjects"].values() if "sure" in scores])]
     if alone:
         lines += ["", f"Mask Dice of six heads with {', '.join(alone)}."]
-    lines += ["", f"Extraction took {seconds:.0f} s a head.", ""]
-    head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
-    write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"{END}{rest.partition(END)[2]}", CARD)
+    return "\n".join([*lines, "", f"Extraction took {seconds:.0f} s a head."])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--heads", type=Path, required=True)
-    parser.add_argument("--newborns", type=Path, required=True)
-    arguments = parser.parse_args()
-    weights = {stage: load_network(stage).sha256 for stage in STAGES}
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
-    if results.get("weights") != weights:
-        results = {"weights": weights, "subjects": {}}
-    folders = sorted((path for path in arguments.heads.iterdir() if path.is_dir()), key=lambda path: (path.name[-2:], path.name))
-    jobs = [(f"newborn {path.name}", path, measure_newborn) for path in sorted(arguments.newborns.iterdir()) if path.is_dir()]
-    jobs += [(path.name, path, measure_mask if path.name.startswith("warped") else measure_head) for path in folders]
-    for name, path, measure in jobs:
-        if name not in results["subjects"]:
-            results["subjects"][name] = measure(path)
-            write_text(json.dumps(results, indent=1) + "\n", RESULTS)
-            print(name, json.dumps(results["subjects"][name]), flush=True)
-    write_card(results)
+def card(results: dict) -> str:
+    """The raw heads of the model card."""
+    heads = [scores for name, scores in results["subjects"].items() if name.startswith("raw")]
+    doc, surface = ([scores[key] for scores in heads] for key in ("mask_dice", "surface95_mm"))
+    lost = {name: np.mean([scores["ideal"][name] - scores["raw"][name] for scores in heads]) for name in NAMES}
+    return (
+        f"**Raw heads** ({len(heads)}): mask Dice {np.mean(doc):.3f} (worst {np.min(doc):.3f}); 95 % of the surface within "
+        f"{np.mean(surface):.1f} mm (worst {np.max(surface):.1f}). Against the true mask CSF loses {lost['CSF']:.3f} of Dice, "
+        f"GM {lost['GM']:.3f}, WM {lost['WM']:.3f}."
+    )
 
 
-if __name__ == "__main__":
-    main()
+def key(figure: Figure) -> Key:
+    code = code_of(SEGMENTATION, "measure_raw", "measure_accuracy")
+    if figure[1].startswith("warped"):
+        return Key(bundled_weights("locate", "refine"), {}, code)
+    return Key(bundled_weights(*STAGES), configuration_of(PREPARED), code)
+
+
+def study() -> Study:
+    return Study("raw", key, tables)
+
+
+def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict]]]:
+    for path in sorted(path for path in data.newborns.iterdir() if path.is_dir()):
+        yield ("subjects", f"newborn {path.name}"), partial(measure_newborn, path)
+    for path in sorted((path for path in data.raw_heads.iterdir() if path.is_dir()), key=lambda path: (path.name[-2:], path.name)):
+        yield ("subjects", path.name), partial(measure_mask if path.name.startswith("warped") else measure_head, path)

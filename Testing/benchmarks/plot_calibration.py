@@ -1,15 +1,16 @@
 """Draw mean confidence against true Dice, a dot for each synthetic subject and tissue, as Resources/calibration.svg.
 
-    python Testing/benchmarks/plot_calibration.py
+    python -m Testing.benchmarks calibration
 
-Reads what measure_accuracy.py left in Testing/benchmarks/results/accuracy.json.
+Reads the stored figures of `accuracy`.
 """
 
 import json
 
-from measure_accuracy import NAMES, RESULTS, ROOT, WITH
-
 from InfantBrainSegLib.imaging.files import write_text
+
+from .measure_accuracy import NAMES, WITH
+from .study import RESULTS, ROOT
 
 PICTURE = ROOT / "Resources" / "calibration.svg"
 COLORS = {"CSF": "#2171b5", "GM": "#636363", "WM": "#cb4b16"}
@@ -44,7 +45,7 @@ def axes() -> list[str]:
 
 
 def main() -> None:
-    subjects = json.loads(RESULTS.read_text(encoding="utf-8"))["synthetic"]
+    subjects = json.loads((RESULTS / "accuracy.json").read_text(encoding="utf-8"))["synthetic"]
     drawn = axes()
     for row, name in enumerate(NAMES):
         for subject, scores in subjects.items():
@@ -58,7 +59,3 @@ def main() -> None:
     size = f'width="{LEFT + SIDE + 20}" height="{TOP + SIDE + 55}"'
     body = "\n".join(drawn)
     write_text(f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13">\n{body}\n</svg>\n', PICTURE)
-
-
-if __name__ == "__main__":
-    main()

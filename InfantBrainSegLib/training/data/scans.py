@@ -15,10 +15,8 @@ from ...imaging.files import read_image, same_grid
 from ...imaging.resample import on_grid_of, resample_linearly
 from ...imaging.space import to_xyz
 from ...networks.context import ContextConfig
-from ...networks.device import run_with_memory_ladder
-from ...networks.fcn import MultiStreamFCN
 from ...networks.predictor import Predictor
-from ...networks.sliding_window import SlidingWindowConfig, predict
+from ...networks.weights import LoadedNetwork
 from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
 from ...pipeline.prepare_scans import take_in
@@ -221,19 +219,15 @@ def _cut(array: np.ndarray, starts: list[int], size: int) -> np.ndarray:
     return patch
 
 
-def whole_volume(network: MultiStreamFCN, scan: LabelledScan, window: SlidingWindowConfig, device: torch.device) -> np.ndarray:
-    """(4, X, Y, Z) class probabilities of a scan; where memory runs out in smaller batches, at last on the CPU."""
-
-    def attempt(device: torch.device, batch_size: int) -> np.ndarray:
-        return predict(network, scan.images, scan.prepared.mask, replace(window, batch_size=batch_size), device)
-
-    return run_with_memory_ladder(attempt, device, window.batch_size, [])
-
-
 def alone(scan: LabelledScan) -> tuple[LabelledScan, LabelledScan]:
     """The scan with T1 alone and with T2 alone: the absent image is 0 everywhere, as `prepare` gives it."""
     t1, t2 = scan.images[:2]
     return replace(scan, images=np.stack([t1, np.zeros_like(t1)])), replace(scan, images=np.stack([np.zeros_like(t2), t2]))
+
+
+def probabilities_of(scan: LabelledScan, network: LoadedNetwork, predictor: Predictor) -> np.ndarray:
+    """(4, X, Y, Z) class probabilities of a scan."""
+    return predictor.predict(network, scan.images, scan.prepared.mask, lambda share: None)
 
 
 def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextConfig) -> LabelledScan:

@@ -14,7 +14,6 @@ from ...core.labels import TISSUES
 from ...evaluation.metrics import evaluate_labels
 from ...imaging.files import check_writable_folder, read_image, write_text
 from ...networks.device import resolve_device
-from ...networks.fcn import MultiStreamFCN
 from ...networks.predictor import Predictor
 from ...networks.sliding_window import SlidingWindowConfig
 from ...networks.weights import LoadedNetwork, load_network, save_weights
@@ -171,12 +170,12 @@ def _plan(options: FinetuneOptions, loaded, scans, training: list[LabelledFiles]
     return replace(plan, first=adapted(plan.first), second=adapted(plan.second), window=window)
 
 
-def _save(networks: tuple[MultiStreamFCN, MultiStreamFCN], plan: StagePlan, loaded: tuple[LoadedNetwork, ...], folder: Path) -> None:
+def _save(networks: tuple[LoadedNetwork, LoadedNetwork], plan: StagePlan, loaded: tuple[LoadedNetwork, ...], folder: Path) -> None:
     for network, config, base in zip(networks, (plan.first, plan.second), loaded, strict=True):
         training = {name: value for name, value in config_to_dict(config).items() if name not in _LOCAL}
         training.update(finetuned_from=base.sha256, subjects=len(config.data))  # no names of subjects in a file that may be passed on
         save_weights(
-            network,
+            network.network,
             config.stage,
             {"context": config.context if config.stage_facts.needs_fcn1 else None, "training": training},
             folder / f"{config.stage}.pt",

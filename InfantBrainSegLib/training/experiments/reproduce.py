@@ -20,11 +20,10 @@ from ...evaluation.metrics import TissueMetrics, evaluate_labels
 from ...imaging.files import check_writable_folder, write_image, write_text
 from ...imaging.resample import on_grid_of
 from ...networks.device import resolve_device
-from ...networks.fcn import MultiStreamFCN
-from ...networks.weights import load_network
+from ...networks.weights import LoadedNetwork, load_network
 from ..config import TrainingConfig, config_to_dict
 from ..data.iseg import find_iseg
-from ..data.scans import LabelledScan, read_scan, segmentation, whole_volume, with_context
+from ..data.scans import LabelledScan, probabilities_of, read_scan, segmentation, with_context
 from ..data.sites import LabelledFiles
 from .stages import StagePlan, finetune_plan, paper_plan, train_pair
 from .tables import Cohort, table1, table2, tables_report
@@ -190,6 +189,7 @@ class _Experiment:
 
     def __init__(self, plan: StagePlan, folder: Path, device: torch.device, report: Callable[[str], None]):
         self.plan, self.folder, self.device, self.report = plan, folder, device, report
+        self._predictor = plan.predictor(device)
         self._scans: dict[str, LabelledScan] = {}
 
     def settings(self) -> dict:
@@ -230,10 +230,10 @@ class _Experiment:
             self._scans[files.name] = scan
         return self._scans[files.name]
 
-    def _segment(self, networks: tuple[MultiStreamFCN, MultiStreamFCN], scan: LabelledScan) -> tuple[sitk.Image, sitk.Image]:
+    def _segment(self, networks: tuple[LoadedNetwork, LoadedNetwork], scan: LabelledScan) -> tuple[sitk.Image, sitk.Image]:
         """With and without context."""
-        first = whole_volume(networks[0], scan, self.plan.window, self.device)
-        second = whole_volume(networks[1], with_context(scan, first, self.plan.second.context), self.plan.window, self.device)
+        first = probabilities_of(scan, networks[0], self._predictor)
+        second = probabilities_of(with_context(scan, first, self.plan.second.context), networks[1], self._predictor)
         return segmentation(scan, second), segmentation(scan, first)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,11 +11,12 @@ import torch
 from ...core.errors import TrainingError
 from ...networks.context import ContextConfig
 from ...networks.fcn import MultiStreamFCN
+from ...networks.predictor import Predictor
 from ...networks.sliding_window import SlidingWindowConfig
 from ...networks.weights import LoadedNetwork
 from ...training import recipes_folder
-from ..config import TrainingConfig, read_config
-from ..data.scans import LabelledScan, ScanPatches, alone, whole_volume, with_context
+from ..config import TrainingConfig, config_to_dict, read_config
+from ..data.scans import LabelledScan, ScanPatches, alone, probabilities_of, with_context
 from ..trainer import Trainer
 
 FINETUNE_ITERATIONS = 1000  # of each stage: some hundred patches of each of a few subjects
@@ -41,6 +43,10 @@ class StagePlan:
     initial: tuple[dict | None, dict | None]
     window: SlidingWindowConfig
     standardised: bool
+
+    def predictor(self, device: torch.device) -> Predictor:
+        """What segments whole volumes with these windows."""
+        return Predictor(device, str(device), self.window, False)
 
 
 def paper_plan() -> StagePlan:
@@ -82,7 +88,7 @@ def train_pair(
     folder: Path,
     device: torch.device,
     report: Callable[[str], None],
-) -> tuple[MultiStreamFCN, MultiStreamFCN]:
+) -> tuple[LoadedNetwork, LoadedNetwork]:
     """Train FCN-1, then FCN-2 on the distance maps that FCN-1 gives of the same scans; each goes on from its checkpoint.
 
     Parameters
@@ -98,24 +104,24 @@ def train_pair(
 
     Returns
     -------
-    fcn1, fcn2 : MultiStreamFCN
-        In evaluation mode.
+    fcn1, fcn2 : LoadedNetwork
 
     Raises
     ------
     TrainingError
         If a run is lost, or its checkpoints do not go with the plan.
     """
-    networks: list[MultiStreamFCN] = []
+    networks: list[LoadedNetwork] = []
+    predictor = plan.predictor(device)
     training, held_out = scans
     single = [alone(scan) for scan in training] if plan.first.stream_dropout or plan.second.stream_dropout else []
     for config, initial in zip((plan.first, plan.second), plan.initial, strict=True):
         if networks:
             report(f"Distance maps of {len(training) + len(held_out)} subjects from the trained FCN-1.")
-            maps = _Mapper(networks[0], plan, device)
+            maps = partial(_with_maps, fcn1=networks[0], predictor=predictor, context=plan.second.context)
             training, held_out = list(map(maps, training)), list(map(maps, held_out))
             single = [(maps(t1_alone), maps(t2_alone)) for t1_alone, t2_alone in single]
-            config = replace(config, fcn1=f"own {_digest(networks[0])}")
+            config = replace(config, fcn1=f"own {networks[0].sha256}")
         config = replace(config, output_dir=str(folder / config.stage))
         sources = (ScanPatches(training, config, device, single), ScanPatches(held_out, config, device))
         trainer = Trainer(config, device, initial=initial, sources=sources)
@@ -124,7 +130,8 @@ def train_pair(
         report(f"{config.stage} of {folder}, from iteration {trainer.iteration} to {config.iterations}:")
         network = MultiStreamFCN(config.network)
         network.load_state_dict(trainer.run(report))
-        networks.append(network.eval())
+        context = config.context if config.stage_facts.needs_fcn1 else None
+        networks.append(LoadedNetwork(network.eval(), config.stage, _digest(network), context, config_to_dict(config)))
     return networks[0], networks[1]
 
 
@@ -138,17 +145,13 @@ def _check_second_stage(first: Trainer, folder: Path) -> None:
         )
 
 
-class _Mapper:
-    """Adds to a scan the distance maps of what the first stage makes of it."""
-
-    def __init__(self, fcn1: MultiStreamFCN, plan: StagePlan, device: torch.device):
-        self.fcn1, self.plan, self.device = fcn1, plan, device
-
-    def __call__(self, scan: LabelledScan) -> LabelledScan:
-        return with_context(scan, whole_volume(self.fcn1, scan, self.plan.window, self.device), self.plan.second.context)
+def _with_maps(scan: LabelledScan, fcn1: LoadedNetwork, predictor: Predictor, context: ContextConfig) -> LabelledScan:
+    """The scan with the distance maps of what the first stage makes of it."""
+    return with_context(scan, probabilities_of(scan, fcn1, predictor), context)
 
 
 def _digest(network: MultiStreamFCN) -> str:
+    """Of the weights: as yet they have no file."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())

@@ -24,11 +24,19 @@ def test_each_scale_has_its_own_weight():
 def test_labels_are_downsampled_by_majority_not_by_maximum():
     labels = torch.full((1, 2, 2, 2), 1)
     labels[0, 0, 0, :] = 3
-    assert downsample_labels(labels, 2).item() == 1
+    assert downsample_labels(labels, 2, 4).item() == 1
+
+
+def test_the_classes_that_vote_are_those_of_the_network():
+    labels = torch.full((1, 4, 4, 4), 4)
+    right = [torch.zeros(1, 5, n, n, n) for n in (4, 2, 1)]
+    for logits in right:
+        logits[:, 4] = 50
+    assert float(deep_supervision_loss(right, labels)) == pytest.approx(0, abs=1e-6)
 
 
 def test_odd_sizes_round_up():
-    assert downsample_labels(torch.zeros(1, 5, 4, 3, dtype=torch.int64), 2).shape == (1, 3, 2, 2)
+    assert downsample_labels(torch.zeros(1, 5, 4, 3, dtype=torch.int64), 2, 4).shape == (1, 3, 2, 2)
 
 
 def test_weight_decay_is_on_weights_only():

@@ -345,18 +345,26 @@ PREDICTED = torch.tensor([0, 1, 1, 2, 3, 3, 3, 0]).reshape(1, 2, 2, 2)
 LABELS = torch.tensor([0, 1, 2, 2, 3, 3, 2, 1]).reshape(1, 2, 2, 2)
 
 
+def logits_of(labels, classes=4):
+    return torch.nn.functional.one_hot(labels, classes).movedim(-1, 1).float()
+
+
+def test_overlaps_are_of_as_many_classes_as_the_network_has():
+    assert overlap_counts(logits_of(PREDICTED, classes=5), LABELS).shape == (2, 4)
+
+
 def test_overlap_and_doc_of_eight_voxels():
-    counts = overlap_counts(PREDICTED, LABELS)
+    counts = overlap_counts(logits_of(PREDICTED), LABELS)
     np.testing.assert_array_equal(counts, [[1, 1, 2], [2 + 2, 1 + 3, 3 + 2]])
     np.testing.assert_allclose(dice_of(counts), [2 / 4, 2 / 4, 4 / 5])
 
 
 def test_a_tissue_that_neither_has_scores_0():
-    np.testing.assert_array_equal(dice_of(overlap_counts(torch.zeros_like(LABELS), torch.zeros_like(LABELS))), [0, 0, 0])
+    np.testing.assert_array_equal(dice_of(overlap_counts(logits_of(torch.zeros_like(LABELS)), torch.zeros_like(LABELS))), [0, 0, 0])
 
 
 def test_means_of_a_run_are_over_all_voxels():
-    tally = Tally()
+    tally = Tally(4)
     assert math.isnan(tally.loss)
     tally.add(1.0, np.array([[1, 0, 0], [4, 2, 0]]), left_out=False)
     tally.add(0.5, np.array([[2, 0, 0], [4, 2, 0]]), left_out=True)

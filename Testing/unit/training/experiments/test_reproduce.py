@@ -182,7 +182,7 @@ def test_from_the_bundled_weights_it_says_so_and_starts_there(options, weights_d
     loaded = (load_network("fcn1", weights_dir), load_network("fcn2", weights_dir))
     plan = finetune_plan(loaded)
     trained = []
-    monkeypatch.setattr(reproduce_module, "train_pair", lambda plan, *rest: trained.append(plan) or tuple(one.network for one in loaded))
+    monkeypatch.setattr(reproduce_module, "train_pair", lambda plan, *rest: trained.append(plan) or tuple(loaded))
     lines = []
     plan = replace(plan, window=replace(plan.window, patch_voxels=32, overlap=0.0))
     run_reproduce(replace(options, fold=1, init="bundled", plan=plan), lines.append)

@@ -71,6 +71,7 @@ def test_weights_that_learned_from_their_own_result_are_tuned_on_it(scans, tmp_p
 
 def test_networks_come_back_on_the_cpu_ready_to_predict(scans, tmp_path):
     fcn1, fcn2 = train_pair(tiny_plan({}), (scans[:1], scans[1:]), tmp_path, torch.device("cpu"), lambda line: None)
-    assert not fcn1.training
-    assert not fcn2.training
-    assert fcn2(torch.zeros(1, 5, 16, 16, 16)).shape == (1, 4, 16, 16, 16)
+    assert not fcn1.network.training
+    assert not fcn2.network.training
+    assert [one.context is None for one in (fcn1, fcn2)] == [True, False]
+    assert fcn2.network(torch.zeros(1, 5, 16, 16, 16)).shape == (1, 4, 16, 16, 16)

@@ -18,8 +18,8 @@ from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
 from ..imaging.inputs import Record, is_same_input, read_input
 from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
-from ..outputs.bids import COHORT, bids_uri, prepare_dataset, set_aside, write_derivatives, write_sidecars
-from ..outputs.result_files import staged_folder
+from ..outputs.bids import COHORT, bids_uri, prepare_dataset, write_derivatives, write_sidecars
+from ..outputs.publishing import staged_folder, sweep
 from ..pipeline.report import SCHEMA_VERSION, Report, Steps
 from ..pipeline.segmenter import Segmentation, Segmenter, SegmentOptions
 from .cohort import FAILED, PENDING, Row, names_of, row_of, row_with_result, to_csv
@@ -101,6 +101,8 @@ class _Batch:
 
     def run(self, progress: Progress) -> list[Row]:
         prepare_dataset(self._output_dir, self._source)
+        folders = [folder for scan in self._scans for folder in (self._folder(scan), *self._folder(scan).parents)]
+        sweep(folder for folder in folders if folder.is_relative_to(self._output_dir))
         rows = {scan.name: self._row_before(scan) for scan in self._scans}
         self._write_table(rows)
         waiting = [scan for scan in self._scans if rows[scan.name]["status"] == PENDING]
@@ -151,7 +153,8 @@ class _Batch:
             read = {role: read_input(given) for role, given in scan.inputs.items()}
         images = {role: image for role, (image, _) in read.items()}
         records = {role: record for role, (_, record) in read.items()}
-        with staged_folder(target, names.all) as folder:
+        with staged_folder(target, names.all, {given.name: given.path for given in scan.inputs.values()}) as staging:
+            folder = staging.folder
             options = replace(self._options.segment, age_months=self._age(scan))
             result = self._segmenter(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
             notes = [warning for record in records.values() for warning in record.warnings]
@@ -169,7 +172,7 @@ class _Batch:
                 },
             }
             write_text(json.dumps(told, indent=2) + "\n", folder / names.report)
-            aside = [set_aside(target / name).name for name in self._changed(scan) if _is_sound(target / name, False)]
+            aside = [staging.keep(name) for name in self._changed(scan) if _is_sound(target / name, False)]
         return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
 
     def _finished(self, scan: Scan) -> Report | None:

@@ -162,8 +162,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except (InfantBrainSegError, OSError, MemoryError) as error:
         return _fail(in_words(error))
-    except KeyboardInterrupt:
-        _fail("Stopped; no result was written.")
+    except KeyboardInterrupt as stop:
+        _fail(str(stop) or "Stopped; no result was written.")
         return EXIT_STOPPED
 
 
@@ -248,7 +248,7 @@ def _segment(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
     from ..imaging.inputs import read_input
-    from ..outputs.result_files import OutputOptions, staged_folder, write_report, write_results
+    from ..outputs.result_files import OutputOptions, staged_results, write_report, write_results
     from ..pipeline.report import Steps
     from ..pipeline.segmenter import segment
 
@@ -257,13 +257,14 @@ def _segment(arguments: argparse.Namespace) -> int:
         with steps("read"):
             read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
         images = {role: image for role, (image, _) in read.items()}
-        with staged_folder(arguments.output_dir) as folder:
+        inputs = {given.name: given.path for given in _inputs_of(arguments).values()}
+        with staged_results(arguments.output_dir, inputs) as staging:
             result = segment(images.get("t1"), images.get("t2"), images.get("mask"), _options_of(arguments), progress)
             notes = [warning for _, record in read.values() for warning in record.warnings]
             with steps("write"):
-                write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
+                write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), staging.folder)
             report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
-            write_report(report, folder)
+            write_report(report, staging.folder)
         progress("done", 1.0)
     for warning in report.warnings:
         print(f"Warning: {warning}", file=sys.stderr)

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -163,23 +162,6 @@ def volume_table(volumes: list[TissueVolume]) -> str:
         cells = {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(volume).items()}
         writer.writerow({name: "n/a" if value is None else value for name, value in cells.items()})
     return text.getvalue()
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a file that someone edited, so that a new result does not replace the work.
-
-    Parameters
-    ----------
-    path : Path of a .nii.gz
-
-    Returns
-    -------
-    Path
-        Its new name, which no other file has.
-    """
-    aside = path.with_name(path.name.replace(".nii.gz", f".edited-{uuid.uuid4().hex[:8]}.nii.gz"))
-    os.replace(path, aside)
-    return aside
 
 
 def _parts_below(path: Path, parent: Path) -> tuple[str, ...]:

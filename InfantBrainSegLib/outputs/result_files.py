@@ -2,23 +2,20 @@
 
 import contextlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import SimpleITK as sitk
 
-from ..core.errors import InputError
 from ..core.labels import TISSUES, to_iseg
-from ..imaging.files import check_writable_folder, write_image, write_text
+from ..imaging.files import write_image, write_text
 from ..imaging.resample import on_grid_of
 from ..pipeline.report import Report
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import to_csv
 from .overview import draw_overview, write_overview
+from .publishing import Staging, staged_folder
 
 SEGMENTATION = "segmentation.nii.gz"
 MASK = "brain_mask.nii.gz"
@@ -55,49 +52,22 @@ class OutputOptions:
 
 
 @contextlib.contextmanager
-def staged_folder(output_dir: str | Path, names: Sequence[str] = ALL_NAMES) -> Iterator[Path]:
-    """Give a temporary folder whose files move into `output_dir` when the block ends well, and vanish when it does not.
-
-    The temporary folder lies on the output's own file system. Our files of an earlier run in `output_dir` that the new run does not write
-    are removed, so that what lies there belongs together; other files stay. Nothing is left behind on failure, not even an empty folder.
+def staged_results(output_dir: str | Path, inputs: Mapping[str, Path] | None = None) -> Iterator[Staging]:
+    """Give a hidden folder for the files of one run, see `publishing.staged_folder`.
 
     Parameters
     ----------
     output_dir : path
-    names : sequence of str
-        Our files; the last one is removed first and comes last, so that it never lies beside another run's files.
+    inputs : mapping of str to Path, optional
+        What must stay as it is, by what messages call it.
 
     Raises
     ------
     InputError
-        If the folder can not be made or written.
+        If the results could not be written there.
     """
-    output_dir = Path(output_dir).absolute()
-    if output_dir.exists() or output_dir.is_symlink():
-        check_writable_folder(output_dir)
-    nearest = next(folder for folder in (output_dir, *output_dir.parents) if folder.exists())
-    try:
-        staging = Path(tempfile.mkdtemp(dir=nearest, prefix=".infantbrainseg-"))
-    except OSError as error:
-        raise InputError(
-            f"The output folder {output_dir} can not be made in {nearest} ({error.strerror or error}): choose one you may write to."
-        ) from error
-    try:
+    with staged_folder(output_dir, ALL_NAMES, inputs) as staging:
         yield staging
-        check_writable_folder(output_dir)
-        _publish(staging, output_dir, names)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _publish(staging: Path, output_dir: Path, names: Sequence[str]) -> None:
-    fresh = {path.name for path in staging.iterdir()}
-    (output_dir / names[-1]).unlink(missing_ok=True)
-    for name in names:
-        if name in fresh:
-            os.replace(staging / name, output_dir / name)
-        else:
-            (output_dir / name).unlink(missing_ok=True)
 
 
 def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> None:

@@ -267,24 +267,24 @@ def test_a_stopped_batch_keeps_what_is_whole_and_goes_on_with_the_rest(bids, tmp
     assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["ok"] * 3
 
 
-def test_a_stop_while_the_files_are_moved_leaves_no_report_beside_them(bids, tmp_path, options, stand_in, monkeypatch):
+def test_a_fault_while_the_files_are_moved_brings_the_former_ones_back(bids, tmp_path, options, stand_in, monkeypatch):
     out = tmp_path / "out"
     run_batch(bids, out, options, segmenter=stand_in)
+    before = {path: path.read_bytes() for path in (out / "sub-01").rglob("*.*")}
     move = os.replace
 
-    def stopped(source, target):
-        if Path(target).parent.name == "anat" and str(target).endswith("stats.tsv"):
-            raise KeyboardInterrupt
+    def faulty(source, target):
+        if Path(source).parent.name == "new" and Path(target).parent.name == "anat" and Path(target).suffix == ".tsv":
+            raise PermissionError(1, "Operation not permitted")
         move(source, target)
 
-    monkeypatch.setattr(os, "replace", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        run_batch(bids, out, replace(options, redo=True), segmenter=stand_in)
+    monkeypatch.setattr(os, "replace", faulty)
+    run_batch(bids, out, replace(options, redo=True), segmenter=stand_in)
     monkeypatch.setattr(os, "replace", move)
-    assert not list(out.glob("sub-01/anat/*_report.json"))
-    stand_in.calls.clear()
-    run_batch(bids, out, options, segmenter=stand_in)
-    assert len(stand_in.calls) == 1
+    row = cohort(out)["sub-01"]
+    assert row["status"] == "failed"
+    assert "can not be replaced (Operation not permitted)" in row["reason"]
+    assert {path: path.read_bytes() for path in (out / "sub-01").rglob("*.*")} == before
 
 
 def test_progress_runs_from_0_to_1_over_all_scans_and_names_them(bids, tmp_path, options, stand_in):

@@ -138,13 +138,20 @@ class _Batch:
         try:
             report, notes = self._segment(scan, progress)
         except Exception as error:  # whatever is wrong with one scan, the others get their turn
-            reason = in_words(error)
-            for given in scan.inputs.values():  # an unforeseen error may tell a path
-                reason = reason.replace(str(given.path), given.name)
+            reason = self._without_paths(in_words(error), scan)
             if (self._folder(scan) / names_of(scan).report).exists():
                 reason += " The results of an earlier run still lie there."
             return row_of(scan, self._source, FAILED, reason=reason, seconds=f"{time.perf_counter() - started:.1f}")
         return row_with_result(scan, self._source, report, notes)
+
+    def _without_paths(self, reason: str, scan: Scan) -> str:
+        """Say a reason without the paths of inputs and outputs, which may name a patient."""
+        called = {given.path: given.name for given in scan.inputs.values()}
+        called |= {self._output_dir: "the output folder", self._output_dir.resolve(): "the output folder"}
+        called |= {self._source: "the input", self._source.resolve(): "the input"}
+        for path in sorted(called, key=lambda path: len(str(path)), reverse=True):
+            reason = reason if path == Path(path.anchor) else reason.replace(str(path), called[path])
+        return reason
 
     def _segment(self, scan: Scan, progress: Progress) -> tuple[Report, list[str]]:
         """Segment one scan; give its report, and what else its row should say."""

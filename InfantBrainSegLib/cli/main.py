@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     segment.add_argument("--t2", type=_path, metavar="PATH", help="T2-weighted image of the same brain, on any grid; one may be left out")
     segment.add_argument(
         "--output-dir",
+        type=_path,
         metavar="DIR",
         help="gets segmentation.nii.gz, brain_mask.nii.gz, volumes.csv, report.json, overview.png; needed unless --check-only. "
         "None of them names the input files, which may be called after the patient: report.json gives their SHA-256",
@@ -65,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
     )
-    segment.add_argument("--json", metavar="FILE", help="with --check-only: also write the table as JSON")
+    segment.add_argument("--json", type=_path, metavar="FILE", help="with --check-only: also write the table as JSON")
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
     _add_run_options(segment)
@@ -80,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="BIDS folder, or CSV with the columns subject, t1, t2 and maybe mask, session, age_months, t1_series, t2_series; its t1 and "
         "t2 may be DICOM folders; results are called after its subjects, so give no names of patients",
     )
-    batch.add_argument("--output-dir", required=True, metavar="DIR", help="gets a BIDS derivative dataset and cohort.csv")
+    batch.add_argument("--output-dir", required=True, type=_path, metavar="DIR", help="gets a BIDS derivative dataset and cohort.csv")
     batch.add_argument("--single-scan", action="store_true", help="also segment a T1 or a T2 that has no partner, less accurately")
     batch.add_argument("--save-probabilities", action="store_true", help="also write one probability map for each tissue")
     batch.add_argument("--redo", action="store_true", help="segment again what is finished")
@@ -91,10 +92,10 @@ def build_parser() -> argparse.ArgumentParser:
     devices.set_defaults(run=_devices)
 
     evaluate = commands.add_parser("evaluate", help="compare labels with a reference: DOC, ASD, Hausdorff distances")
-    evaluate.add_argument("--prediction", required=True, metavar="PATH", help="labelmap, or a folder of them")
-    evaluate.add_argument("--reference", required=True, metavar="PATH", help="labelmap, or a folder with the same file names")
-    evaluate.add_argument("--mask", metavar="PATH", help="compare inside this mask alone; a folder of masks with folders")
-    evaluate.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
+    evaluate.add_argument("--prediction", required=True, type=_path, metavar="PATH", help="labelmap, or a folder of them")
+    evaluate.add_argument("--reference", required=True, type=_path, metavar="PATH", help="labelmap, or a folder with the same file names")
+    evaluate.add_argument("--mask", type=_path, metavar="PATH", help="compare inside this mask alone; a folder of masks with folders")
+    evaluate.add_argument("--json", type=_path, metavar="FILE", help="also write the figures as JSON")
     evaluate.set_defaults(run=_evaluate)
 
     add_training_commands(commands)
@@ -225,9 +226,11 @@ def _options_of(arguments: argparse.Namespace) -> "SegmentOptions":
 def _check_only(arguments: argparse.Namespace) -> int:
     from ..core.check import STOP, to_table
     from ..imaging.files import write_text
-    from ..imaging.inputs import read_input
+    from ..imaging.inputs import check_not_an_input, read_input
     from ..pipeline.prepare_scans import check_scans
 
+    if arguments.json is not None:
+        check_not_an_input(arguments.json, [given.path for given in _inputs_of(arguments).values()])
     with _running(arguments.progress) as progress:
         read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
         images = {role: image for role, (image, _) in read.items()}
@@ -248,7 +251,7 @@ def _segment(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
     from ..imaging.inputs import read_input
-    from ..outputs.result_files import OutputOptions, staged_results, write_report, write_results
+    from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
     from ..pipeline.report import Steps
     from ..pipeline.segmenter import segment
 
@@ -260,7 +263,7 @@ def _segment(arguments: argparse.Namespace) -> int:
         inputs = {given.name: given.path for given in _inputs_of(arguments).values()}
         with staged_results(arguments.output_dir, inputs) as staging:
             result = segment(images.get("t1"), images.get("t2"), images.get("mask"), _options_of(arguments), progress)
-            notes = [warning for _, record in read.values() for warning in record.warnings]
+            notes = [warning for _, record in read.values() for warning in record.warnings] + keep_edited(staging)
             with steps("write"):
                 write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), staging.folder)
             report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)

@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from ..core.labels import TISSUES, to_iseg
 from ..imaging.files import write_image, write_text
+from ..imaging.inputs import sha256_of
 from ..imaging.resample import on_grid_of
 from ..pipeline.report import Report
 from ..pipeline.segmenter import Segmentation
@@ -94,11 +95,39 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write a report as indented JSON.
+    """Write a report as indented JSON, with the SHA-256 of each file beside it, by which a later edit is known.
 
     Parameters
     ----------
     report : Report
     folder : Path
     """
-    write_text(json.dumps(report.to_json(), indent=2) + "\n", folder / REPORT)
+    outputs = {path.name: sha256_of([path]) for path in sorted(folder.iterdir()) if path.name in ALL_NAMES}
+    write_text(json.dumps({**report.to_json(), "outputs": outputs}, indent=2) + "\n", folder / REPORT)
+
+
+def keep_edited(staging: Staging) -> list[str]:
+    """Keep what someone edited or put in place of an earlier run's files: the new files do not replace work.
+
+    Parameters
+    ----------
+    staging : Staging
+
+    Returns
+    -------
+    list of str
+        One sentence for each file, which names it.
+    """
+    written = _written(staging.output_dir / REPORT)
+    present = [name for name in ALL_NAMES if name != REPORT and (staging.output_dir / name).is_file()]
+    changed = [name for name in present if sha256_of([staging.output_dir / name]) != written.get(name)]
+    return [f"{name} was not as an earlier run wrote it, and is kept as {staging.keep(name)}." for name in changed]
+
+
+def _written(report: Path) -> dict[str, str]:
+    """Give the SHA-256 of the files of an earlier run, where its report tells them."""
+    try:
+        outputs = json.loads(report.read_text(encoding="utf-8"))["outputs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return outputs if isinstance(outputs, dict) else {}

@@ -287,6 +287,29 @@ def test_a_fault_while_the_files_are_moved_brings_the_former_ones_back(bids, tmp
     assert {path: path.read_bytes() for path in (out / "sub-01").rglob("*.*")} == before
 
 
+def test_a_reason_tells_no_path_of_the_output(bids, tmp_path, options, stand_in, monkeypatch):
+    out = tmp_path / "out"
+
+    def full(text, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("InfantBrainSegLib.outputs.bids.write_text", lambda text, path: None if out == path.parent else full(text, path))
+    run_batch(bids, out, options, segmenter=stand_in)
+    row = cohort(out)["sub-01"]
+    assert "No space left on device" in row["reason"]
+    assert str(tmp_path) not in (out / "cohort.csv").read_text(encoding="utf-8")
+
+
+def test_what_a_killed_batch_left_is_swept_before_the_next_begins(bids, tmp_path, options, stand_in):
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    hidden = tmp_path / "out/sub-02/.infantbrainseg-x"
+    hidden.mkdir()
+    os.utime(hidden, (0, 0))
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert len(stand_in.calls) == 3
+    assert not hidden.exists()
+
+
 def test_progress_runs_from_0_to_1_over_all_scans_and_names_them(bids, tmp_path, options, stand_in):
     told = []
     run_batch(bids, tmp_path / "out", options, lambda step, fraction: told.append((step, fraction)), stand_in)

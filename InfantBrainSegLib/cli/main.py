@@ -19,6 +19,7 @@ from .. import __version__
 from ..core.allocator import keep_freed_memory
 from ..core.errors import InfantBrainSegError, in_words
 from ..core.progress import JsonLines, Progress, TerminalBar, silent
+from ..core.streams import tolerant_streams
 from .training import add_training_commands
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@tolerant_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from .dicom import files_of, find_series, is_dicom, read_series
-from .files import read_with_warnings
+from .files import check_path, read_with_warnings
 from .masks import to_mask
 
 NAMES = {"t1": "T1", "t2": "T2", "mask": "The brain mask"}  # how messages call an input, by its role
@@ -90,6 +90,7 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
         If it can not be used; the message holds no path.
     """
     warnings: list[str] = []
+    check_path(given.path, given.name)
     try:
         if given.role != "mask" and is_dicom(given.path):
             slices = find_series(given.path, given.name, given.series or None)

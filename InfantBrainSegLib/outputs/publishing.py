@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from ..core.errors import InputError
-from ..imaging.files import check_writable_folder
+from ..imaging.files import check_path, check_writable_folder
 
 PREFIX = ".infantbrainseg-"
 OWNERLESS_S = 3600.0  # a hidden folder without an owner's name is left alone this long: it may just be made
@@ -97,6 +97,7 @@ def staged_folder(output_dir: str | Path, names: Sequence[str], inputs: Mapping[
         If a signal came while the files moved.
     """
     output_dir = Path(output_dir).absolute()
+    check_path(output_dir, "the output folder")
     _check_inputs(output_dir, names, inputs or {})
     nearest = next(folder for folder in (output_dir, *output_dir.parents) if folder.exists())
     sweep((nearest, output_dir.parent))

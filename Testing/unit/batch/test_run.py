@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -362,3 +363,18 @@ def test_an_output_device_or_weights_that_can_not_be_used_are_told_before_any_wo
         run_batch(bids, tmp_path / "out", BatchOptions(SegmentOptions("cpu", tmp_path)), segmenter=stand_in)
     assert not (tmp_path / "out").exists()
     assert stand_in.calls == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name themselves")
+def test_a_path_that_is_not_utf_8_is_its_rows_reason(small_scans, tmp_path, options, stand_in):
+    root = tmp_path / "bids"
+    for subject in ("01", "02"):
+        (root / f"sub-{subject}/anat").mkdir(parents=True)
+        middle = "_acq-\udcff" if subject == "01" else ""
+        for suffix in ("T1w", "T2w"):
+            shutil.copyfile(small_scans / f"{suffix}.nii.gz", root / f"sub-{subject}/anat/sub-{subject}{middle}_{suffix}.nii.gz")
+    run_batch(root, tmp_path / "out", options, segmenter=stand_in)
+    rows = list(cohort(tmp_path / "out").values())
+    assert [row["status"] for row in rows if row["subject"] == "sub-02"] == ["ok"]
+    assert all(row["reason"] for row in rows if row["subject"] == "sub-01")
+    assert len(rows) >= 2

@@ -349,3 +349,19 @@ def test_labels_that_someone_edited_are_kept_when_the_scan_is_segmented_again(sc
 @pytest.mark.parametrize("option", ["--output-dir", "--json"])
 def test_an_empty_output_path_is_refused(option, capsys):
     assert "the path is empty" in refused(["segment", "--t1", "a.nii", option, ""], capsys)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name themselves")
+@pytest.mark.parametrize("place", ["scan", "DICOM folder", "output"])
+def test_a_path_that_is_not_utf_8_is_refused_in_one_line(place, scan_files, weights_dir, tmp_path, capsys):
+    strange = tmp_path / "\udcff.nii.gz"
+    scans, output_dir = list(scan_files), tmp_path / "out"
+    if place == "output":
+        output_dir = strange
+    elif place == "scan":
+        strange.write_bytes(scan_files[0].read_bytes())
+        scans[0] = strange
+    else:
+        strange.write_bytes(bytes(128) + b"DICM")
+        scans[0] = tmp_path
+    assert "not UTF-8" in refused(arguments(scans, weights_dir, output_dir), capsys)

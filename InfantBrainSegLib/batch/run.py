@@ -19,6 +19,7 @@ from ..imaging.files import read_image, write_text
 from ..imaging.inputs import Record, is_same_input, read_input
 from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
 from ..outputs.bids import COHORT, bids_uri, prepare_dataset, write_derivatives, write_sidecars
+from ..outputs.overview import load_drawing
 from ..outputs.publishing import staged_folder, sweep
 from ..pipeline.report import SCHEMA_VERSION, Report, Steps
 from ..pipeline.segmenter import Segmentation, Segmenter, SegmentOptions
@@ -103,6 +104,7 @@ class _Batch:
         prepare_dataset(self._output_dir, self._source)
         folders = [folder for scan in self._scans for folder in (self._folder(scan), *self._folder(scan).parents)]
         sweep(folder for folder in folders if folder.is_relative_to(self._output_dir))
+        load_drawing()
         rows = {scan.name: self._row_before(scan) for scan in self._scans}
         self._write_table(rows)
         waiting = [scan for scan in self._scans if rows[scan.name]["status"] == PENDING]
@@ -166,7 +168,7 @@ class _Batch:
             result = self._segmenter(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
             notes = [warning for record in records.values() for warning in record.warnings]
             with steps("write"):
-                write_derivatives(result, names, self._options.save_probabilities, folder)
+                notes += write_derivatives(result, names, self._options.save_probabilities, folder)
                 write_sidecars(names, self._sources(scan, records), folder)
             report = result.report.with_ends({role: record.for_report() for role, record in records.items()}, steps.seconds, notes)
             told = {

@@ -267,7 +267,7 @@ def _segment(arguments: argparse.Namespace) -> int:
             result = segment(images.get("t1"), images.get("t2"), images.get("mask"), _options_of(arguments), progress)
             notes = [warning for _, record in read.values() for warning in record.warnings] + keep_edited(staging)
             with steps("write"):
-                write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), staging.folder)
+                notes += write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), staging.folder)
             report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
             write_report(report, staging.folder)
         progress("done", 1.0)

@@ -18,7 +18,7 @@ from ..core.labels import TISSUES
 from ..imaging.files import check_writable_folder, write_image, write_text
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import TissueVolume
-from .overview import draw_overview, write_overview
+from .overview import try_overview
 
 PROGRAM = "InfantBrainSeg"
 BIDS_VERSION = "1.9.0"
@@ -101,7 +101,7 @@ def prepare_dataset(output_dir: Path, source: Path) -> None:
     write_text("".join(f"{pattern}\n" for pattern in IGNORED), output_dir / ".bidsignore")
 
 
-def write_derivatives(result: Segmentation, names: Names, save_probabilities: bool, folder: Path) -> None:
+def write_derivatives(result: Segmentation, names: Names, save_probabilities: bool, folder: Path) -> list[str]:
     """Write one scan's labels, mask, volumes and overview, T2's transform where it was moved, and the probabilities where asked.
 
     The report comes last, from the caller.
@@ -112,16 +112,22 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
     names : Names
     save_probabilities : bool
     folder : Path
+
+    Returns
+    -------
+    list of str
+        What could not be written though all else is.
     """
     write_image(result.labels, folder / names.labels)
     write_image(result.mask, folder / names.mask)
     write_text(volume_table(result.volumes), folder / names.volumes)
-    write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), folder / names.overview)
+    warnings = try_overview(result, folder / names.overview)
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, str(folder / names.transform))
     if save_probabilities:
         for tissue in TISSUES:
             write_image(result.probability(tissue), folder / names.probabilities[tissue.short_name])
+    return warnings
 
 
 def write_sidecars(names: Names, sources: Sequence[str], folder: Path) -> None:

@@ -15,7 +15,7 @@ from ..imaging.resample import on_grid_of
 from ..pipeline.report import Report
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import to_csv
-from .overview import draw_overview, write_overview
+from .overview import load_drawing, try_overview
 from .publishing import Staging, staged_folder
 
 SEGMENTATION = "segmentation.nii.gz"
@@ -68,10 +68,11 @@ def staged_results(output_dir: str | Path, inputs: Mapping[str, Path] | None = N
         If the results could not be written there.
     """
     with staged_folder(output_dir, ALL_NAMES, inputs) as staging:
+        load_drawing()
         yield staging
 
 
-def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> None:
+def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> list[str]:
     """Write the labels, mask, volumes and overview, T2's transform where it was moved, probabilities where asked; the report comes last.
 
     Parameters
@@ -79,6 +80,11 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     result : Segmentation
     options : OutputOptions
     folder : Path
+
+    Returns
+    -------
+    list of str
+        What could not be written though all else is.
     """
     labels = result.labels
     if options.iseg_labels:
@@ -86,12 +92,13 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     write_image(labels, folder / SEGMENTATION)
     write_image(result.mask, folder / MASK)
     write_text(to_csv(result.volumes), folder / VOLUMES)
-    write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), folder / OVERVIEW)
+    warnings = try_overview(result, folder / OVERVIEW)
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, str(folder / TRANSFORM))
     if options.save_probabilities:
         for tissue in TISSUES:
             write_image(result.probability(tissue), folder / PROBABILITIES[tissue.short_name])
+    return warnings
 
 
 def write_report(report: Report, folder: Path) -> None:

@@ -378,3 +378,12 @@ def test_a_path_that_is_not_utf_8_is_its_rows_reason(small_scans, tmp_path, opti
     assert [row["status"] for row in rows if row["subject"] == "sub-02"] == ["ok"]
     assert all(row["reason"] for row in rows if row["subject"] == "sub-01")
     assert len(rows) >= 2
+
+
+def test_without_vtk_a_batch_writes_all_but_the_pictures_and_its_table_says_so(bids, tmp_path, options, stand_in, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vtkmodules.vtkRenderingFreeType", None)
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    rows = cohort(tmp_path / "out").values()
+    assert [(row["status"], "VTK can not be loaded" in row["warnings"]) for row in rows] == [("ok", True)] * 3
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert len(stand_in.calls) == 3

@@ -275,7 +275,7 @@ def test_a_run_that_breaks_off_late_leaves_the_former_result_alone(error, scan_f
     def break_off(*_):
         raise error
 
-    monkeypatch.setattr("InfantBrainSegLib.outputs.result_files.draw_overview", break_off)
+    monkeypatch.setattr("InfantBrainSegLib.outputs.overview.draw_overview", break_off)
     assert main(arguments(scan_files, weights_dir, tmp_path)) == (130 if isinstance(error, KeyboardInterrupt) else 2)
     assert capsys.readouterr().err.count("\n") == 1
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -365,3 +365,11 @@ def test_a_path_that_is_not_utf_8_is_refused_in_one_line(place, scan_files, weig
         strange.write_bytes(bytes(128) + b"DICM")
         scans[0] = tmp_path
     assert "not UTF-8" in refused(arguments(scans, weights_dir, output_dir), capsys)
+
+
+def test_without_vtk_all_but_the_picture_is_written_with_a_warning(scan_files, weights_dir, tmp_path, capsys, monkeypatch, quick):
+    monkeypatch.setitem(sys.modules, "vtkmodules.vtkRenderingFreeType", None)
+    assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
+    assert names(tmp_path) == [name for name in OUTPUTS if name != "overview.png"]
+    assert "VTK can not be loaded" in capsys.readouterr().err
+    assert "VTK" in json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["warnings"][-1]

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -193,3 +194,30 @@ def test_a_leftover_that_points_elsewhere_moves_nothing(tmp_path, dead, output, 
     sweep([tmp_path / "inside"])
     assert (tmp_path / "x").read_text() == "mine"
     assert hidden.exists()
+
+
+KILLED = """
+import os, sys
+from InfantBrainSegLib.outputs.publishing import staged_folder
+move, moves = os.replace, []
+def mortal(source, target):
+    move(source, target)
+    moves.append(target)
+    if len(moves) == int(sys.argv[2]):
+        os.kill(os.getpid(), 9)
+os.replace = mortal
+with staged_folder(sys.argv[1], ("labels", "report")) as staging:
+    for name in ("labels", "report"):
+        (staging.folder / name).write_text("new")
+"""
+
+
+@posix
+@pytest.mark.parametrize("moves", [1, 5, 7])  # 4 to try the former files, 2 to move them out, 2 to move the new ones in
+def test_after_a_kill_at_any_move_the_next_run_finds_the_former_files(tmp_path, moves):
+    publish(tmp_path, "old", ("labels", "report"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(moves)], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    sweep([tmp_path])
+    assert contents(tmp_path) == {"labels": "old", "report": "old"}

@@ -20,8 +20,9 @@ from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
 from ..imaging.inputs import Record, is_same_input, read_input
 from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
-from ..outputs.bids import bids_uri, prepare_dataset, set_aside, write_derivatives, write_sidecars
-from ..outputs.result_files import staged_folder
+from ..outputs.bids import bids_uri, prepare_dataset, write_derivatives, write_sidecars
+from ..outputs.overview import load_drawing
+from ..outputs.publishing import staged_folder, sweep
 from ..pipeline.report import SCHEMA_VERSION, Report, Steps
 from ..pipeline.segmenter import Segmentation, Segmenter, SegmentOptions
 from .cohort import Row, names_of, row_of, row_with_result, to_csv
@@ -103,6 +104,9 @@ class _Batch:
 
     def run(self, progress: Progress) -> list[Row]:
         prepare_dataset(self._output_dir, self._source)
+        folders = [folder for scan in self._scans for folder in (self._folder(scan), *self._folder(scan).parents)]
+        sweep(folder for folder in folders if folder.is_relative_to(self._output_dir))
+        load_drawing()
         rows = {scan.name: self._row_before(scan) for scan in self._scans}
         self._write_table(rows)
         waiting = [scan for scan in self._scans if rows[scan.name][STATUS_COLUMN] == PENDING]
@@ -138,13 +142,20 @@ class _Batch:
         try:
             report, notes = self._segment(scan, progress)
         except Exception as error:  # whatever is wrong with one scan, the others get their turn
-            reason = in_words(error)
-            for given in scan.inputs.values():  # an unforeseen error may tell a path
-                reason = reason.replace(str(given.path), given.name)
+            reason = self._without_paths(in_words(error), scan)
             if (self._folder(scan) / names_of(scan).report).exists():
                 reason += " The results of an earlier run still lie there."
             return row_of(scan, self._source, FAILED, reason=reason, seconds=f"{time.perf_counter() - started:.1f}")
         return row_with_result(scan, self._source, report, notes)
+
+    def _without_paths(self, reason: str, scan: Scan) -> str:
+        """Say a reason without the paths of inputs and outputs, which may name a patient."""
+        called = {given.path: given.name for given in scan.inputs.values()}
+        called |= {self._output_dir: "the output folder", self._output_dir.resolve(): "the output folder"}
+        called |= {self._source: "the input", self._source.resolve(): "the input"}
+        for path in sorted(called, key=lambda path: len(str(path)), reverse=True):
+            reason = reason if path == Path(path.anchor) else reason.replace(str(path), called[path])
+        return reason
 
     def _segment(self, scan: Scan, progress: Progress) -> tuple[Report, list[str]]:
         """Segment one scan; give its report, and what else its row should say."""
@@ -153,12 +164,13 @@ class _Batch:
             read = {role: read_input(given) for role, given in scan.inputs.items()}
         images = {role: image for role, (image, _) in read.items()}
         records = {role: record for role, (_, record) in read.items()}
-        with staged_folder(target, names.all) as folder:
+        with staged_folder(target, names.all, {given.name: given.path for given in scan.inputs.values()}) as staging:
+            folder = staging.folder
             options = replace(self._options.segment, age_months=self._age(scan))
             result = self._segmenter(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
             notes = [warning for record in records.values() for warning in record.warnings]
             with steps(Step.WRITE):
-                write_derivatives(result, names, self._options.save_probabilities, folder)
+                notes += write_derivatives(result, names, self._options.save_probabilities, folder)
                 write_sidecars(names, self._sources(scan, records), folder)
             report = result.report.with_ends({role: record.for_report() for role, record in records.items()}, steps.seconds, notes)
             told = {
@@ -171,7 +183,7 @@ class _Batch:
                 },
             }
             write_text(json.dumps(told, indent=2) + "\n", folder / names.report)
-            aside = [set_aside(target / name).name for name in self._changed(scan) if _is_sound(target / name, False)]
+            aside = [staging.keep(name) for name in self._changed(scan) if _is_sound(target / name, False)]
         return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
 
     def _finished(self, scan: Scan) -> Report | None:

@@ -21,7 +21,9 @@ def add_command(commands) -> None:
         help="BIDS folder, or CSV with the columns subject, t1, t2 and maybe mask, session, age_months, t1_series, t2_series; its t1 and "
         "t2 may be DICOM folders; results are called after its subjects, so give no names of patients",
     )
-    batch.add_argument("--output-dir", required=True, metavar="DIR", help="gets a BIDS derivative dataset and cohort.csv")
+    batch.add_argument(
+        "--output-dir", required=True, type=path_argument, metavar="DIR", help="gets a BIDS derivative dataset and cohort.csv"
+    )
     batch.add_argument("--single-scan", action="store_true", help="also segment a T1 or a T2 that has no partner, less accurately")
     batch.add_argument("--save-probabilities", action="store_true", help="also write one probability map for each tissue")
     batch.add_argument("--redo", action="store_true", help="segment again what is finished")

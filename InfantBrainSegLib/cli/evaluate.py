@@ -4,15 +4,20 @@ import argparse
 from pathlib import Path
 
 from ..core.contract import EXIT_OK
+from .common import path_argument
 
 
 def add_command(commands) -> None:
     """Add the command to the subparsers of the whole command line."""
     evaluate = commands.add_parser("evaluate", help="compare labels with a reference: DOC, ASD, Hausdorff distances")
-    evaluate.add_argument("--prediction", required=True, metavar="PATH", help="labelmap, or a folder of them")
-    evaluate.add_argument("--reference", required=True, metavar="PATH", help="labelmap, or a folder with the same file names")
-    evaluate.add_argument("--mask", metavar="PATH", help="compare inside this mask alone; a folder of masks with folders")
-    evaluate.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
+    evaluate.add_argument("--prediction", required=True, type=path_argument, metavar="PATH", help="labelmap, or a folder of them")
+    evaluate.add_argument(
+        "--reference", required=True, type=path_argument, metavar="PATH", help="labelmap, or a folder with the same file names"
+    )
+    evaluate.add_argument(
+        "--mask", type=path_argument, metavar="PATH", help="compare inside this mask alone; a folder of masks with folders"
+    )
+    evaluate.add_argument("--json", type=path_argument, metavar="FILE", help="also write the figures as JSON")
     evaluate.set_defaults(run=run)
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..core.contract import EXIT_OK
-from .common import NOTE, add_device, resumable, say
+from .common import NOTE, add_device, path_argument, resumable, say
 
 
 def add_command(commands) -> None:
@@ -13,7 +13,9 @@ def add_command(commands) -> None:
     finetune.add_argument(
         "--subjects", required=True, metavar="PATH", help="a folder a subject with T1, T2, label[, mask]; iSeg's files; or a CSV"
     )
-    finetune.add_argument("--output-dir", required=True, metavar="DIR", help="gets weights/, for segment --weights, and held_out.txt")
+    finetune.add_argument(
+        "--output-dir", required=True, type=path_argument, metavar="DIR", help="gets weights/, for segment --weights, and held_out.txt"
+    )
     finetune.add_argument("--iterations", type=int, metavar="N", help="of each stage (default 1000)")
     finetune.add_argument("--held-out", nargs="+", default=(), metavar="NAME", help="subjects kept for the report (default: one in five)")
     finetune.add_argument("--weights", metavar="DIR", help="weights to start from in place of the bundled ones")

@@ -13,6 +13,7 @@ from .. import __version__
 from ..core.allocator import keep_freed_memory
 from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
 from ..core.errors import InfantBrainSegError, in_words
+from ..core.streams import tolerant_streams
 from . import batch, devices, evaluate, finetune, reproduce, segment, synthesize, train
 from .common import NOTE, fail
 
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@tolerant_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -57,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except (InfantBrainSegError, OSError, MemoryError) as error:
         return fail(in_words(error))
-    except KeyboardInterrupt:
-        fail("Stopped; no result was written.")
+    except KeyboardInterrupt as stop:
+        fail(str(stop) or "Stopped; no result was written.")
         return EXIT_STOPPED
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..core.contract import EXIT_OK
-from .common import add_device, resumable, say
+from .common import add_device, path_argument, resumable, say
 
 
 def add_command(commands) -> None:
@@ -13,7 +13,9 @@ def add_command(commands) -> None:
         "reproduce", help="the paper's experiment on iSeg-2017 or iSeg-2019: trains, tests, prints Tables 1 and 2"
     )
     reproduce.add_argument("--iseg", required=True, metavar="DIR", help="folder with subject-N-T1.hdr and so on, at any depth")
-    reproduce.add_argument("--output-dir", required=True, metavar="DIR", help="gets tables.txt, tables.json and a folder a fold")
+    reproduce.add_argument(
+        "--output-dir", required=True, type=path_argument, metavar="DIR", help="gets tables.txt, tables.json and a folder a fold"
+    )
     reproduce.add_argument("--fold", type=int, metavar="K", help="this fold alone; folds finished before join the tables")
     reproduce.add_argument("--resume", action="store_true", help="go on with what lies in the output folder")
     reproduce.add_argument(

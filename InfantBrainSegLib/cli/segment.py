@@ -25,6 +25,7 @@ def add_command(commands) -> None:
     )
     segment.add_argument(
         "--output-dir",
+        type=path_argument,
         metavar="DIR",
         help="gets segmentation.nii.gz, brain_mask.nii.gz, volumes.csv, report.json, overview.png; needed unless --check-only. "
         "None of them names the input files, which may be called after the patient: report.json gives their SHA-256",
@@ -37,7 +38,7 @@ def add_command(commands) -> None:
     segment.add_argument(
         "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
     )
-    segment.add_argument("--json", metavar="FILE", help="with --check-only: also write the table as JSON")
+    segment.add_argument("--json", type=path_argument, metavar="FILE", help="with --check-only: also write the table as JSON")
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
     add_run_options(segment, SEGMENT)
@@ -56,9 +57,11 @@ def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
 def _check_only(arguments: argparse.Namespace) -> int:
     from ..core.check import STOP, to_table
     from ..imaging.files import write_text
-    from ..imaging.inputs import read_input
+    from ..imaging.inputs import check_not_an_input, read_input
     from ..pipeline.prepare_scans import check_scans
 
+    if arguments.json is not None:
+        check_not_an_input(arguments.json, [given.path for given in _inputs_of(arguments).values()])
     with running(arguments.progress) as progress:
         read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
         images = {role: image for role, (image, _) in read.items()}
@@ -80,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None:
         arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
     from ..imaging.inputs import read_input
-    from ..outputs.result_files import OutputOptions, staged_folder, write_report, write_results
+    from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
     from ..pipeline.report import Steps
     from ..pipeline.segmenter import segment
 
@@ -89,13 +92,14 @@ def run(arguments: argparse.Namespace) -> int:
         with steps(Step.READ):
             read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
         images = {role: image for role, (image, _) in read.items()}
-        with staged_folder(arguments.output_dir) as folder:
+        inputs = {given.name: given.path for given in _inputs_of(arguments).values()}
+        with staged_results(arguments.output_dir, inputs) as staging:
             result = segment(images.get("t1"), images.get("t2"), images.get("mask"), from_arguments(SegmentOptions, arguments), progress)
-            notes = [warning for _, record in read.values() for warning in record.warnings]
+            notes = [warning for _, record in read.values() for warning in record.warnings] + keep_edited(staging)
             with steps(Step.WRITE):
-                write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), folder)
+                notes += write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), staging.folder)
             report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
-            write_report(report, folder)
+            write_report(report, staging.folder)
         progress(Step.DONE, 1.0)
     for warning in report.warnings:
         print(f"Warning: {warning}", file=sys.stderr)

@@ -13,6 +13,7 @@ from ..core.contract import SEGMENTATION_STEM
 from ..core.errors import InputError
 from ..core.labels import TISSUES, from_any
 from ..imaging.files import EXTENSIONS, read_image, same_grid, write_text
+from ..imaging.inputs import check_not_an_input
 from ..imaging.masks import to_mask
 from .metrics import TissueMetrics, evaluate_labels
 
@@ -48,7 +49,7 @@ def run_evaluate(prediction: Path, reference: Path, mask: Path | None = None, js
     Raises
     ------
     InputError
-        If a file can not be used, grids differ, or a reference has no prediction.
+        If a file can not be used, grids differ, a reference has no prediction, or the JSON would replace an input.
     """
     prediction, reference = Path(prediction), Path(reference)
     mask = None if mask is None else Path(mask)
@@ -57,6 +58,8 @@ def run_evaluate(prediction: Path, reference: Path, mask: Path | None = None, js
             raise InputError(f"The {role} {path} does not exist; wanted a file or a folder: check the path.")
     if len({path.is_dir() for path in (prediction, reference, mask) if path is not None}) > 1:
         raise InputError("Files and folders are mixed; wanted either all files or all folders: give the same kind for each.")
+    if json_path is not None:
+        check_not_an_input(json_path, [path for path in (prediction, reference, mask) if path is not None])
     if reference.is_dir():
         cohort = evaluate_folders(prediction, reference, mask)
         table, report = cohort_table(cohort), _cohort_report(cohort)

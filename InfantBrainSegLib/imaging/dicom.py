@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from .dicom_header import THICKNESS_KEY, Slice, read_header
-from .files import check_image, quiet_itk
+from .files import check_image, check_path, quiet_itk
 
 MAX_UNEVEN_SHARE = 0.02  # of the distance of two slices; headers round to some 1e-4
 
@@ -115,6 +115,7 @@ def _series_in(path: Path, name: str) -> dict[str, list[Slice]]:
     files = files_of(path)
     series: dict[str, list[Slice]] = {}
     for file in files:
+        check_path(file, f"a file of {name}")
         with contextlib.suppress(RuntimeError):  # no DICOM image: a DICOMDIR, a report, a text file
             uid, parts = read_header(file)
             series.setdefault(uid, []).extend(parts)

@@ -168,7 +168,7 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
 
 
 def write_text(text: str, path: str | os.PathLike) -> None:
-    """Write a UTF-8 text file so that it is either whole or not there.
+    """Write a UTF-8 text file so that it is either whole or not there; what a file name can hold and UTF-8 can not is escaped.
 
     Parameters
     ----------
@@ -181,7 +181,26 @@ def write_text(text: str, path: str | os.PathLike) -> None:
         If the file can not be written.
     """
     path = Path(path)
-    _write_atomically(path, path.suffix, lambda temporary: temporary.write_bytes(text.encode("utf-8")))
+    _write_atomically(path, path.suffix, lambda temporary: temporary.write_bytes(text.encode("utf-8", "backslashreplace")))
+
+
+def check_path(path: str | os.PathLike, name: str) -> None:
+    """Refuse a path that image libraries can not be given.
+
+    Parameters
+    ----------
+    path : path
+    name : what to call it in an error
+
+    Raises
+    ------
+    InputError
+        If its bytes are not UTF-8.
+    """
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"The path of {name} holds a byte that is not UTF-8; wanted plain letters: rename the file or folder.") from error
 
 
 def check_writable_folder(path: str | os.PathLike) -> Path:
@@ -201,6 +220,7 @@ def check_writable_folder(path: str | os.PathLike) -> Path:
         If it is a file, or can not be made or written.
     """
     folder = Path(path)
+    check_path(folder, "the output folder")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"The output folder {folder} is a file; wanted a folder: choose another name.")
     try:
@@ -269,6 +289,7 @@ def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
 
 
 def _check_file(path: Path, name: str) -> None:
+    check_path(path, name)
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{name} {found}; wanted an image file: check the path.")

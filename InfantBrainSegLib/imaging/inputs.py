@@ -7,7 +7,7 @@ what was read: whoever has the scans finds the right one by it (`sha256sum FILE`
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from .dicom import files_of, find_series, is_dicom, read_series
-from .files import read_with_warnings
+from .files import check_path, read_with_warnings
 from .masks import to_mask
 
 NAMES = {"t1": "T1", "t2": "T2", "mask": "The brain mask"}  # how messages call an input, by its role
@@ -90,6 +90,7 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
         If it can not be used; the message holds no path.
     """
     warnings: list[str] = []
+    check_path(given.path, given.name)
     try:
         if given.role != "mask" and is_dicom(given.path):
             slices = find_series(given.path, given.name, given.series or None)
@@ -160,6 +161,32 @@ def _named_data(header: Path) -> set[Path]:
         found = _DATA_FILE.search(file.read(_HEADER_BYTES))
     data = header.parent / os.fsdecode(found.group(1).strip()) if found else header
     return {data} if data.is_file() else set()
+
+
+def check_not_an_input(output: str | os.PathLike, inputs: Iterable[Path]) -> None:
+    """Refuse to write over what is read.
+
+    Parameters
+    ----------
+    output : path of a file to be written
+    inputs : iterable of Path
+        Files, or folders whose files are read.
+
+    Raises
+    ------
+    InputError
+        If the output is one of these files or lies there in one of these folders.
+    """
+    output = Path(output)
+    if not output.exists():
+        return
+    for given in inputs:
+        if given.is_dir():
+            inside = output.suffix != ".json" and output.resolve().is_relative_to(given.resolve())  # a rerun's own file may lie there
+        else:
+            inside = given.exists() and any(part.samefile(output) for part in parts_of(given))
+        if inside:
+            raise InputError(f"{output} is an input, which would be replaced: write to another file.")
 
 
 def sha256_of(files: Sequence[Path]) -> str:

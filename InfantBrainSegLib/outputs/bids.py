@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,7 +19,7 @@ from ..core.labels import TISSUES
 from ..imaging.files import check_writable_folder, write_image, write_text
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import TissueVolume
-from .overview import draw_overview, write_overview
+from .overview import try_overview
 
 PROGRAM = "InfantBrainSeg"
 BIDS_VERSION = "1.9.0"
@@ -102,7 +101,7 @@ def prepare_dataset(output_dir: Path, source: Path) -> None:
     write_text("".join(f"{pattern}\n" for pattern in IGNORED), output_dir / ".bidsignore")
 
 
-def write_derivatives(result: Segmentation, names: Names, save_probabilities: bool, folder: Path) -> None:
+def write_derivatives(result: Segmentation, names: Names, save_probabilities: bool, folder: Path) -> list[str]:
     """Write one scan's labels, mask, volumes and overview, T2's transform where it was moved, and the probabilities where asked.
 
     The report comes last, from the caller.
@@ -113,16 +112,22 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
     names : Names
     save_probabilities : bool
     folder : Path
+
+    Returns
+    -------
+    list of str
+        What could not be written though all else is.
     """
     write_image(result.labels, folder / names.labels)
     write_image(result.mask, folder / names.mask)
     write_text(volume_table(result.volumes), folder / names.volumes)
-    write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), folder / names.overview)
+    warnings = try_overview(result, folder / names.overview)
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, str(folder / names.transform))
     if save_probabilities:
         for tissue in TISSUES:
             write_image(result.probability(tissue), folder / names.probabilities[tissue.short_name])
+    return warnings
 
 
 def write_sidecars(names: Names, sources: Sequence[str], folder: Path) -> None:
@@ -163,23 +168,6 @@ def volume_table(volumes: list[TissueVolume]) -> str:
         cells = {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(volume).items()}
         writer.writerow({name: "n/a" if value is None else value for name, value in cells.items()})
     return text.getvalue()
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a file that someone edited, so that a new result does not replace the work.
-
-    Parameters
-    ----------
-    path : Path of a .nii.gz
-
-    Returns
-    -------
-    Path
-        Its new name, which no other file has.
-    """
-    aside = path.with_name(path.name.replace(".nii.gz", f".edited-{uuid.uuid4().hex[:8]}.nii.gz"))
-    os.replace(path, aside)
-    return aside
 
 
 def _parts_below(path: Path, parent: Path) -> tuple[str, ...]:

@@ -4,16 +4,20 @@ Slices are shown as a radiologist hangs them: the patient's right on the left, t
 The letters are drawn from the patient's axes, never from array order. VTK draws the text into an image, without any window or OpenGL.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError
 from ..core.labels import BACKGROUND, TISSUES
+from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import TissueVolume
+from .publishing import deferred_signals
 
 PANEL_PIXELS = 300  # edge of one panel: three of them and margins fit a laptop's screen
 GAP_PIXELS = 8
@@ -95,6 +99,32 @@ def draw_overview(t1: sitk.Image | None, t2: sitk.Image | None, labels: sitk.Ima
             _mark_sides(picture, view, left, top)
     _write_legend(picture, volumes)
     return picture
+
+
+def load_drawing() -> None:
+    """Import what draws text before the computation: a signal then waits for it, and memory is there. If it fails, drawing will say so."""
+    with deferred_signals(), contextlib.suppress(ImportError):
+        _drawing_tools()
+
+
+def try_overview(result: Segmentation, path: str | Path) -> list[str]:
+    """Draw and write the picture of a result; where VTK can not be loaded, the result does without.
+
+    Parameters
+    ----------
+    result : Segmentation
+    path : path
+
+    Returns
+    -------
+    list of str
+        A warning where there is no picture.
+    """
+    try:
+        write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), path)
+    except ImportError as error:
+        return [f"There is no overview picture, because VTK can not be loaded ({error}); all else is written."]
+    return []
 
 
 def write_overview(picture: np.ndarray, path: str | Path) -> None:
@@ -205,11 +235,7 @@ def _write_text(picture: np.ndarray, text: str, place: tuple[int, int], color: t
 
 def _text_opacity(text: str) -> np.ndarray:
     """Give a line of text as (h, w) uint8 opacities."""
-    from vtkmodules.util.numpy_support import vtk_to_numpy
-    from vtkmodules.vtkCommonDataModel import vtkImageData
-    from vtkmodules.vtkRenderingCore import vtkTextProperty
-    from vtkmodules.vtkRenderingFreeType import vtkFreeTypeTools
-
+    vtk_to_numpy, vtkImageData, vtkTextProperty, vtkFreeTypeTools = _drawing_tools()
     look = vtkTextProperty()
     look.SetFontFamilyToArial()
     look.SetFontSize(FONT_PIXELS)
@@ -223,3 +249,12 @@ def _text_opacity(text: str) -> np.ndarray:
     width, height, _ = image.GetDimensions()
     rgba = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)
     return np.ascontiguousarray(rgba[::-1, :, 3])  # VTK's rows go upwards
+
+
+def _drawing_tools() -> tuple[Any, ...]:
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkRenderingCore import vtkTextProperty
+    from vtkmodules.vtkRenderingFreeType import vtkFreeTypeTools
+
+    return vtk_to_numpy, vtkImageData, vtkTextProperty, vtkFreeTypeTools

@@ -2,24 +2,22 @@
 
 import contextlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from ..core.contract import MASK, OVERVIEW, REPORT, SEGMENTATION, TRANSFORM, VOLUMES, probability_file
-from ..core.errors import InputError
 from ..core.labels import TISSUES, to_iseg
-from ..imaging.files import check_writable_folder, write_image, write_text
+from ..imaging.files import write_image, write_text
+from ..imaging.inputs import sha256_of
 from ..imaging.resample import on_grid_of
 from ..pipeline.report import Report
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import to_csv
-from .overview import draw_overview, write_overview
+from .overview import load_drawing, try_overview
+from .publishing import Staging, staged_folder
 
 PROBABILITIES = {tissue.short_name: probability_file(tissue.short_name) for tissue in TISSUES}
 ALL_NAMES = (
@@ -50,52 +48,26 @@ class OutputOptions:
 
 
 @contextlib.contextmanager
-def staged_folder(output_dir: str | Path, names: Sequence[str] = ALL_NAMES) -> Iterator[Path]:
-    """Give a temporary folder whose files move into `output_dir` when the block ends well, and vanish when it does not.
-
-    The temporary folder lies on the output's own file system. Our files of an earlier run in `output_dir` that the new run does not write
-    are removed, so that what lies there belongs together; other files stay. Nothing is left behind on failure, not even an empty folder.
+def staged_results(output_dir: str | Path, inputs: Mapping[str, Path] | None = None) -> Iterator[Staging]:
+    """Give a hidden folder for the files of one run, see `publishing.staged_folder`.
 
     Parameters
     ----------
     output_dir : path
-    names : sequence of str
-        Our files; the last one is removed first and comes last, so that it never lies beside another run's files.
+    inputs : mapping of str to Path, optional
+        What must stay as it is, by what messages call it.
 
     Raises
     ------
     InputError
-        If the folder can not be made or written.
+        If the results could not be written there.
     """
-    output_dir = Path(output_dir).absolute()
-    if output_dir.exists() or output_dir.is_symlink():
-        check_writable_folder(output_dir)
-    nearest = next(folder for folder in (output_dir, *output_dir.parents) if folder.exists())
-    try:
-        staging = Path(tempfile.mkdtemp(dir=nearest, prefix=".infantbrainseg-"))
-    except OSError as error:
-        raise InputError(
-            f"The output folder {output_dir} can not be made in {nearest} ({error.strerror or error}): choose one you may write to."
-        ) from error
-    try:
+    with staged_folder(output_dir, ALL_NAMES, inputs) as staging:
+        load_drawing()
         yield staging
-        check_writable_folder(output_dir)
-        _publish(staging, output_dir, names)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
-def _publish(staging: Path, output_dir: Path, names: Sequence[str]) -> None:
-    fresh = {path.name for path in staging.iterdir()}
-    (output_dir / names[-1]).unlink(missing_ok=True)
-    for name in names:
-        if name in fresh:
-            os.replace(staging / name, output_dir / name)
-        else:
-            (output_dir / name).unlink(missing_ok=True)
-
-
-def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> None:
+def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> list[str]:
     """Write the labels, mask, volumes and overview, T2's transform where it was moved, probabilities where asked; the report comes last.
 
     Parameters
@@ -103,6 +75,11 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     result : Segmentation
     options : OutputOptions
     folder : Path
+
+    Returns
+    -------
+    list of str
+        What could not be written though all else is.
     """
     labels = result.labels
     if options.iseg_labels:
@@ -110,20 +87,49 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     write_image(labels, folder / SEGMENTATION)
     write_image(result.mask, folder / MASK)
     write_text(to_csv(result.volumes), folder / VOLUMES)
-    write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), folder / OVERVIEW)
+    warnings = try_overview(result, folder / OVERVIEW)
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, str(folder / TRANSFORM))
     if options.save_probabilities:
         for tissue in TISSUES:
             write_image(result.probability(tissue), folder / PROBABILITIES[tissue.short_name])
+    return warnings
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write a report as indented JSON.
+    """Write a report as indented JSON, with the SHA-256 of each file beside it, by which a later edit is known.
 
     Parameters
     ----------
     report : Report
     folder : Path
     """
-    write_text(json.dumps(report.to_json(), indent=2) + "\n", folder / REPORT)
+    outputs = {path.name: sha256_of([path]) for path in sorted(folder.iterdir()) if path.name in ALL_NAMES}
+    write_text(json.dumps({**report.to_json(), "outputs": outputs}, indent=2) + "\n", folder / REPORT)
+
+
+def keep_edited(staging: Staging) -> list[str]:
+    """Keep what someone edited or put in place of an earlier run's files: the new files do not replace work.
+
+    Parameters
+    ----------
+    staging : Staging
+
+    Returns
+    -------
+    list of str
+        One sentence for each file, which names it.
+    """
+    written = _written(staging.output_dir / REPORT)
+    present = [name for name in ALL_NAMES if name != REPORT and (staging.output_dir / name).is_file()]
+    changed = [name for name in present if sha256_of([staging.output_dir / name]) != written.get(name)]
+    return [f"{name} was not as an earlier run wrote it, and is kept as {staging.keep(name)}." for name in changed]
+
+
+def _written(report: Path) -> dict[str, str]:
+    """Give the SHA-256 of the files of an earlier run, where its report tells them."""
+    try:
+        outputs = json.loads(report.read_text(encoding="utf-8"))["outputs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return outputs if isinstance(outputs, dict) else {}

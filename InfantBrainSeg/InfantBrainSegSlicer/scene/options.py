@@ -110,9 +110,8 @@ SegmentParameters = make_dataclass(
         "__module__": __name__,
         "__doc__": """How to segment.
 
-    Beside these there is each option of the library's `SegmentOptions` that shows in the panel, in camel case, such as `device`,
-    `useContext`, `flip`, `ageMonths`, `align`, `biasCorrection`, `extract`; `weightsPath`, empty for the bundled weights, and
-    `secondRound`, which runs the second stage three times or once.
+    Beside these there is each option of the library's `SegmentOptions` that shows in the panel, in camel case, such as `device`, `flip` or
+    `ageMonths`; `weightsPath`, empty for the bundled weights; and `secondRound`, which runs the second stage three times or once.
 
     Attributes
     ----------

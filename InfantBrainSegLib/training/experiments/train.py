@@ -21,10 +21,14 @@ from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
 from ..trainer import Trainer
 
 _INTENSITY_SCALE = 500  # cortex, 1 in the simulator, in the uint16 files
-_HOME = Path(__file__).parents[3]  # the repository; in an installed extension the folder that both modules share
-_MODULE = _HOME / "InfantBrainSeg" if (_HOME / "InfantBrainSeg").is_dir() else _HOME
+_LIBRARY = Path(__file__).parents[2]
+_SAMPLES = (
+    _LIBRARY.parent / "InfantBrainSeg" / "Resources" / "SampleData",  # in the repository
+    _LIBRARY.parent / "Resources" / "SampleData",  # in an installed extension, whose modules share a folder
+    _LIBRARY / "sample",  # from a wheel
+)
 _PATHS = ("pack", "label_maps", "output_dir", *TRAINING_PATHS)
-_DEMO_LABELS = _MODULE / "Resources" / "SampleData" / "label.nii.gz"
+_DEMO_LABELS = next((folder for folder in _SAMPLES if folder.is_dir()), _SAMPLES[-1]) / "label.nii.gz"
 
 
 def run_train(config_path: Path, report: Callable[[str], None] = print, label_maps: Path | None = None) -> Path:

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -267,24 +268,47 @@ def test_a_stopped_batch_keeps_what_is_whole_and_goes_on_with_the_rest(bids, tmp
     assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["ok"] * 3
 
 
-def test_a_stop_while_the_files_are_moved_leaves_no_report_beside_them(bids, tmp_path, options, stand_in, monkeypatch):
+def test_a_fault_while_the_files_are_moved_brings_the_former_ones_back(bids, tmp_path, options, stand_in, monkeypatch):
     out = tmp_path / "out"
     run_batch(bids, out, options, segmenter=stand_in)
+    before = {path: path.read_bytes() for path in (out / "sub-01").rglob("*.*")}
     move = os.replace
 
-    def stopped(source, target):
-        if Path(target).parent.name == "anat" and str(target).endswith("stats.tsv"):
-            raise KeyboardInterrupt
+    def faulty(source, target):
+        if Path(source).parent.name == "new" and Path(target).parent.name == "anat" and Path(target).suffix == ".tsv":
+            raise PermissionError(1, "Operation not permitted")
         move(source, target)
 
-    monkeypatch.setattr(os, "replace", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        run_batch(bids, out, replace(options, redo=True), segmenter=stand_in)
+    monkeypatch.setattr(os, "replace", faulty)
+    run_batch(bids, out, replace(options, redo=True), segmenter=stand_in)
     monkeypatch.setattr(os, "replace", move)
-    assert not list(out.glob("sub-01/anat/*_report.json"))
-    stand_in.calls.clear()
+    row = cohort(out)["sub-01"]
+    assert row["status"] == "failed"
+    assert "can not be replaced (Operation not permitted)" in row["reason"]
+    assert {path: path.read_bytes() for path in (out / "sub-01").rglob("*.*")} == before
+
+
+def test_a_reason_tells_no_path_of_the_output(bids, tmp_path, options, stand_in, monkeypatch):
+    out = tmp_path / "out"
+
+    def full(text, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("InfantBrainSegLib.outputs.bids.write_text", lambda text, path: None if out == path.parent else full(text, path))
     run_batch(bids, out, options, segmenter=stand_in)
-    assert len(stand_in.calls) == 1
+    row = cohort(out)["sub-01"]
+    assert "No space left on device" in row["reason"]
+    assert str(tmp_path) not in (out / "cohort.csv").read_text(encoding="utf-8")
+
+
+def test_what_a_killed_batch_left_is_swept_before_the_next_begins(bids, tmp_path, options, stand_in):
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    hidden = tmp_path / "out/sub-02/.infantbrainseg-x"
+    hidden.mkdir()
+    os.utime(hidden, (0, 0))
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert len(stand_in.calls) == 3
+    assert not hidden.exists()
 
 
 def test_progress_runs_from_0_to_1_over_all_scans_and_names_them(bids, tmp_path, options, stand_in):
@@ -339,3 +363,27 @@ def test_an_output_device_or_weights_that_can_not_be_used_are_told_before_any_wo
         run_batch(bids, tmp_path / "out", BatchOptions(SegmentOptions("cpu", tmp_path)), segmenter=stand_in)
     assert not (tmp_path / "out").exists()
     assert stand_in.calls == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name themselves")
+def test_a_path_that_is_not_utf_8_is_its_rows_reason(small_scans, tmp_path, options, stand_in):
+    root = tmp_path / "bids"
+    for subject in ("01", "02"):
+        (root / f"sub-{subject}/anat").mkdir(parents=True)
+        middle = "_acq-\udcff" if subject == "01" else ""
+        for suffix in ("T1w", "T2w"):
+            shutil.copyfile(small_scans / f"{suffix}.nii.gz", root / f"sub-{subject}/anat/sub-{subject}{middle}_{suffix}.nii.gz")
+    run_batch(root, tmp_path / "out", options, segmenter=stand_in)
+    rows = list(cohort(tmp_path / "out").values())
+    assert [row["status"] for row in rows if row["subject"] == "sub-02"] == ["ok"]
+    assert all(row["reason"] for row in rows if row["subject"] == "sub-01")
+    assert len(rows) >= 2
+
+
+def test_without_vtk_a_batch_writes_all_but_the_pictures_and_its_table_says_so(bids, tmp_path, options, stand_in, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vtkmodules.vtkRenderingFreeType", None)
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    rows = cohort(tmp_path / "out").values()
+    assert [(row["status"], "VTK can not be loaded" in row["warnings"]) for row in rows] == [("ok", True)] * 3
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    assert len(stand_in.calls) == 3

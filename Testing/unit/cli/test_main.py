@@ -275,7 +275,7 @@ def test_a_run_that_breaks_off_late_leaves_the_former_result_alone(error, scan_f
     def break_off(*_):
         raise error
 
-    monkeypatch.setattr("InfantBrainSegLib.outputs.result_files.draw_overview", break_off)
+    monkeypatch.setattr("InfantBrainSegLib.outputs.overview.draw_overview", break_off)
     assert main(arguments(scan_files, weights_dir, tmp_path)) == (130 if isinstance(error, KeyboardInterrupt) else 2)
     assert capsys.readouterr().err.count("\n") == 1
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -305,3 +305,71 @@ def test_synthesize_without_subjects_and_train_without_a_recipe_are_refused(tmp_
     assert "wanted 1 or more" in refused(["synthesize", "--output-dir", str(tmp_path / "out"), "--subjects", "0"], capsys)
     assert "none.json" in refused(["train", "--config", str(tmp_path / "none.json")], capsys)
     assert names(tmp_path) == []
+
+
+def test_json_never_replaces_an_input(scan_files, tmp_path, capsys):
+    label = save(phantoms.draw(phantoms.grid((2.0, 2.0, 2.0))), tmp_path / "a.nii.gz")
+    before = label.read_bytes()
+    evaluate = ["evaluate", "--prediction", str(label), "--reference", str(label), "--json", str(label)]
+    assert "is an input" in refused(evaluate, capsys)
+    (tmp_path / "link.json").symlink_to(label)
+    check = ["segment", "--check-only", "--t1", str(label), "--t2", str(scan_files[1]), "--json", str(tmp_path / "link.json")]
+    assert "is an input" in refused(check, capsys)
+    assert label.read_bytes() == before
+
+
+def test_json_may_replace_an_earlier_one_in_the_folder_it_tells_of(tmp_path, capsys):
+    save(phantoms.draw(phantoms.grid((2.8, 2.8, 2.8))), tmp_path / "a.nii.gz")
+    argv = ["evaluate", "--prediction", str(tmp_path), "--reference", str(tmp_path), "--json", str(tmp_path / "scores.json")]
+    assert [main(argv), main(argv)] == [0, 0]
+
+
+def test_a_scan_at_the_place_of_a_result_is_refused(scan_files, weights_dir, tmp_path, capsys):
+    t1 = tmp_path / "segmentation.nii.gz"
+    t1.write_bytes(scan_files[0].read_bytes())
+    assert "T1 lies in the output folder" in refused(arguments([t1, scan_files[1]], weights_dir, tmp_path), capsys)
+    assert names(tmp_path) == [t1.name]
+
+
+def test_labels_that_someone_edited_are_kept_when_the_scan_is_segmented_again(scan_files, weights_dir, tmp_path, capsys, quick):
+    assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
+    assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
+    assert names(tmp_path) == OUTPUTS
+    edited = sitk.ReadImage(str(tmp_path / "segmentation.nii.gz"))
+    edited[3, 3, 3] = 1
+    content = save(edited, tmp_path / "segmentation.nii.gz").read_bytes()
+    assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
+    (aside,) = tmp_path.glob("segmentation.edited-*.nii.gz")
+    assert aside.read_bytes() == content
+    assert aside.name in capsys.readouterr().err
+    assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
+    assert names(tmp_path) == sorted([*OUTPUTS, aside.name])
+
+
+@pytest.mark.parametrize("option", ["--output-dir", "--json"])
+def test_an_empty_output_path_is_refused(option, capsys):
+    assert "the path is empty" in refused(["segment", "--t1", "a.nii", option, ""], capsys)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such a name themselves")
+@pytest.mark.parametrize("place", ["scan", "DICOM folder", "output"])
+def test_a_path_that_is_not_utf_8_is_refused_in_one_line(place, scan_files, weights_dir, tmp_path, capsys):
+    strange = tmp_path / "\udcff.nii.gz"
+    scans, output_dir = list(scan_files), tmp_path / "out"
+    if place == "output":
+        output_dir = strange
+    elif place == "scan":
+        strange.write_bytes(scan_files[0].read_bytes())
+        scans[0] = strange
+    else:
+        strange.write_bytes(bytes(128) + b"DICM")
+        scans[0] = tmp_path
+    assert "not UTF-8" in refused(arguments(scans, weights_dir, output_dir), capsys)
+
+
+def test_without_vtk_all_but_the_picture_is_written_with_a_warning(scan_files, weights_dir, tmp_path, capsys, monkeypatch, quick):
+    monkeypatch.setitem(sys.modules, "vtkmodules.vtkRenderingFreeType", None)
+    assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
+    assert names(tmp_path) == [name for name in OUTPUTS if name != "overview.png"]
+    assert "VTK can not be loaded" in capsys.readouterr().err
+    assert "VTK" in json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["warnings"][-1]

@@ -29,6 +29,7 @@ MIRROR_WARN = 0.83  # whole brains have 0.87 to 0.96; with a quarter lost 0.79
 WIDTH_WARN, WIDTH_STOP = (0.55, 1.2), (0.5, 1.4)  # width / length: whole 0.63 to 0.97, one hemisphere 0.45, front half 1.6
 HEIGHT_WARN, HEIGHT_STOP = (0.45, 1.1), (0.3, 1.4)  # height / length: whole 0.60 to 0.88
 EMPTY_WARN, EMPTY_STOP = 0.05, 0.30  # real scans have 0.005
+HOLE_WARN_ML = 1.0  # 26 real scans have 0
 LOOSE_WARN = 0.01  # real masks have up to 0.002; an eye is 1 to 2 % of an infant's brain
 MIN_BRAIN_ML = 100.0  # below it `pair_scans` refuses
 
@@ -115,7 +116,7 @@ def inspect(scans: Scans, age_months: float | None = None) -> tuple[Check, ...]:
     if len(scans.given()) == 2:
         checks.append(_alignment(scans))
     checks += [_levels(scans), _clipping(scans), _stripes(scans), _volume(scans, age_months)]
-    return in_order((*checks, _symmetry(scans), _shape(scans), _empty_mask(scans), _loose_pieces(scans)))
+    return in_order((*checks, _symmetry(scans), _shape(scans), _empty_mask(scans), _holes(scans), _loose_pieces(scans)))
 
 
 def _given(t1: sitk.Image | None, t2: sitk.Image | None) -> list[tuple[str, sitk.Image]]:
@@ -283,6 +284,22 @@ def _empty_mask(scans: Scans) -> Check:
         f"{100 * share:.1f} % of the mask has no signal on {name}",
         f"under {100 * EMPTY_WARN:.0f} %",
         "the mask reaches beyond the brain, or is of another scan: look at it",
+    )
+
+
+def _holes(scans: Scans) -> Check:
+    inside, mm3 = _mask(scans), voxel_mm3(scans.pair.mask)
+    holes = {}
+    for name, array in scans.on_one_grid():
+        background = quality.background_value(array)
+        holes[name] = 0.0 if background is None else integrity.hole_mm3(inside & (array == background), mm3) / 1000
+    name, hole_ml = _worst(holes)
+    return make_check(
+        CheckCode.HOLES,
+        graded(hole_ml, HOLE_WARN_ML),
+        f"a hole of {hole_ml:.1f} ml without signal inside the brain on {name}" if hole_ml >= HOLE_WARN_ML else "none inside the brain",
+        f"under {HOLE_WARN_ML:g} ml",
+        "something was set to the background there, often the ventricles: give the scan before that step",
     )
 
 

@@ -124,6 +124,23 @@ def empty_share(values: np.ndarray, background: float | None) -> float:
     return float(np.count_nonzero(empty) / values.size)
 
 
+def hole_mm3(empty: np.ndarray, voxel_mm3: float) -> float:
+    """Give the volume of the largest hole: a connected piece of voxels without signal, thin sheets and lone voxels left out.
+
+    Parameters
+    ----------
+    empty : 3D bool array
+        Inside the brain's mask and at the scan's exact background.
+    voxel_mm3 : float
+
+    Returns
+    -------
+    float
+    """
+    pieces, count = ndimage.label(ndimage.binary_opening(empty))
+    return float(np.bincount(pieces.ravel())[1:].max() * voxel_mm3) if count else 0.0
+
+
 def loose_share(mask: np.ndarray) -> float:
     """Give the share of a brain in pieces that hang on it by a thin neck, as an eye does; two cut hemispheres are no such pieces.
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 from ..core.check import STOP, Check, Reason, SignCode
 from ..core.labels import TISSUES
 from ..imaging.space import WorkingSpace
+from .label_intensity import Mislabelled
 
 ACCEPT, LOOK, DO_NOT_USE = "accept", "look", "do not use"
 AGREEMENT_LOOK, AGREEMENT_BAD = 0.80, 0.50  # Dice of the first and the second stage
@@ -24,6 +25,10 @@ DOUBTFUL_CONFIDENCE = 0.5
 PLACE_MM = 15  # side of the cube in which doubt is counted
 PLACE_DOUBT = 0.40
 MAX_PLACES = 5
+MISLABELLED_LOOK_ML, MISLABELLED_BAD_SHARE = (
+    1.0,
+    0.10,
+)  # real pairs and the sample have 0 ml; ventricles widened by 6 to 8 mm 45 to 60 ml of WM
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Outcome:
     fractions : dict
         Each tissue's share of the result, by its short name.
     islands_removed : int
+    mislabelled : sequence of Mislabelled
     """
 
     first: np.ndarray | None
@@ -71,6 +77,7 @@ class Outcome:
     space: WorkingSpace
     fractions: dict[str, float]
     islands_removed: int
+    mislabelled: Sequence[Mislabelled] = ()
 
 
 @dataclass(frozen=True)
@@ -149,10 +156,18 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
             (bad if value < worst else doubts).append(Reason(code, said))
     if islands_per_ml > ISLANDS_LOOK_PER_ML:
         doubts.append(Reason(SignCode.ISLANDS, f"{outcome.islands_removed} islands were removed"))
+    odd_places = []
+    for odd in outcome.mislabelled:
+        if odd.volume_ml >= MISLABELLED_LOOK_ML:
+            text = f"{odd.volume_ml:.0f} ml labelled {odd.own.short_name} look like {odd.other.short_name} on every scan given"
+            (bad if odd.share >= MISLABELLED_BAD_SHARE else doubts).append(Reason(SignCode.LABEL_INTENSITY, text))
+            ras_mm, index = outcome.space.place_to_scan(odd.middle)
+            odd_places.append(Place(round(index[2]), ras_mm, 1.0))
     places = _doubtful_places(outcome)
-    found = tuple(place for place in places if place.doubtful_share > PLACE_DOUBT)
-    if found:
-        text = f"{len(found)} {'place is' if len(found) == 1 else 'places are'} in doubt"
+    found = tuple(odd_places) + tuple(place for place in places if place.doubtful_share > PLACE_DOUBT)
+    doubtful = len(found) - len(odd_places)
+    if doubtful:
+        text = f"{doubtful} {'place is' if doubtful == 1 else 'places are'} in doubt"
         doubts.append(Reason(SignCode.DOUBTFUL_PLACES, text))
     decision = DO_NOT_USE if bad else LOOK if doubts else ACCEPT
     shown = found or (places[:3] if decision == LOOK else ())

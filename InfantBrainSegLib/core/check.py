@@ -31,6 +31,7 @@ class CheckCode(Enum):
     SYMMETRY = "symmetry"
     SHAPE = "shape"
     MASK_LEAKAGE = "mask_leakage"
+    HOLES = "holes"
     LOOSE_PIECES = "loose_pieces"
 
 
@@ -102,6 +103,7 @@ class SignCode(Enum):
     CONFIDENCE = "confidence"
     ISLANDS = "islands"
     DOUBTFUL_PLACES = "doubtful_places"
+    LABEL_INTENSITY = "label_intensity"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
+from ..checks.label_intensity import find_mislabelled
 from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
 from ..core.contract import ROUNDS, Step
 from ..core.labels import BACKGROUND, Tissue
@@ -187,7 +188,10 @@ def _segment(
         volumes = measure(result, prepared.space.map_to_scan(confidence, prepared.mask))
         islands = sum(cleaned.islands_removed.values())
         fractions = {volume.tissue: volume.fraction for volume in volumes}
-        verdict = judge(Outcome(found.first, labels, confidence, prepared.mask, prepared.space, fractions, islands), ready.checks)
+        given = prepared.images[[scan is not None for scan in (ready.pair.t1, ready.pair.t2)]]  # (C, X, Y, Z)
+        odd = find_mislabelled(given, cleaned.labels)
+        outcome = Outcome(found.first, labels, confidence, prepared.mask, prepared.space, fractions, islands, odd)
+        verdict = judge(outcome, ready.checks)
     report = Report(
         versions=versions(),
         weights={stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},

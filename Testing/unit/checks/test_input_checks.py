@@ -18,6 +18,7 @@ from InfantBrainSegLib.checks.input_checks import Scans, check_images, inspect
 from InfantBrainSegLib.checks.measures import stripes_db
 from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check, CheckCode, in_order, to_table, warnings_of
 from InfantBrainSegLib.imaging.files import read_image
+from InfantBrainSegLib.imaging.resample import on_grid_of
 from InfantBrainSegLib.preparation.foreground import check_cover, check_overlap
 from InfantBrainSegLib.preparation.normalisation import pair_scans, prepare
 
@@ -223,6 +224,17 @@ def test_a_mask_that_reaches_into_the_air(grown, status):
     t1, _ = good_pair()
     mask = sitk.BinaryDilate(t1 > 0, (grown,) * 3)
     assert status_of(CheckCode.MASK_LEAKAGE, t1, None, mask) == status
+
+
+@pytest.mark.parametrize(("radius_mm", "status"), [(4, PASS), (9, WARN)])
+@pytest.mark.parametrize("scan", [0, 1])
+def test_a_hole_without_signal_inside_the_brain(scan, radius_mm, status):
+    pair = list(good_pair())
+    x, y, z = np.moveaxis(points_mm(pair[scan]), -1, 0)
+    values = sitk.GetArrayFromImage(pair[scan])
+    values[x**2 + y**2 + z**2 < radius_mm**2] = 0
+    pair[scan] = on_grid_of(pair[scan], values)
+    assert status_of(CheckCode.HOLES, *pair) == status
 
 
 def test_an_eye_that_hangs_on_the_brain():

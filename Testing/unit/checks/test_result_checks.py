@@ -10,9 +10,11 @@ import pytest
 import SimpleITK as sitk
 from scans_for_checks import good_pair
 
+from InfantBrainSegLib.checks.label_intensity import Mislabelled
 from InfantBrainSegLib.checks.result_checks import ACCEPT, DO_NOT_USE, LOOK, Outcome, judge
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check, CheckCode, Reason, SignCode
+from InfantBrainSegLib.core.labels import CSF, WM
 from InfantBrainSegLib.imaging.space import plan_space
 from InfantBrainSegLib.networks import predictor as runner_module
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
@@ -79,6 +81,15 @@ def test_a_tissue_that_is_hardly_there(kept, decision):
     last = np.where(fluid & (np.random.default_rng(0).random(fluid.shape) > kept * good.mask.sum() / fluid.sum()), 2, good.last)
     verdict = judge(outcome(first=last, last=last, fractions=fractions_of(good.space.to_image(last.astype(np.uint8)))), GOOD)
     assert (verdict.decision, verdict.reasons[0].code) == (decision, SignCode.TISSUE_FRACTION)
+
+
+@pytest.mark.parametrize(("volume_ml", "share", "decision"), [(0.6, 0.2, ACCEPT), (1.5, 0.01, LOOK), (40.0, 0.2, DO_NOT_USE)])
+def test_a_label_against_its_intensities_asks_for_a_look_or_forbids(volume_ml, share, decision):
+    verdict = judge(outcome(mislabelled=(Mislabelled(WM, CSF, volume_ml, share, (30.0, 31.0, 32.0)),)), GOOD)
+    assert verdict.decision == decision
+    if decision != ACCEPT:
+        assert [reason.code for reason in verdict.reasons] == [SignCode.LABEL_INTENSITY]
+        assert verdict.places[0].ras_mm == pytest.approx(outcome().space.place_to_scan((30.0, 31.0, 32.0))[0])
 
 
 def test_many_islands_ask_for_a_look():

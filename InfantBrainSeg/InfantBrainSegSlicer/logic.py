@@ -75,7 +75,7 @@ class SceneLogic:
         Raises
         ------
         InfantBrainSegError
-            If the run can not start or, with `wait`, if it fails or is cancelled.
+            If the run cannot start or, with `wait`, if it fails or is cancelled.
         """
         parameters = parameters or SegmentParameters()
         scans = _checked(t1Node, t2Node, parameters)
@@ -170,7 +170,7 @@ class SceneLogic:
         return statistics.recompute(segmentationNode, tableNode)
 
     def whyNot(self, t1Node, t2Node, parameters: SegmentParameters | None = None) -> str:
-        """Give the first reason why Segment can not start, with the node's name, or "" where it can.
+        """Give the first reason why Segment cannot start, with the node's name, or "" where it can.
 
         Parameters
         ----------
@@ -203,7 +203,7 @@ class SceneLogic:
         Raises
         ------
         InputError
-            If they can not be segmented at all.
+            If they cannot be segmented at all.
         """
         parameters = parameters or SegmentParameters()
         return look_quickly(_checked(t1Node, t2Node, parameters), parameters)

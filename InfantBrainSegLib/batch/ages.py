@@ -113,7 +113,7 @@ class BidsAges:
             lines = list(csv.reader(table.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t"))
             units = _units(sidecars)
         except (OSError, ValueError, csv.Error):
-            return Age(note=f"{table.name} or its JSON can not be read, so no age was used: save both as UTF-8.")
+            return Age(note=f"{table.name} or its JSON cannot be read, so no age was used: save both as UTF-8.")
         names = [name.strip().lower() for name in lines[0]] if lines else []
         found = [line for line in lines[1:] if line and line[0].strip().split("-", 1)[-1] == label.split("-", 1)[-1]]
         remedy = f", or the units of age in {sidecars[0].name}"

@@ -122,7 +122,7 @@ class _Batch:
         return list(rows.values())
 
     def _row_before(self, scan: Scan) -> Row:
-        """Give a scan's row before this run: ok when finished, failed when it can not be tried."""
+        """Give a scan's row before this run: ok when finished, failed when it cannot be tried."""
         reason = scan.reason or self._own_mask(scan)
         if reason:
             return row_of(scan, self._source, FAILED, reason=reason)

@@ -1,6 +1,6 @@
 """Which scans a batch is to segment: from a BIDS folder, or from a CSV that lists them.
 
-A scan that can not be paired without guessing stays in the list, with the reason: it becomes a row of the cohort's table.
+A scan that cannot be paired without guessing stays in the list, with the reason: it becomes a row of the cohort's table.
 """
 
 import csv
@@ -40,7 +40,7 @@ class Scan:
         What the names of its results start with: "sub-01_ses-1_run-2_space-T1w".
     t1, t2, mask : Path or None
     reason : str
-        Why it can not be segmented; empty when it can be tried.
+        Why it cannot be segmented; empty when it can be tried.
     t1_series, t2_series : str
         Series Instance UID of the one to use, where T1's or T2's DICOM folder has several.
     age : Age
@@ -97,7 +97,7 @@ def find_scans(source: str | Path, single_scan: bool = False) -> list[Scan]:
     Raises
     ------
     InputError
-        If there is no such folder or file, it lists no subject, or the CSV can not be understood.
+        If there is no such folder or file, it lists no subject, or the CSV cannot be understood.
     """
     source = Path(source)
     if source.is_dir():
@@ -260,7 +260,7 @@ def _read_table(path: Path, single_scan: bool) -> list[Scan]:
         separator = max(",;\t", key=header.count)  # a spreadsheet's CSV has semicolons in much of Europe
         rows = list(csv.reader(text.splitlines(), delimiter=separator, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} can not be read as a table ({error}); wanted a CSV in UTF-8: save it as CSV UTF-8.") from error
+        raise InputError(f"{path} cannot be read as a table ({error}); wanted a CSV in UTF-8: save it as CSV UTF-8.") from error
     names = [name.strip().lower() for name in rows[0]] if rows else []
     missing = [column for column in COLUMNS if column not in names]
     if missing and not (single_scan and missing in (["t1"], ["t2"])):

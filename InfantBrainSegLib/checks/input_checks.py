@@ -78,7 +78,7 @@ def check_images(
     Raises
     ------
     InputError
-        If the images can not be used at all.
+        If the images cannot be used at all.
     """
     pair = pair_scans(t1, t2, mask)
     return inspect(Scans(t1, t2, pair, prepare(pair)), age_months)

@@ -9,7 +9,7 @@ from .common import path_argument
 
 def add_command(commands) -> None:
     """Add the command to the subparsers of the whole command line."""
-    evaluate = commands.add_parser("evaluate", help="compare labels with a reference: DOC, ASD, Hausdorff distances")
+    evaluate = commands.add_parser("evaluate", help="compare labels with a reference: Dice, ASD, Hausdorff distances")
     evaluate.add_argument("--prediction", required=True, type=path_argument, metavar="PATH", help="labelmap, or a folder of them")
     evaluate.add_argument(
         "--reference", required=True, type=path_argument, metavar="PATH", help="labelmap, or a folder with the same file names"

@@ -45,13 +45,13 @@ class InfantBrainSegError(Exception):
 
 
 class InputError(InfantBrainSegError):
-    """An image, a mask, a folder or an option that can not be used as given."""
+    """An image, a mask, a folder or an option that cannot be used as given."""
 
     code = ErrorCode.INPUT
 
 
 class AlignmentError(InputError):
-    """A T2 that can not be brought onto T1.
+    """A T2 that cannot be brought onto T1.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class WeightsError(InfantBrainSegError):
 
 
 class TrainingError(InfantBrainSegError):
-    """A training run that can not start or can not go on."""
+    """A training run that cannot start or cannot go on."""
 
     code = ErrorCode.TRAINING
 
@@ -100,7 +100,7 @@ def in_words(error: Exception) -> str:
     elif isinstance(error, MemoryError):
         text = "Memory ran out: close other programs, or use a machine with more memory."
     elif isinstance(error, OSError):
-        text = f"{error.filename or 'A file'} can not be read or written ({error.strerror or error}): check the path and the free space."
+        text = f"{error.filename or 'A file'} cannot be read or written ({error.strerror or error}): check the path and the free space."
     else:
         text = f"Unexpected {type(error).__name__} ({error}): a fault of this program; please report it."
     return " ".join(text.split())

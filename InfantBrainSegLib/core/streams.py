@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 
 class Tolerant:
-    """A text stream that drops what its file does not take, and replaces letters that it can not hold.
+    """A text stream that drops what its file does not take, and replaces letters that it cannot hold.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from .metrics import TissueMetrics, evaluate_labels
 
 Scores = dict[str, TissueMetrics]  # from a tissue's short name
 METRICS = {
-    "dice": "DOC",
+    "dice": "Dice",
     "average_surface_distance_mm": "ASD mm",
     "hausdorff_mm": "Hausdorff mm",
     "hausdorff95_mm": "HD95 mm",
@@ -49,7 +49,7 @@ def run_evaluate(prediction: Path, reference: Path, mask: Path | None = None, js
     Raises
     ------
     InputError
-        If a file can not be used, grids differ, a reference has no prediction, or the JSON would replace an input.
+        If a file cannot be used, grids differ, a reference has no prediction, or the JSON would replace an input.
     """
     prediction, reference = Path(prediction), Path(reference)
     mask = None if mask is None else Path(mask)
@@ -87,7 +87,7 @@ def evaluate_files(prediction: Path, reference: Path, mask: Path | None = None) 
     Raises
     ------
     InputError
-        If a file can not be used or the grids differ.
+        If a file cannot be used or the grids differ.
     """
     wanted = read_image(reference)
     found = read_image(prediction)

@@ -52,7 +52,7 @@ class ExtractionReport:
         Mean probability of the parts that were located.
     brain_share_of_signal : float or None
     turned_degrees : float or None
-        How far the head lies from upright; None also where that can not be told.
+        How far the head lies from upright; None also where that cannot be told.
     turned : bool or None
         Whether it was set upright.
     front_is_back : bool or None
@@ -153,7 +153,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         )
     stripped = is_stripped(reference, parts)
     if stripped and not (pose.plausible or pose.front_is_back):
-        words = "The scans were stripped already; how the brain lies can not be told, and they are taken as they are."
+        words = "The scans were stripped already; how the brain lies cannot be told, and they are taken as they are."
         report = ExtractionReport(words, found=words, stripped=True, sure=round(located.confidence, 3), turned=False)
         return Extraction(t1, t2, None, None, report)
     found = _refine(heads, located, predictor, lambda share: on_progress(0.4 + 0.6 * share))

@@ -224,7 +224,7 @@ def _read(parts: list[Slice], name: str) -> sitk.Image:
         reader.SetOutputPixelType(sitk.sitkFloat32)  # each slice may have its own slope
         return reader.Execute()
     except RuntimeError:  # its text would name the files
-        raise InputError(f"The voxels of the DICOM series of {name} can not be read; wanted intact files: export it again.") from None
+        raise InputError(f"The voxels of the DICOM series of {name} cannot be read; wanted intact files: export it again.") from None
 
 
 def _read_frames(parts: list[Slice], name: str) -> sitk.Image:

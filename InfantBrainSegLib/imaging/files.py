@@ -24,14 +24,14 @@ from .unpacking import pack
 
 MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
 SPACING_SLACK_MM = 1e-4  # an oblique direction's rounding
-MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels can not show it
+MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels cannot show it
 MIN_DIRECTION_VOLUME = 0.2  # |determinant| of the unit axes: below it two axes nearly coincide
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 _LISTED_EXTENSIONS = ", ".join(EXTENSIONS)
 
 
 def read_image(path: str | os.PathLike, name: str | None = None) -> sitk.Image:
-    """Read one 3D scalar image, or say in one line why it can not be used.
+    """Read one 3D scalar image, or say in one line why it cannot be used.
 
     A NIfTI file is known by its bytes, and read by the library's own reader.
 
@@ -67,7 +67,7 @@ def read_with_warnings(path: str | os.PathLike, name: str | None = None) -> tupl
     Raises
     ------
     InputError
-        If the file can not be used.
+        If the file cannot be used.
     """
     path = Path(path)
     called = str(path) if name is None else name
@@ -88,7 +88,7 @@ def read_with_warnings(path: str | os.PathLike, name: str | None = None) -> tupl
     except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
         reason = f" ({_last_line(error)})" if name is None else ""  # it may hold the path
         raise InputError(
-            f"{called} can not be read as an image{reason}; wanted an intact {_LISTED_EXTENSIONS} file: export it again."
+            f"{called} cannot be read as an image{reason}; wanted an intact {_LISTED_EXTENSIONS} file: export it again."
         ) from error
     return check_image(image, called), warnings
 
@@ -136,7 +136,7 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
     Raises
     ------
     InputError
-        If the format is unknown, or the file can not be written.
+        If the format is unknown, or the file cannot be written.
     """
     path = Path(path)
     extension = _extension(path)
@@ -168,7 +168,7 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
 
 
 def write_text(text: str, path: str | os.PathLike) -> None:
-    """Write a UTF-8 text file so that it is either whole or not there; what a file name can hold and UTF-8 can not is escaped.
+    """Write a UTF-8 text file so that it is either whole or not there; what a file name can hold and UTF-8 cannot is escaped.
 
     Parameters
     ----------
@@ -178,14 +178,14 @@ def write_text(text: str, path: str | os.PathLike) -> None:
     Raises
     ------
     InputError
-        If the file can not be written.
+        If the file cannot be written.
     """
     path = Path(path)
     _write_atomically(path, path.suffix, lambda temporary: temporary.write_bytes(text.encode("utf-8", "backslashreplace")))
 
 
 def check_path(path: str | os.PathLike, name: str) -> None:
-    """Refuse a path that image libraries can not be given.
+    """Refuse a path that image libraries cannot be given.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def check_writable_folder(path: str | os.PathLike) -> Path:
     Raises
     ------
     InputError
-        If it is a file, or can not be made or written.
+        If it is a file, or cannot be made or written.
     """
     folder = Path(path)
     check_path(folder, "the output folder")
@@ -229,7 +229,7 @@ def check_writable_folder(path: str | os.PathLike) -> Path:
             pass
     except OSError as error:
         raise InputError(
-            f"The output folder {folder} can not be written ({error.strerror or error}): choose one you may write to."
+            f"The output folder {folder} cannot be written ({error.strerror or error}): choose one you may write to."
         ) from error
     return folder
 
@@ -354,7 +354,7 @@ def _write_atomically(path: Path, extension: str, write: Callable[[Path], object
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{path} can not be written ({_last_line(error)}): choose a folder that exists, has room and may be written to."
+            f"{path} cannot be written ({_last_line(error)}): choose a folder that exists, has room and may be written to."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -87,7 +87,7 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
     Raises
     ------
     InputError
-        If it can not be used; the message holds no path.
+        If it cannot be used; the message holds no path.
     """
     warnings: list[str] = []
     check_path(given.path, given.name)
@@ -106,7 +106,7 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
         return image, Record(kind, sha256_of(files), _state_of(given), tuple(warnings))
     except OSError as error:
         reason = error.strerror or "input or output error"
-        raise InputError(f"{given.name} can not be read ({reason}): check the path, and that you may read it.") from None
+        raise InputError(f"{given.name} cannot be read ({reason}): check the path, and that you may read it.") from None
 
 
 def is_same_input(given: Input, record: dict[str, str]) -> bool:

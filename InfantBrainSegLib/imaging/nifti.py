@@ -18,7 +18,7 @@ from .unpacking import GZIP_MAGIC, unpacked
 
 EXTENSIONS = (".nii.gz", ".nii", ".hdr", ".img")
 _MOST_SURPLUS_BYTES = 1 << 30  # read behind the voxels for the sake of the checksum, not more
-_MOST_PACKED = 1100  # deflate can not shrink more than 1032 times
+_MOST_PACKED = 1100  # deflate cannot shrink more than 1032 times
 _NUMBERS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}  # by datatype
 _SEVERAL = {32: "complex", 1792: "complex", 2048: "complex", 128: "color", 2304: "color"}
 

@@ -194,11 +194,11 @@ def _is_sensible(lengths_mm: np.ndarray) -> bool:
 
 
 def _unit(units: int, stated: np.ndarray, name: str) -> tuple[float, list[str]]:
-    """Give the factor from the header's unit to mm, and a warning where the unit can not be true."""
+    """Give the factor from the header's unit to mm, and a warning where the unit cannot be true."""
     factor = _MM.get(units, 1.0)
     if factor == 1 or _is_sensible(np.abs(stated) * factor) or not _is_sensible(np.abs(stated)):
         return factor, []
-    return 1.0, [f"{name}'s header gives lengths in {'meters' if units == 1 else 'micrometers'}, which can not be: they were taken as mm."]
+    return 1.0, [f"{name}'s header gives lengths in {'meters' if units == 1 else 'micrometers'}, which cannot be: they were taken as mm."]
 
 
 def _qform(header: Header) -> np.ndarray | None:

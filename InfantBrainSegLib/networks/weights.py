@@ -198,7 +198,7 @@ def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
     try:
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{path} can not be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
+        raise WeightsError(f"{path} cannot be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path} is not a weights file of format {FORMAT}: wanted a file made by save_weights.")
     return content, sha256
@@ -208,12 +208,12 @@ def _listed_sha256(path: Path, must_be_listed: bool) -> str | None:
     manifest_path = path.with_name(MANIFEST)
     if not manifest_path.is_file():
         if must_be_listed:
-            raise WeightsError(f"{manifest_path} is missing: {path.name} can not be checked; install the weights again.")
+            raise WeightsError(f"{manifest_path} is missing: {path.name} cannot be checked; install the weights again.")
         return None
     entry = _manifest(manifest_path).get(path.name)
     if entry is None:
         if must_be_listed:
-            raise WeightsError(f"{manifest_path} does not list {path.name}: it can not be checked; install the weights again.")
+            raise WeightsError(f"{manifest_path} does not list {path.name}: it cannot be checked; install the weights again.")
         return None
     return str(entry.get("sha256")) if isinstance(entry, dict) else str(entry)
 

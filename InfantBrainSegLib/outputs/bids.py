@@ -81,7 +81,7 @@ def prepare_dataset(output_dir: Path, source: Path) -> None:
     Raises
     ------
     InputError
-        If the folder is the input itself, lies within one of its subjects, holds another dataset or can not be written.
+        If the folder is the input itself, lies within one of its subjects, holds another dataset or cannot be written.
     """
     output, given = output_dir.resolve(), source.resolve()
     if given.is_dir() and (output == given or any(part.startswith("sub-") for part in _parts_below(output, given))):

@@ -108,7 +108,7 @@ def load_drawing() -> None:
 
 
 def try_overview(result: Segmentation, path: str | Path) -> list[str]:
-    """Draw and write the picture of a result; where VTK can not be loaded, the result does without.
+    """Draw and write the picture of a result; where VTK cannot be loaded, the result does without.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def try_overview(result: Segmentation, path: str | Path) -> list[str]:
     try:
         write_overview(draw_overview(result.t1, result.t2, result.labels, result.volumes), path)
     except ImportError as error:
-        return [f"There is no overview picture, because VTK can not be loaded ({error}); all else is written."]
+        return [f"There is no overview picture, because VTK cannot be loaded ({error}); all else is written."]
     return []
 
 
@@ -138,7 +138,7 @@ def write_overview(picture: np.ndarray, path: str | Path) -> None:
     try:
         sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(path))
     except RuntimeError as error:
-        raise InputError(f"{path} can not be written: choose a folder that exists, has room and may be written to.") from error
+        raise InputError(f"{path} cannot be written: choose a folder that exists, has room and may be written to.") from error
 
 
 def _brain_box(labels: sitk.Image) -> tuple[np.ndarray, float]:

@@ -78,7 +78,7 @@ def staged_folder(output_dir: str | Path, names: Sequence[str], inputs: Mapping[
     """Give a hidden folder whose files move into `output_dir` when the block ends well, and vanish when it does not.
 
     The hidden folder lies on the output's own file system. Our files of an earlier run in `output_dir` that the new run does not write
-    are removed, so that what lies there belongs together; other files stay. If one file can not move, all former ones come back. Signals
+    are removed, so that what lies there belongs together; other files stay. If one file cannot move, all former ones come back. Signals
     wait while files move. Nothing is left behind on failure, not even an empty folder; what a killed run left is swept first.
 
     Parameters
@@ -92,7 +92,7 @@ def staged_folder(output_dir: str | Path, names: Sequence[str], inputs: Mapping[
     Raises
     ------
     InputError
-        If the folder can not be made or written, a file in it can not be replaced, or an input lies at the place of one.
+        If the folder cannot be made or written, a file in it cannot be replaced, or an input lies at the place of one.
     StoppedAfterwards
         If a signal came while the files moved.
     """
@@ -107,7 +107,7 @@ def staged_folder(output_dir: str | Path, names: Sequence[str], inputs: Mapping[
         hidden = Path(tempfile.mkdtemp(dir=nearest, prefix=PREFIX))
     except OSError as error:
         raise InputError(
-            f"The output folder {output_dir} can not be made in {nearest} ({error.strerror or error}): choose one you may write to."
+            f"The output folder {output_dir} cannot be made in {nearest} ({error.strerror or error}): choose one you may write to."
         ) from error
     transaction = _Transaction(hidden, output_dir)
     try:
@@ -148,7 +148,7 @@ class _Transaction:
             (self._hidden / name).mkdir()
 
     def try_targets(self, names: Sequence[str]) -> None:
-        """Move each former file away and back, so that one that can not be replaced is told before any work."""
+        """Move each former file away and back, so that one that cannot be replaced is told before any work."""
         with deferred_signals(), self._moving(names, []):
             for name in names:
                 self._set_aside(name)
@@ -207,11 +207,11 @@ def _move(source: Path, target: Path) -> None:
     except OSError as error:
         if source.parent.name == _OLD:
             raise InputError(
-                f"{target} can not be put back ({error.strerror or error}); it lies in {source.parent}: the next run tries again."
+                f"{target} cannot be put back ({error.strerror or error}); it lies in {source.parent}: the next run tries again."
             ) from error
         place = target if source.parent.name == _NEW else source
         raise InputError(
-            f"{place} can not be replaced ({error.strerror or error}); what lay there is unchanged: "
+            f"{place} cannot be replaced ({error.strerror or error}); what lay there is unchanged: "
             "close the program that holds it, or choose another output folder."
         ) from error
 
@@ -251,7 +251,7 @@ def sweep(folders: Iterable[Path]) -> None:
         Where to look, not below them.
     """
     for folder in dict.fromkeys(folders):
-        with contextlib.suppress(OSError, InputError):  # a folder that can not be listed or written holds nothing of ours to remove
+        with contextlib.suppress(OSError, InputError):  # a folder that cannot be listed or written holds nothing of ours to remove
             for hidden in [path for path in folder.iterdir() if path.name.startswith(PREFIX)]:
                 if hidden.is_dir() and not hidden.is_symlink() and not _has_owner(hidden):
                     _sweep_one(hidden)

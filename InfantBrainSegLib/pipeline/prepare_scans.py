@@ -23,7 +23,7 @@ from ..preparation.registration import Alignment, align_pair
 from .options import SegmentOptions
 from .report import Steps
 
-SURE_OF_HEAD = 0.93  # of 46 synthetic heads 14 were below it, among them all 5 whose mask, its border uncorrected, had a DOC under 0.96
+SURE_OF_HEAD = 0.93  # of 46 synthetic heads 14 were below it, among them all 5 whose mask, its border uncorrected, had a Dice under 0.96
 SURE_OF_STRIPPED = 0.80  # ten real newborns have 0.88 to 0.95, with T1 alone 0.84 to 0.91, with T2 alone 0.79 to 0.92
 
 
@@ -72,7 +72,7 @@ def take_in(
     Raises
     ------
     InfantBrainSegError
-        If the scans can not be used.
+        If the scans cannot be used.
     """
     t1, t2, mask = scans
     doubts: list[str] = []
@@ -123,7 +123,7 @@ def check_scans(
     Raises
     ------
     InfantBrainSegError
-        If the scans can not be used at all.
+        If the scans cannot be used at all.
     """
     predictor = Predictor(resolve_device(options.device), options.device, options.window, False)
     steps = Steps(lambda step, share: progress(step, min(share / STEP_ENDS[Step.PREPARE], 1.0)))
@@ -145,7 +145,7 @@ def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
     if report.front_is_back:
         lies = "front and back exchanged, set upright"
     elif report.turned_degrees is None:
-        lies = "can not be told"
+        lies = "cannot be told"
     else:
         lies = f"turned by {report.turned_degrees:.0f} degrees{', set upright' if report.turned else ''}"
     pose = make_check(

@@ -104,7 +104,7 @@ def segment(
     Raises
     ------
     InfantBrainSegError
-        If the input, the device or the weights can not be used.
+        If the input, the device or the weights cannot be used.
     """
     options = options or SegmentOptions()
     return Segmenter(options.weights_dir, options.device)(t1, t2, mask, options, progress)

@@ -108,7 +108,7 @@ def no_skull() -> Check:
 
 
 def _skull(status: str, found: str) -> Check:
-    remedy = "strip the skull, or give a brain mask: without one the labels can not be trusted"
+    remedy = "strip the skull, or give a brain mask: without one the labels cannot be trusted"
     return make_check(CheckCode.SKULL, status, found, "a stripped brain with background 0, or a brain mask", remedy)
 
 

@@ -95,7 +95,7 @@ def align_pair(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
     Raises
     ------
     AlignmentError
-        If T2 does not lie on T1 and can not be brought there.
+        If T2 does not lie on T1 and cannot be brought there.
     """
     if choice == OFF or t1 is None or t2 is None:
         words = "The alignment was switched off." if choice == OFF else "There is one scan alone: nothing to align."
@@ -119,7 +119,7 @@ def align(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -> Ali
     Raises
     ------
     AlignmentError
-        If T2 does not lie on T1 and can not be brought there.
+        If T2 does not lie on T1 and cannot be brought there.
     """
     with _one_thread():
         return _Search(check_image(t1, "T1"), check_image(t2, "T2"), mask).run()
@@ -266,7 +266,7 @@ def _check_fit(overlap: float, min_overlap: float, found: float) -> None:
     if overlap < min_overlap or found < MIN_INFORMATION:
         wanted = f"{MIN_INFORMATION:g} nats" + (f" and an overlap of {100 * min_overlap:.0f} %" if min_overlap else "")
         raise AlignmentError(
-            f"T2 can not be aligned with T1: at the best place they overlap by {100 * overlap:.0f} % and T2 tells {found:.2f} nats of T1",
+            f"T2 cannot be aligned with T1: at the best place they overlap by {100 * overlap:.0f} % and T2 tells {found:.2f} nats of T1",
             f"{wanted} or more",
             _REMEDY,
         )

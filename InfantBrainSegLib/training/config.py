@@ -31,7 +31,7 @@ class TrainingConfig:
         Folder of FreeSurfer label maps, read once into `pack` and again when they change; empty where `pack` was made before.
     pack, output_dir : str
     held_out : tuple of str
-        Names of maps kept for the held-out DOC.
+        Names of maps kept for the held-out Dice.
     network, context
         See `NetworkConfig`, `ContextConfig`.
     fcn1 : str
@@ -138,7 +138,7 @@ def read_config(path: Path) -> TrainingConfig:
     try:
         given = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise TrainingError(f"The training config {path} can not be read ({error.strerror}): give a JSON file.") from error
+        raise TrainingError(f"The training config {path} cannot be read ({error.strerror}): give a JSON file.") from error
     except json.JSONDecodeError as error:
         raise TrainingError(f"The training config {path} is no JSON (line {error.lineno}: {error.msg}).") from error
     return config_from_dict(given)
@@ -161,7 +161,7 @@ def config_from_dict(given: dict) -> TrainingConfig:
                 values[name] = tuple(values[name])
         return TrainingConfig(**values)
     except (TypeError, ValueError) as error:
-        raise TrainingError(f"The training config can not be used: {error}") from error
+        raise TrainingError(f"The training config cannot be used: {error}") from error
 
 
 def config_to_dict(config: TrainingConfig) -> dict:

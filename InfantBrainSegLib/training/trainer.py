@@ -49,7 +49,7 @@ class Tally:
 
     @property
     def dice(self) -> np.ndarray:
-        """DOC of each class but background over all steps: (K - 1,)."""
+        """Dice of each class but background over all steps: (K - 1,)."""
         return dice_of(self.counts)
 
     @property
@@ -253,7 +253,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> np.ndarray:
-        """DOC of each class but background over held-out patches, the same ones at each call: (K - 1,)."""
+        """Dice of each class but background over held-out patches, the same ones at each call: (K - 1,)."""
         if not self._held_out_batches:
             numbers = range(self.config.validation_patches)
             self._held_out_batches = [self.held_out.batch(self._rng(_HELD_OUT, number), 1, augment=False) for number in numbers]
@@ -373,7 +373,7 @@ def overlap_counts(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
 
 
 def dice_of(counts: np.ndarray) -> np.ndarray:
-    """DOC of each class but background, (K - 1,), from sums of `overlap_counts`."""
+    """Dice of each class but background, (K - 1,), from sums of `overlap_counts`."""
     return 2 * counts[0] / np.maximum(counts[1], 1)
 
 
@@ -383,7 +383,7 @@ def save_checkpoint(state: dict, path: Path) -> None:
     Raises
     ------
     TrainingError
-        If it can not be written; the last one is untouched.
+        If it cannot be written; the last one is untouched.
     """
     temporary = path.with_name(path.name + ".part")
     try:

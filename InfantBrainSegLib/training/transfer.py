@@ -122,7 +122,7 @@ def partial_transfer(network: nn.Module, init_t1: str = "", init_t2: str = "") -
     Raises
     ------
     WeightsError
-        If a file can not be read, lacks what is wanted of it, or has a tensor of a shape that can not match.
+        If a file cannot be read, lacks what is wanted of it, or has a tensor of a shape that cannot match.
     """
     report = [*(_take_t1_path(network, init_t1) if init_t1 else ()), *(_take_t2_encoder(network, init_t2) if init_t2 else ())]
     if report:
@@ -204,7 +204,7 @@ def _take_t2_encoder(network: nn.Module, path: str) -> list[Transferred]:
 
 def _misfit(path: str, name: str, given: torch.Tensor, tensor: torch.Tensor) -> WeightsError:
     return WeightsError(
-        f"{name} of {path} has the shape {tuple(given.shape)}, which can not become {tuple(tensor.shape)}: "
+        f"{name} of {path} has the shape {tuple(given.shape)}, which cannot become {tuple(tensor.shape)}: "
         "use weights of the same base width and levels (C3D's width is 64)."
     )
 
@@ -229,7 +229,7 @@ def _read_state(path: str) -> dict[str, torch.Tensor]:
             f"{path} is damaged or holds Python objects, which could run code and are not read; wanted tensors alone: save its state dict."
         ) from error
     except (RuntimeError, ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} can not be read as weights ({type(error).__name__}): it is damaged; get it again.") from error
+        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}): it is damaged; get it again.") from error
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

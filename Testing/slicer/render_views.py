@@ -158,7 +158,7 @@ def _beside(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
 
 
 def write_png(image: np.ndarray, path: Path) -> None:
-    """Write (H, W, 3) uint8 with six of its eight bits, which halves the file and can not be seen."""
+    """Write (H, W, 3) uint8 with six of its eight bits, which halves the file and cannot be seen."""
     image = image & 0xFC
     data = vtk.vtkImageData()
     data.SetDimensions(image.shape[1], image.shape[0], 1)

@@ -168,7 +168,7 @@ def test_a_parameter_of_another_type_is_refused(parameters, scene, name, value):
 def test_a_widget_of_another_type_is_not_tied_to_a_parameter(qt, parameters, scene, tmp_path):
     swapped = UI.replace("<string>path</string>", "<string>?</string>").replace("<string>fast</string>", "<string>path</string>")
     ui = slicer.util.childWidgetVariables(_load(tmp_path, swapped.replace("<string>?</string>", "<string>fast</string>")))
-    with pytest.raises(RuntimeError, match="can not be tied"):
+    with pytest.raises(RuntimeError, match="cannot be tied"):
         parameters(scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode")).connectGui(ui)
 
 

@@ -54,7 +54,7 @@ def test_age_extraction_alignment_and_bias_correction_reach_the_child(logic, sca
 
 
 def test_one_age_for_a_whole_batch_is_refused(logic, tmp_path):
-    with pytest.raises(InputError, match="One age can not serve a whole batch"):
+    with pytest.raises(InputError, match="One age cannot serve a whole batch"):
         logic.segmentBatch(tmp_path, tmp_path, SegmentParameters(ageMonths=6.0))
 
 

@@ -18,7 +18,7 @@ DELAY_MS = 400  # long enough to pick both scans in one go
 
 
 class InputChecks:
-    """Holds what is known of the chosen inputs, and why they can not be used.
+    """Holds what is known of the chosen inputs, and why they cannot be used.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class InputChecks:
     Attributes
     ----------
     reason : str
-        Why these inputs can not be segmented, as the library says it; empty when they can, or when that is not known yet.
+        Why these inputs cannot be segmented, as the library says it; empty when they can, or when that is not known yet.
     findings : Findings
         Of the quick look.
     all_checks : tuple of Check

@@ -81,7 +81,7 @@ def new_log_file() -> Path:
     Raises
     ------
     ChildError
-        If the temporary folder can not be written.
+        If the temporary folder cannot be written.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=time.strftime("InfantBrainSeg-%Y%m%d-%H%M%S-"), suffix=".log")
@@ -103,10 +103,10 @@ def _remove_old_logs(newest: Path) -> None:
 
 
 def temporary_folder_problem(error: OSError) -> str:
-    """Say that the temporary folder can not be used, with the remedy."""
+    """Say that the temporary folder cannot be used, with the remedy."""
     folder = tempfile.tempdir or "of this computer"
     return (
-        f"The temporary folder {folder} can not be written ({error.strerror or error}): "
+        f"The temporary folder {folder} cannot be written ({error.strerror or error}): "
         "free some space on its disk, or let TMPDIR (TEMP on Windows) name a folder that you may write to."
     )
 
@@ -126,7 +126,7 @@ class Child:
     Raises
     ------
     ChildError
-        If the command can not be started.
+        If the command cannot be started.
     """
 
     def __init__(self, command: Sequence[str], log_path: Path, environment: dict[str, str] | None = None, folder: Path | None = None):

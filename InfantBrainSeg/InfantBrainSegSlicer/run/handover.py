@@ -30,7 +30,7 @@ class Handover:
     Raises
     ------
     InfantBrainSegError
-        If the scans can not be handed over.
+        If the scans cannot be handed over.
     """
 
     def __init__(self, scans: Scans, outputs: dict[str, Any]):

@@ -63,7 +63,7 @@ class SegmentTask(_ScanTask):
     Raises
     ------
     InfantBrainSegError
-        If the scans can not be handed to the child.
+        If the scans cannot be handed to the child.
     """
 
     def __init__(self, targets: ResultNodes, parameters: SegmentParameters):
@@ -120,7 +120,7 @@ class CheckTask(_ScanTask):
     Raises
     ------
     InfantBrainSegError
-        If the scans can not be handed to the child.
+        If the scans cannot be handed to the child.
     """
 
     def __init__(self, scans: Scans, parameters: SegmentParameters):
@@ -168,9 +168,9 @@ class BatchTask:
         if not str(output_dir):
             raise InputError("No output folder is given; wanted one that gets the results and cohort.csv: choose a folder.")
         if parameters.maskNode is not None:
-            raise InputError("A brain mask of the scene can not serve a whole batch; wanted none: name masks in the CSV's mask column.")
+            raise InputError("A brain mask of the scene cannot serve a whole batch; wanted none: name masks in the CSV's mask column.")
         if parameters.ageMonths is not None:
-            raise InputError("One age can not serve a whole batch; wanted none: give each subject's age in the table of the input.")
+            raise InputError("One age cannot serve a whole batch; wanted none: give each subject's age in the table of the input.")
         self.folder = None
 
     def arguments(self) -> list[str]:

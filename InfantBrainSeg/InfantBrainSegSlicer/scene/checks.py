@@ -1,4 +1,4 @@
-"""Why a run can not start, node by node, and what to know before it starts. No torch, nothing slow but `look_quickly`."""
+"""Why a run cannot start, node by node, and what to know before it starts. No torch, nothing slow but `look_quickly`."""
 
 import json
 from dataclasses import dataclass
@@ -149,7 +149,7 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
     Raises
     ------
     InputError
-        If the images can not be used, with the nodes' names.
+        If the images cannot be used, with the nodes' names.
     """
     from InfantBrainSegLib.checks import input_checks as gatekeeper
     from InfantBrainSegLib.preparation import normalisation as prepare  # scipy comes with them: not at Slicer's start

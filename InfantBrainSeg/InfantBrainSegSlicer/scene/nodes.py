@@ -150,7 +150,7 @@ def write_exactly(image: sitk.Image, path: Path) -> None:
     Raises
     ------
     OSError
-        If the disk is full or the folder can not be written.
+        If the disk is full or the folder cannot be written.
     """
     voxel_bytes = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
     try:
@@ -175,7 +175,7 @@ def read_linear_transform(path: Path) -> np.ndarray:
     Raises
     ------
     OSError
-        If it can not be read.
+        If it cannot be read.
     """
     try:
         transform = sitk.ReadTransform(str(path))

@@ -174,7 +174,7 @@ def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autoca
     Raises
     ------
     TrainingError
-        If there are no label maps to train on or to hold out, or the context can not be made of patches.
+        If there are no label maps to train on or to hold out, or the context cannot be made of patches.
     """
     _make_pack(config)
     if heads := config.stage_facts.heads:

@@ -28,7 +28,7 @@ from ..config import TrainingConfig
 from .batches import rotate_and_flip
 from .sites import LabelledFiles
 
-MIN_OVERLAP = 0.5  # DOC of labels and brain: below it they are of different brains
+MIN_OVERLAP = 0.5  # Dice of labels and brain: below it they are of different brains
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
     Raises
     ------
     InputError
-        If a file can not be used, T2 can not be brought onto T1, or the labels are not of this brain.
+        If a file cannot be used, T2 cannot be brought onto T1, or the labels are not of this brain.
     """
     t1, t2 = read_image(files.t1), read_image(files.t2)
     reference = read_label(files.label, t1)
@@ -112,7 +112,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
     overlap = dice(sitk.GetArrayViewFromImage(reference) > 0, sitk.GetArrayViewFromImage(pair.mask) > 0)
     if overlap < MIN_OVERLAP:
         raise InputError(
-            f"The label of {files.name} and its brain overlap by {overlap:.2f} (DOC); wanted {MIN_OVERLAP} or more: check that "
+            f"The label of {files.name} and its brain overlap by {overlap:.2f} (Dice); wanted {MIN_OVERLAP} or more: check that "
             f"{files.label} is of this scan."
         )
     target = prepared.space.to_image(np.zeros(prepared.mask.shape, np.uint8))

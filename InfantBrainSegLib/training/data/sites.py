@@ -103,7 +103,7 @@ def read_table(path: Path) -> list[LabelledFiles]:
         header = text.split("\n", 1)[0]
         rows = list(csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=header.count)))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} can not be read as a table ({error}); wanted a CSV in UTF-8: save it as CSV UTF-8.") from error
+        raise InputError(f"{path} cannot be read as a table ({error}); wanted a CSV in UTF-8: save it as CSV UTF-8.") from error
     cells = [{str(key).strip().lower(): str(value or "").strip() for key, value in row.items()} for row in rows]
     missing = [column for column in COLUMNS if not cells or column not in cells[0]]
     if missing:

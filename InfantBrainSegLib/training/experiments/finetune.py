@@ -27,7 +27,7 @@ from .tables import Cohort, summary
 
 _ONE_IN = 5  # of the subjects is held out, unless they are named
 _ROWS = (
-    ("DOC", "dice", 3),
+    ("Dice", "dice", 3),
     ("ASD mm", "average_surface_distance_mm", 3),
     ("HD95 mm", "hausdorff95_mm", 2),
     ("volume / reference", "volume_ratio", 3),
@@ -69,7 +69,7 @@ def find_subjects(source: Path) -> list[LabelledFiles]:
     Raises
     ------
     InputError
-        If there are none, or one of them can not be used.
+        If there are none, or one of them cannot be used.
     """
     if not source.exists():
         raise InputError(f"{source} does not exist; wanted a folder of labelled subjects or a CSV that lists them: check the path.")
@@ -121,7 +121,7 @@ def run_finetune(options: FinetuneOptions, report: Callable[[str], None] = print
     Raises
     ------
     InfantBrainSegError
-        If the subjects, the weights, the output folder or the device can not be used, or a run is lost.
+        If the subjects, the weights, the output folder or the device cannot be used, or a run is lost.
     """
     if options.iterations < 1:
         raise InputError(f"{options.iterations} iterations were asked for; wanted 1 or more.")

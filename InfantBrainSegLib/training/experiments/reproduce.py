@@ -116,7 +116,7 @@ def run_reproduce(options: ReproduceOptions, report: Callable[[str], None] = pri
     Raises
     ------
     InfantBrainSegError
-        If the data, the options, the output folder or the device can not be used, or a run is lost.
+        If the data, the options, the output folder or the device cannot be used, or a run is lost.
     """
     if options.init and (options.init_t1 or options.init_t2):
         raise InputError(

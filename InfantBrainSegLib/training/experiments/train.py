@@ -119,7 +119,7 @@ def run_synthesize(output_dir: Path, subjects: int, seed: int, label_maps: Path 
         try:
             label_map = read_label_map(paths[(number - 1) % len(paths)])
         except (RuntimeError, TrainingError) as error:
-            raise InputError(f"The label map {paths[(number - 1) % len(paths)]} can not be used: {str(error).splitlines()[0]}") from error
+            raise InputError(f"The label map {paths[(number - 1) % len(paths)]} cannot be used: {str(error).splitlines()[0]}") from error
         synthesized = Simulator([label_map], SimulatorConfig()).subject(label_map, rng, phase)
         folders.append(output_dir / f"subject-{number:02d}")
         write_subject(synthesized, folders[-1])

@@ -58,7 +58,7 @@ class _Tie:
         kind = type(widget)
         fits = field.is_node if kind is qMRMLNodeComboBox else field.kinds == self.KINDS.get(kind)
         if not fits:
-            raise RuntimeError(f"Parameter {field.name} can not be tied to a {kind.__name__}")
+            raise RuntimeError(f"Parameter {field.name} cannot be tied to a {kind.__name__}")
         self.field, self.widget = field, widget
         self._signal, self._read, self._write = self.WIDGETS[kind]
         self._handler = lambda *_: on_change(field, self._read(widget))

@@ -148,7 +148,7 @@ def _signal(sender: QtCore.QObject, signature: str) -> QtCore.SignalInstance:
 def _slot(receiver, slot: str | None) -> Callable:
     target = receiver if slot is None else getattr(receiver, slot.split("(")[0])
     if not callable(target):
-        raise TypeError(f"{target!r} can not be called, so no signal can be connected to it")
+        raise TypeError(f"{target!r} cannot be called, so no signal can be connected to it")
     return target
 
 

@@ -177,7 +177,7 @@ def test_a_temporary_folder_that_can_not_be_written_is_told_with_the_remedy(monk
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(blocked))
-    with pytest.raises(ChildError, match=r"temporary folder .* can not be written .*free some space"):
+    with pytest.raises(ChildError, match=r"temporary folder .* cannot be written .*free some space"):
         new_log_file()
 
 

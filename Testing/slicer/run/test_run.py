@@ -176,7 +176,7 @@ def test_a_temporary_folder_that_can_not_be_written_is_told_before_the_run(logic
     blocked.write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(blocked))
     before = ids(scene)
-    with pytest.raises(InfantBrainSegError, match=r"temporary folder .*can not be written.*free some space"):
+    with pytest.raises(InfantBrainSegError, match=r"temporary folder .*cannot be written.*free some space"):
         logic.process(*scans, wait=False)
     assert ids(scene) == before
 
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_is_told_and_leaves_nothing_behind(logic, scene, sca
     before, limits = ids(scene), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(InfantBrainSegError, match=r"temporary folder .*can not be written.*free some space"):
+        with pytest.raises(InfantBrainSegError, match=r"temporary folder .*cannot be written.*free some space"):
             logic.process(*scans, wait=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

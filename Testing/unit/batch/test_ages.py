@@ -63,9 +63,9 @@ def test_nothing_is_said_where_there_is_no_age(tmp_path, participants):
 def test_tables_that_can_not_be_read_are_told_of_and_stop_nothing(tmp_path):
     root = dataset(tmp_path, participants="participant_id\tage\nsub-01\t6\n")
     (root / "participants.json").write_text("{")
-    assert "can not be read" in ages(root)[0].note
+    assert "cannot be read" in ages(root)[0].note
     (root / "participants.tsv").write_bytes("participant_id\tage\nsub-01\tJürgen\n".encode("cp1252"))
-    assert "can not be read" in ages(root)[0].note
+    assert "cannot be read" in ages(root)[0].note
 
 
 def test_each_session_has_its_own_age_and_the_subject_s_is_for_an_only_session(tmp_path):

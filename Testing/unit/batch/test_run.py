@@ -217,7 +217,7 @@ def test_a_bad_scan_gets_its_reason_and_the_others_their_results(bids, tmp_path,
     table = cohort(tmp_path / "out")
     assert [row["status"] for row in table.values()] == ["failed", "failed", "failed", "ok"]
     assert "Unexpected ZeroDivisionError (of ours)" in table["sub-01"]["reason"]
-    assert "can not be read as an image" in table["sub-02_ses-1"]["reason"]
+    assert "cannot be read as an image" in table["sub-02_ses-1"]["reason"]
     assert "No T2w image" in table["sub-02_ses-2"]["reason"]
     assert [path.name for path in (tmp_path / "out").glob("sub-*")] == ["sub-04"]
 
@@ -284,7 +284,7 @@ def test_a_fault_while_the_files_are_moved_brings_the_former_ones_back(bids, tmp
     monkeypatch.setattr(os, "replace", move)
     row = cohort(out)["sub-01"]
     assert row["status"] == "failed"
-    assert "can not be replaced (Operation not permitted)" in row["reason"]
+    assert "cannot be replaced (Operation not permitted)" in row["reason"]
     assert {path: path.read_bytes() for path in (out / "sub-01").rglob("*.*")} == before
 
 
@@ -384,6 +384,6 @@ def test_without_vtk_a_batch_writes_all_but_the_pictures_and_its_table_says_so(b
     monkeypatch.setitem(sys.modules, "vtkmodules.vtkRenderingFreeType", None)
     run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
     rows = cohort(tmp_path / "out").values()
-    assert [(row["status"], "VTK can not be loaded" in row["warnings"]) for row in rows] == [("ok", True)] * 3
+    assert [(row["status"], "VTK cannot be loaded" in row["warnings"]) for row in rows] == [("ok", True)] * 3
     run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
     assert len(stand_in.calls) == 3

@@ -161,7 +161,7 @@ def test_a_row_that_can_not_be_used_is_a_scan_with_its_line_and_reason(tmp_path,
         ("subject,t1,t2\n", "lists no subject"),
         ("subject,t1,t2\n01,a,b\nsub-01,c,d\n", "lists sub-01 twice, in lines 2 and 3"),
         ("subject,t1,t2\na,a,b\nA,c,d\n", "lists sub-A twice"),
-        ('subject,t1,t2\n01,"a,b\n', "can not be read as a table"),
+        ('subject,t1,t2\n01,"a,b\n', "cannot be read as a table"),
     ],
 )
 def test_a_csv_that_can_not_be_understood_is_refused(tmp_path, text, said):

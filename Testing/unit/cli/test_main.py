@@ -207,7 +207,7 @@ def test_a_zero_or_negative_spacing_is_refused(spacing_mm, phantom_scans, scan_f
 def test_a_file_that_is_no_image_is_refused(content, scan_files, weights_dir, tmp_path, capsys):
     path = tmp_path / "bad.nii.gz"
     path.write_bytes(content)
-    assert "T1 can not be read as an image; wanted" in refused(arguments([path, scan_files[1]], weights_dir, tmp_path / "out"), capsys)
+    assert "T1 cannot be read as an image; wanted" in refused(arguments([path, scan_files[1]], weights_dir, tmp_path / "out"), capsys)
     assert names(tmp_path) == ["bad.nii.gz"]
 
 
@@ -231,7 +231,7 @@ def test_an_empty_mask_is_refused(phantom_scans, scan_files, weights_dir, tmp_pa
 def test_an_output_folder_that_is_a_file_or_lies_under_one_is_refused(scan_files, weights_dir, tmp_path, capsys):
     (tmp_path / "taken").write_text("mine")
     assert "is a file" in refused(arguments(scan_files, weights_dir, tmp_path / "taken"), capsys)
-    assert "can not be made" in refused(arguments(scan_files, weights_dir, tmp_path / "taken" / "out"), capsys)
+    assert "cannot be made" in refused(arguments(scan_files, weights_dir, tmp_path / "taken" / "out"), capsys)
     assert (tmp_path / "taken").read_text(encoding="utf-8") == "mine"
     assert names(tmp_path) == ["taken"]
 
@@ -292,7 +292,7 @@ def test_evaluate_prints_a_table_and_writes_json(tmp_path, capsys):
     path = save(phantoms.draw(phantoms.grid((2.0, 2.0, 2.0))), tmp_path / "a.nii.gz")
     argv = ["evaluate", "--prediction", path, "--reference", path, "--json", tmp_path / "scores.json"]
     assert main([str(word) for word in argv]) == 0
-    assert capsys.readouterr().out.count("1.000") == 6  # DOC and volume ratio of three tissues
+    assert capsys.readouterr().out.count("1.000") == 6  # Dice and volume ratio of three tissues
     assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["tissues"]["WM"]["dice"] == 1.0
 
 
@@ -371,5 +371,5 @@ def test_without_vtk_all_but_the_picture_is_written_with_a_warning(scan_files, w
     monkeypatch.setitem(sys.modules, "vtkmodules.vtkRenderingFreeType", None)
     assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
     assert names(tmp_path) == [name for name in OUTPUTS if name != "overview.png"]
-    assert "VTK can not be loaded" in capsys.readouterr().err
+    assert "VTK cannot be loaded" in capsys.readouterr().err
     assert "VTK" in json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["warnings"][-1]

@@ -97,7 +97,7 @@ def test_a_damaged_volume_is_refused_without_its_path(tmp_path):
     sitk.WriteImage(sitk.Cast(scan_on(phantoms.LPS), sitk.sitkUInt16), str(tmp_path / "Wunderlich.dcm"))
     parts = find_series(tmp_path / "Wunderlich.dcm", "T1")
     (tmp_path / "Wunderlich.dcm").write_bytes(b"gone")
-    with pytest.raises(InputError, match="The voxels of the DICOM series of T1 can not be read") as refused:
+    with pytest.raises(InputError, match="The voxels of the DICOM series of T1 cannot be read") as refused:
         read_series(parts, "T1")
     assert "Wunderlich" not in str(refused.value)
 

@@ -109,7 +109,7 @@ def test_a_missing_file_a_folder_and_an_unknown_extension_are_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"this is no image at all" * 40], ids=["empty", "text"])
 def test_a_damaged_file_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    assert "can not be read" in refused(tmp_path / name)
+    assert "cannot be read" in refused(tmp_path / name)
 
 
 @pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".nrrd", ".mha", ".img"])
@@ -119,7 +119,7 @@ def test_a_cut_off_file_is_refused(tmp_path, extension):
     sitk.WriteImage(noise, str(path), extension == ".nii.gz")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    assert "can not be read" in refused(path)
+    assert "cannot be read" in refused(path)
 
 
 def test_a_compressed_file_damaged_near_its_start_is_refused(tmp_path):
@@ -129,7 +129,7 @@ def test_a_compressed_file_damaged_near_its_start_is_refused(tmp_path):
     content = bytearray(path.read_bytes())
     content[20:60] = bytes(value ^ 0xFF for value in content[20:60])
     path.write_bytes(content)
-    assert "can not be read" in refused(path)
+    assert "cannot be read" in refused(path)
 
 
 def test_an_sform_of_another_voxel_size_than_pixdim_is_refused(tmp_path):
@@ -228,14 +228,14 @@ def test_grids_are_the_same_within_a_hundredth_of_a_voxel():
 
 
 def test_an_output_that_can_not_be_written_is_refused_and_leaves_nothing(tmp_path):
-    with pytest.raises(InputError, match=r"can not be written"):
+    with pytest.raises(InputError, match=r"cannot be written"):
         write_image(ramp(), tmp_path / "absent" / "image.nii.gz")
-    with pytest.raises(InputError, match=r"can not be written"):
+    with pytest.raises(InputError, match=r"cannot be written"):
         write_text("x", tmp_path / "absent" / "report.json")
     with pytest.raises(InputError, match=r"no extension"):
         write_image(ramp(), tmp_path / "image.jpg")
     (tmp_path / "taken.nii.gz").mkdir()
-    with pytest.raises(InputError, match=r"can not be written"):
+    with pytest.raises(InputError, match=r"cannot be written"):
         write_image(ramp(), tmp_path / "taken.nii.gz")
     assert [path.name for path in tmp_path.iterdir()] == ["taken.nii.gz"]
 
@@ -269,5 +269,5 @@ def test_an_output_folder_that_is_a_file_or_lies_under_one_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="is a file"):
         check_writable_folder(tmp_path / "file")
-    with pytest.raises(InputError, match="can not be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         check_writable_folder(tmp_path / "file" / "out")

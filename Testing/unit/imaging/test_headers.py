@@ -27,7 +27,7 @@ def voxels_of(path):
 
 
 def assert_refused_in_silence(path, capfd):
-    with pytest.raises(InputError, match="can not be read as an image") as refused:
+    with pytest.raises(InputError, match="cannot be read as an image") as refused:
         read_image(path, "T1")
     assert "\n" not in str(refused.value)
     assert capfd.readouterr() == ("", "")
@@ -76,7 +76,7 @@ def test_a_metaimage_packed_as_gzip_is_whole_too(tmp_path):
     path = written(tmp_path / "a.mhd")
     data, _ = voxels_of(path)
     data.write_bytes(gzip.compress(zlib.decompress(data.read_bytes()))[:-8] + bytes(8))
-    with pytest.raises(InputError, match="can not be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         read_image(path)
 
 
@@ -86,7 +86,7 @@ def test_a_file_without_a_voxel_size_is_refused(tmp_path, name, line):
     content = path.read_bytes()
     start = content.index(line)
     path.write_bytes(content[:start] + content[content.index(b"\n", start) + 1 :])
-    with pytest.raises(InputError, match=r"T1 (has no voxel size|can not be read)"):
+    with pytest.raises(InputError, match=r"T1 (has no voxel size|cannot be read)"):
         read_image(path, "T1")
 
 

@@ -153,6 +153,6 @@ def test_a_machine_s_error_is_told_without_the_file(error, tmp_path, monkeypatch
         raise error
 
     monkeypatch.setattr("InfantBrainSegLib.imaging.inputs.read_with_warnings", fail)
-    with pytest.raises(InputError, match="T1 can not be read") as refused:
+    with pytest.raises(InputError, match="T1 cannot be read") as refused:
         read_input(Input("t1", tmp_path / "Wunderlich.nii"))
     assert "Wunderlich" not in str(refused.value)

@@ -101,7 +101,7 @@ def test_a_wrong_checksum_is_refused_whatever_the_name(tmp_path):
     content[-100] ^= 1  # within a stored block: it unpacks well
     for name in ("a.nii.gz", "b.nii"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match="can not be read as an image"):
+        with pytest.raises(InputError, match="cannot be read as an image"):
             read_image(tmp_path / name)
 
 
@@ -109,14 +109,14 @@ def test_a_wrong_checksum_is_refused_whatever_the_name(tmp_path):
 def test_a_plain_file_that_is_cut_off_is_refused_whatever_its_name(tmp_path, name):
     content = save(tmp_path / "whole.nii").read_bytes()
     (tmp_path / name).write_bytes(content[:-1])
-    with pytest.raises(InputError, match="can not be read as an image"):
+    with pytest.raises(InputError, match="cannot be read as an image"):
         read_image(tmp_path / name)
 
 
 def test_a_header_that_says_far_more_than_the_file_holds_is_refused_before_memory_is_taken(tmp_path, monkeypatch):
     path = patch(save(tmp_path / "a.nii"), 42, "<3h", 30000, 30000, 30000)
     monkeypatch.setattr(np, "empty", None)
-    with pytest.raises(InputError, match="can not be read as an image"):
+    with pytest.raises(InputError, match="cannot be read as an image"):
         read_image(path)
 
 
@@ -168,7 +168,7 @@ def test_lengths_in_meters_and_micrometers_become_mm(tmp_path, unit, factor):
 def test_a_unit_that_can_not_be_is_not_followed(tmp_path):
     image, (warning,) = read_with_warnings(patch(save(tmp_path / "a.nii"), 123, "<B", 3))
     np.testing.assert_allclose(RAS @ index_to_physical(image), PLAIN, atol=1e-5)
-    assert "micrometers, which can not be" in warning
+    assert "micrometers, which cannot be" in warning
 
 
 @pytest.mark.parametrize("codes", [(2, 1), (1, 1), (2, 0), (0, 1), (0, 0), (4, 2)])

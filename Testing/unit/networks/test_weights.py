@@ -86,7 +86,7 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 half a zip"])
 def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path, content):
     (tmp_path / "other.pt").write_bytes(content)
-    with pytest.raises(WeightsError, match="can not be read as weights") as caught:
+    with pytest.raises(WeightsError, match="cannot be read as weights") as caught:
         load_network(tmp_path / "other.pt")
     assert "\n" not in str(caught.value)
 

@@ -67,7 +67,7 @@ def test_new_files_replace_former_ones_and_other_files_stay(tmp_path):
 def test_if_one_file_can_not_move_the_former_ones_come_back_whole(tmp_path, monkeypatch, name):
     publish(tmp_path, "old")
     fail_at(monkeypatch, name)
-    with pytest.raises(InputError, match=f"{name} can not be replaced"):
+    with pytest.raises(InputError, match=f"{name} cannot be replaced"):
         publish(tmp_path, "new")
     assert contents(tmp_path) == dict.fromkeys(NAMES, "old")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
@@ -91,7 +91,7 @@ def test_a_former_file_that_can_not_be_replaced_is_told_before_any_work(tmp_path
         move(source, target)
 
     monkeypatch.setattr(os, "replace", locked)
-    with pytest.raises(InputError, match="overview can not be replaced"), staged_folder(tmp_path, NAMES):
+    with pytest.raises(InputError, match="overview cannot be replaced"), staged_folder(tmp_path, NAMES):
         pytest.fail("the work began")
     assert contents(tmp_path) == dict.fromkeys(NAMES, "old")
 

@@ -61,7 +61,7 @@ def test_the_report_compares_the_held_out_subjects_before_and_after(finished):
     options, text, lines = finished
     assert lines[0] == "Trains on subject-01, subject-03; holds out subject-02."
     header = text.splitlines()[0]
-    assert "DOC before" in header
+    assert "Dice before" in header
     assert "HD95 mm after" in header
     assert header.rstrip().endswith("volume / reference before  volume / reference after")
     assert (options.output_dir / "held_out.txt").read_text(encoding="utf-8") == text + "\n"

@@ -18,6 +18,7 @@ def command(source, output_dir, weights_dir, *more):
     return [str(word) for word in words]
 
 
+@pytest.mark.slow
 def test_the_command_segments_with_the_networks_and_writes_probabilities(scan_files, weights_dir, tmp_path, capsys):
     t1, t2 = scan_files
     (tmp_path / "list.csv").write_text(f"subject,t1,t2\na,{t1},{t2}\n")
@@ -69,6 +70,7 @@ def test_the_command_ends_with_2_and_one_line_when_there_is_nothing_to_do(weight
     assert files_below(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 def test_a_terminated_batch_tidies_up_and_keeps_its_table(scan_files, weights_dir, tmp_path):
     t1, t2 = scan_files

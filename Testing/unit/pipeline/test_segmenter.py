@@ -323,6 +323,7 @@ def test_no_scan_at_all_is_refused(weights_dir):
         segment(None, None, options=SegmentOptions("cpu", weights_dir))
 
 
+@pytest.mark.slow
 def test_two_heads_read_each_of_the_four_weights_files_once(weights_dir, monkeypatch):
     read = []
     monkeypatch.setattr(intake_module, "extract", extract)

@@ -45,6 +45,7 @@ def test_a_small_known_motion_is_found_within_half_a_millimeter(found_near):
     assert found_near.report["overlap_after"] > 0.97 > found_near.report["overlap_before"]
 
 
+@pytest.mark.slow
 def test_a_motion_of_19_degrees_and_29_mm_is_found_within_1_mm(scans):
     t1, t2 = scans
     assert error_mm(align(t1, move_grid(t2, FAR)).transform, FAR) < 1.0
@@ -106,6 +107,7 @@ def test_whole_heads_that_lie_right_are_left_as_they_are(heads):
     assert align(*heads).transform is None
 
 
+@pytest.mark.slow
 def test_a_mask_of_the_brain_lets_whole_heads_be_aligned_by_the_brain_alone(heads):
     t1, t2 = heads
     motion = rigid((-5, 3, 6), (-4.0, 8.0, 2.0))
@@ -127,6 +129,7 @@ def test_two_different_things_are_refused_with_overlap_and_remedy(scans, backgro
         align(t1, other)
 
 
+@pytest.mark.slow
 def test_a_turn_beyond_the_limits_is_never_accepted_in_silence(scans):
     t1, t2 = scans
     motion = rigid((0, 0, 40), (0.0, 0.0, 0.0))

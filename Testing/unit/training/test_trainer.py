@@ -108,6 +108,7 @@ def test_a_network_that_normalises_by_the_batch_takes_it_whole(config, tmp_path,
     assert not first_step(dataclasses.replace(config, network=NetworkConfig(base_width=2, norm="batch")), tmp_path / "run")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("repeatable_kernels")  # oneDNN's bfloat16 kernels of so narrow a network at times give no finite gradient
 def test_training_learns(config):
     longer = dataclasses.replace(config, iterations=120, validate_every=30, checkpoint_minutes=9.0, learning_rate=0.02)

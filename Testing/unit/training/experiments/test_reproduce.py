@@ -75,6 +75,7 @@ def test_one_labelled_subject_is_not_enough():
         plan_folds(subjects(1))
 
 
+@pytest.mark.slow
 def test_all_folds_train_test_and_print_both_tables(with_first_fold):
     options = with_first_fold
     lines = []
@@ -106,6 +107,7 @@ def test_a_folder_with_a_run_asks_for_resume(with_first_fold):
         run_reproduce(options, lambda line: None)
 
 
+@pytest.mark.slow
 def test_resume_goes_on_where_the_run_was_stopped_and_leaves_finished_folds_alone(with_first_fold, monkeypatch):
     options = with_first_fold
     train_pair = reproduce_module.train_pair
@@ -178,6 +180,7 @@ def test_a_truncated_checkpoint_is_refused_by_name(with_first_fold):
         run_reproduce(replace(options, fold=1, resume=True), lambda line: None)
 
 
+@pytest.mark.slow
 def test_from_the_bundled_weights_it_says_so_and_starts_there(options, weights_dir, monkeypatch):
     loaded = (load_network("fcn1", weights_dir), load_network("fcn2", weights_dir))
     plan = finetune_plan(loaded)

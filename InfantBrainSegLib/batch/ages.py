@@ -107,9 +107,9 @@ class BidsAges:
 
     @staticmethod
     def _age(table: Path, label: str, sidecars: list[Path]) -> Age:
-        if not table.is_file():
-            return NO_AGE
         try:
+            if not table.is_file():
+                return NO_AGE
             lines = list(csv.reader(table.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t"))
             units = _units(sidecars)
         except (OSError, ValueError, csv.Error):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -123,17 +124,20 @@ class _Batch:
 
     def _row_before(self, scan: Scan) -> Row:
         """Give a scan's row before this run: ok when finished, failed when it cannot be tried."""
-        reason = scan.reason or self._own_mask(scan)
-        if reason:
-            return row_of(scan, self._source, FAILED, reason=reason)
-        report = None if self._options.redo else self._finished(scan)
-        if report is None:
-            return row_of(scan, self._source, PENDING)
-        return row_with_result(scan, self._source, report, [_told_edit(scan, name) for name in self._edited(scan)])
+        try:
+            reason = scan.reason or self._own_mask(scan)
+            if reason:
+                return row_of(scan, self._source, FAILED, reason=reason)
+            report = None if self._options.redo else self._finished(scan)
+            if report is None:
+                return row_of(scan, self._source, PENDING)
+            return row_with_result(scan, self._source, report, [_told_edit(scan, name) for name in self._edited(scan)])
+        except OSError as error:
+            return row_of(scan, self._source, FAILED, reason=self._without_paths(in_words(error), scan))
 
     def _own_mask(self, scan: Scan) -> str:
         """Tell of a mask that a new result would replace."""
-        if scan.mask is None or scan.mask.resolve() != (self._folder(scan) / names_of(scan).mask).resolve():
+        if scan.mask is None or os.path.realpath(scan.mask) != os.path.realpath(self._folder(scan) / names_of(scan).mask):
             return ""
         return "The brain mask lies among the results, where a new one would replace it: copy it to another folder and name the copy."
 
@@ -143,7 +147,7 @@ class _Batch:
             report, notes = self._segment(scan, progress)
         except Exception as error:  # whatever is wrong with one scan, the others get their turn
             reason = self._without_paths(in_words(error), scan)
-            if (self._folder(scan) / names_of(scan).report).exists():
+            if os.path.exists(self._folder(scan) / names_of(scan).report):
                 reason += " The results of an earlier run still lie there."
             return row_of(scan, self._source, FAILED, reason=reason, seconds=f"{time.perf_counter() - started:.1f}")
         return row_with_result(scan, self._source, report, notes)

@@ -4,13 +4,16 @@ A scan that cannot be paired without guessing stays in the list, with the reason
 """
 
 import csv
+import os
 import re
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..imaging.files import GET_IT, is_link_to_nothing
 from ..imaging.inputs import Input
 from .ages import IN_ANY_UNITS, IN_MONTHS, NO_AGE, Age, BidsAges, age_of
 
@@ -21,6 +24,7 @@ OPTIONAL_COLUMNS = ("mask", "session", IN_MONTHS, "t1_series", "t2_series")
 ALONE = "or segment {} alone with --single-scan, which is less accurate"
 LABEL = re.compile(r"[A-Za-z0-9]+")  # what BIDS allows after the hyphen
 OWN_SPACES = ("orig", "individual", "scanner")  # a mask's `space` that means the subject's own scan, besides T1w for a T1
+_SUBJECT, _SESSION = re.compile(r"sub-[A-Za-z0-9+]+"), re.compile(r"ses-[A-Za-z0-9+]+")
 _ENTITY = r"[A-Za-z0-9]+-[A-Za-z0-9+]+"
 _FILE = re.compile(rf"({_ENTITY}(?:_{_ENTITY})*)_(T1w|T2w|mask)\.nii(?:\.gz)?")
 _PROCESSING = ("desc", "space", "res")  # say how a file was made, not which scan it shows
@@ -80,7 +84,7 @@ class _File:
 
 
 def find_scans(source: str | Path, single_scan: bool = False) -> list[Scan]:
-    """List the scans of a BIDS folder or of a CSV.
+    """List the scans of a BIDS folder or of a CSV; every folder whose name begins with sub gives at least one.
 
     Parameters
     ----------
@@ -108,21 +112,71 @@ def find_scans(source: str | Path, single_scan: bool = False) -> list[Scan]:
 
 
 def _find_in_bids(root: Path, single_scan: bool) -> list[Scan]:
-    scans: list[Scan] = []
-    subjects = sorted(path for path in root.iterdir() if path.is_dir() and re.fullmatch(r"sub-[A-Za-z0-9+]+", path.name))
-    for subject in subjects:
-        sessions = sorted(path for path in subject.iterdir() if path.is_dir() and re.fullmatch(r"ses-[A-Za-z0-9+]+", path.name))
-        places = [place for place in (subject, *sessions) if (place / "anat").is_dir()]
-        for place in places:
-            scans.extend(_scans_of(root, subject.name, "" if place == subject else place.name, single_scan))
-        if not places:
-            scans.append(_unpaired(subject.name, "", f"{subject.name} has no folder anat with a T1w and a T2w image: add them."))
+    scans = [scan for subject in _folders_called(root, "sub") for scan in _scans_of_subject(root, subject, single_scan)]
     if not scans:
         raise InputError(
             f"{root} holds no subject; looked for sub-*/anat and sub-*/ses-*/anat with *_T1w.nii.gz and *_T2w.nii.gz: "
             "give the folder that holds the sub- folders, or a CSV."
         )
     return scans
+
+
+def _folders_called(place: Path, beginning: str) -> list[Path]:
+    """Give the folders whose names begin so in any case; what cannot be looked at counts, so that it becomes a row with its reason."""
+    return sorted(path for path in place.iterdir() if path.name.lower().startswith(beginning) and _may_be_folder(path))
+
+
+def _may_be_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return not path.suffix
+
+
+def _scans_of_subject(root: Path, subject: Path, single_scan: bool) -> list[Scan]:
+    if not _SUBJECT.fullmatch(subject.name):
+        return [_misnamed(subject.name, "")]
+    try:
+        sessions = _folders_called(subject, "ses")
+    except OSError as error:
+        return [_unpaired(subject.name, "", _fault(error, root))]
+    scans = []
+    for place in (subject, *sessions):
+        session = "" if place == subject else place.name
+        if session and not _SESSION.fullmatch(session):
+            scans.append(_misnamed(subject.name, session))
+            continue
+        try:
+            if any(path.name == "anat" for path in place.iterdir()):
+                scans.extend(_scans_of(root, subject.name, session, single_scan))
+        except OSError as error:
+            scans.append(_unpaired(subject.name, session, _fault(error, root)))
+    none = f"{subject.name} has no folder anat with a T1w and a T2w image: add them."
+    return scans or [_unpaired(subject.name, "", none)]
+
+
+def _misnamed(subject: str, session: str) -> Scan:
+    """Give the row of a folder whose name is no BIDS name."""
+    given, kind, prefix = (session, "session", "ses") if session else (subject, "subject", "sub")
+    shown, label = _printable(given), re.sub(r"[^A-Za-z0-9]", "", given[len(prefix) :]) or "01"
+    reason = (
+        f"The {kind} folder '{shown}' has no BIDS name; wanted {prefix}- and letters and digits alone: "
+        f"rename it and its files, for example {prefix}-{label}."
+    )
+    return _unpaired(_printable(subject), _printable(session), reason)
+
+
+def _printable(name: str) -> str:
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
+
+
+def _fault(error: OSError, root: Path) -> str:
+    """Say why a subject's folder cannot be read, its place as seen from the dataset."""
+    path = Path(os.fsdecode(error.filename or root))
+    place = path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else "a folder of this subject"
+    if is_link_to_nothing(path):
+        return f"{place} is a link to nothing; wanted a folder with scans: {GET_IT}."
+    return f"{place} cannot be read ({error.strerror or 'input or output error'}): check its permissions and the disk."
 
 
 def _scans_of(root: Path, subject: str, session: str, single_scan: bool) -> list[Scan]:
@@ -136,7 +190,9 @@ def _scans_of(root: Path, subject: str, session: str, single_scan: bool) -> list
     if missing and not (present and single_scan):
         wanted = "_".join(filter(None, (subject, session, missing)))
         otherwise = f", {ALONE.format(present[0].suffix)}" if present else ""
-        return [_unpaired(subject, session, f"No {missing} image in {place}; wanted {wanted}.nii.gz: add it{otherwise}.")]
+        other = sum(missing.lower() in path.name.lower() and not path.name.startswith(".") for path in anat.iterdir())
+        named = f" ({other} named otherwise)" if other else ""
+        return [_unpaired(subject, session, f"No {missing} image in {place}{named}; wanted {wanted}.nii.gz: add it{otherwise}.")]
     pairs = _pair(scans_t1, scans_t2)
     if not pairs and not missing:
         reason = (

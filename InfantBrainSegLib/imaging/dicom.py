@@ -6,6 +6,7 @@ of the patient: exported folders are often called after the patient. Series UIDs
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from .dicom_header import THICKNESS_KEY, Slice, read_header
-from .files import check_image, check_path, quiet_itk
+from .files import GET_IT, check_image, check_path, is_link_to_nothing, quiet_itk
 
 MAX_UNEVEN_SHARE = 0.02  # of the distance of two slices; headers round to some 1e-4
 
@@ -49,8 +50,11 @@ def files_of(path: Path) -> list[Path]:
     -------
     list of Path
     """
-    found = path.rglob("*") if path.is_dir() else path.parent.iterdir()
-    return sorted(file for file in found if file.is_file())
+    return sorted(file for file in _all_of(path) if file.is_file())
+
+
+def _all_of(path: Path) -> Iterator[Path]:
+    return path.rglob("*") if path.is_dir() else path.parent.iterdir()
 
 
 def find_series(path: Path, name: str, series: str | None = None) -> list[Slice]:
@@ -113,6 +117,9 @@ def read_series(parts: list[Slice], name: str) -> sitk.Image:
 def _series_in(path: Path, name: str) -> dict[str, list[Slice]]:
     """Give the slices of each series; of each stack and echo where a series has several."""
     files = files_of(path)
+    absent = sum(is_link_to_nothing(file) for file in _all_of(path))
+    if absent:
+        raise InputError(f"The folder of {name} holds {absent} link{'s' if absent > 1 else ''} to nothing; wanted files: {GET_IT}.")
     series: dict[str, list[Slice]] = {}
     for file in files:
         check_path(file, f"a file of {name}")

@@ -27,6 +27,8 @@ SPACING_SLACK_MM = 1e-4  # an oblique direction's rounding
 MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels cannot show it
 MIN_DIRECTION_VOLUME = 0.2  # |determinant| of the unit axes: below it two axes nearly coincide
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
+GET_IT = "get what it stands for, for example with datalad get"
+_PLACEHOLDERS = (b"/annex/objects/", b"version https://git-lfs.github.com/")  # how git-annex and Git LFS begin a file they did not fetch
 _LISTED_EXTENSIONS = ", ".join(EXTENSIONS)
 
 
@@ -203,6 +205,20 @@ def check_path(path: str | os.PathLike, name: str) -> None:
         raise InputError(f"The path of {name} holds a byte that is not UTF-8; wanted plain letters: rename the file or folder.") from error
 
 
+def is_link_to_nothing(path: str | os.PathLike) -> bool:
+    """Tell whether a path is a link whose file or folder is not there, as in a dataset of which only the names were fetched.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    bool
+    """
+    return os.path.islink(path) and not os.path.exists(path)
+
+
 def check_writable_folder(path: str | os.PathLike) -> Path:
     """Make sure a folder exists and takes a file; what it creates, if anything, is the folder itself.
 
@@ -290,11 +306,16 @@ def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
 
 def _check_file(path: Path, name: str) -> None:
     check_path(path, name)
+    if is_link_to_nothing(path):
+        raise InputError(f"{name} is a link to nothing; wanted an image file: {GET_IT}.")
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{name} {found}; wanted an image file: check the path.")
     if _extension(path) is None:
         raise InputError(f"{name} has an unknown extension; wanted one of {_LISTED_EXTENSIONS}: convert it first.")
+    with path.open("rb") as file:
+        if file.read(64).startswith(_PLACEHOLDERS):
+            raise InputError(f"{name} is a placeholder of git-annex or Git LFS; wanted an image file: {GET_IT}.")
 
 
 def _extension(path: Path) -> str | None:

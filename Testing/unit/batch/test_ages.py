@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,18 @@ def test_a_csv_gives_the_age_in_months_and_no_other_units(tmp_path):
     path.write_text("subject,t1,t2,age\n1,a,b,5\n")
     assert ages(path)[0].months is None
     assert "wanted a column age_months in place of age" in ages(path)[0].note
+
+
+def test_a_table_that_cannot_be_looked_at_gives_no_age_and_a_note(tmp_path, monkeypatch):
+    root = dataset(tmp_path, participants="participant_id\tage_months\nsub-01\t6\n")
+    is_file = Path.is_file
+
+    def locked(path):
+        if path.name == "participants.tsv":
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", locked)
+    (found,) = ages(root)
+    assert found.months is None
+    assert "cannot be read, so no age was used" in found.note

@@ -387,3 +387,42 @@ def test_without_vtk_a_batch_writes_all_but_the_pictures_and_its_table_says_so(b
     assert [(row["status"], "VTK cannot be loaded" in row["warnings"]) for row in rows] == [("ok", True)] * 3
     run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
     assert len(stand_in.calls) == 3
+
+
+def test_every_subject_folder_has_a_row_and_bad_ones_stop_nobody(bids, tmp_path, options, stand_in):
+    for folder in ("sub-baby_12", "sub-13 copy", "SUB-14"):
+        shutil.copytree(bids / "sub-01", bids / folder)
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    status = {name: row["status"] for name, row in cohort(tmp_path / "out").items()}
+    good = dict.fromkeys(("sub-01", "sub-02_ses-1", "sub-02_ses-2"), "ok")
+    assert status == {**good, **dict.fromkeys(("sub-baby_12", "sub-13 copy", "SUB-14"), "failed")}
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"sub-01", "sub-02"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+@pytest.mark.parametrize("suffix", ["T1w", "T2w", "desc-brain_mask"])
+def test_a_link_to_nothing_fails_its_scan_and_says_how_to_get_the_file(bids, tmp_path, options, stand_in, suffix):
+    path = bids / f"sub-01/anat/sub-01_{suffix}.nii.gz"
+    path.unlink(missing_ok=True)
+    path.symlink_to("../../.git/annex/objects/xx/SHA256E-s1--abc.nii.gz")
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    rows = cohort(tmp_path / "out")
+    assert [row["status"] for row in rows.values()] == ["failed", "ok", "ok"]
+    assert "is a link to nothing; wanted an image file: get what it stands for" in rows["sub-01"]["reason"]
+
+
+def test_a_fault_of_the_disk_before_the_run_fails_its_scan_alone(bids, tmp_path, options, stand_in, monkeypatch):
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    finished = batch_module.is_same_input
+
+    def stale(given, record):
+        if "sub-01" in given.path.name:
+            raise OSError(116, "Stale file handle", str(given.path))
+        return finished(given, record)
+
+    monkeypatch.setattr(batch_module, "is_same_input", stale)
+    run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    rows = cohort(tmp_path / "out")
+    assert [row["status"] for row in rows.values()] == ["failed", "ok", "ok"]
+    assert "Stale file handle" in rows["sub-01"]["reason"]
+    assert str(bids) not in rows["sub-01"]["reason"]

@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import pytest
 
 from InfantBrainSegLib.batch.subjects import find_scans
@@ -179,3 +182,88 @@ def test_a_folder_without_subjects_is_told_what_was_looked_for(tmp_path):
         find_scans(dataset(tmp_path, *pair("anat/sub-01")))
     with pytest.raises(InputError, match="does not exist"):
         find_scans(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("folder", "shown", "wanted"),
+    [
+        ("sub-baby_12", "sub-baby_12", "sub-baby12"),
+        ("sub-13 copy", "sub-13 copy", "sub-13copy"),
+        ("SUB-14", "SUB-14", "sub-14"),
+        ("sub15", "sub15", "sub-15"),
+        ("sub-", "sub-", "sub-01"),
+        ("sub-a\nb", "sub-a\\nb", "sub-ab"),
+    ],
+)
+def test_a_subject_s_folder_without_a_bids_name_is_a_row_that_says_how_to_rename_it(tmp_path, folder, shown, wanted):
+    dataset(tmp_path, *pair("sub-01/anat/sub-01"), *pair(f"{folder}/anat/{folder}"))
+    (odd,) = [scan for scan in find_scans(tmp_path) if scan.name != "sub-01"]
+    assert odd.name == shown
+    assert f"for example {wanted}." in odd.reason
+    assert odd.inputs == {}
+
+
+def test_a_session_s_folder_without_a_bids_name_is_a_row(tmp_path):
+    dataset(
+        tmp_path, *pair("sub-01/ses-1/anat/sub-01_ses-1"), *pair("sub-01/ses-2 old/anat/sub-01_ses-2 old"), "sub-01/sub-01_sessions.tsv"
+    )
+    assert [(scan.name, scan.reason == "") for scan in find_scans(tmp_path)] == [("sub-01_ses-1", True), ("sub-01_ses-2 old", False)]
+
+
+def test_files_and_other_folders_are_no_rows(tmp_path):
+    dataset(tmp_path, *pair("sub-01/anat/sub-01"), "sub-02.zip", "code/sub-03/x.py", "Submitted.txt")
+    assert [scan.name for scan in find_scans(tmp_path)] == ["sub-01"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+@pytest.mark.parametrize("place", ["sub-02", "sub-02/ses-1", "sub-02/anat", "sub-02/ses-1/anat"])
+def test_a_link_to_nothing_in_place_of_a_folder_is_a_row(tmp_path, place):
+    dataset(tmp_path, *pair("sub-01/anat/sub-01"))
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).symlink_to("../nowhere")
+    good, bad = find_scans(tmp_path)
+    assert good.reason == ""
+    assert bad.reason.startswith(f"{place} is a link to nothing; wanted")
+    assert "datalad get" in bad.reason
+
+
+@pytest.mark.parametrize("place", ["sub-02", "sub-02/ses-1", "sub-02/ses-1/anat", "derivatives/bet/sub-02/ses-1/anat"])
+def test_a_folder_that_cannot_be_read_fails_its_own_subject_alone(tmp_path, monkeypatch, place):
+    dataset(tmp_path, *pair("sub-01/anat/sub-01"), *pair("sub-02/ses-1/anat/sub-02_ses-1"), *pair("sub-02/ses-2/anat/sub-02_ses-2"))
+    dataset(tmp_path, "derivatives/bet/sub-02/ses-1/anat/sub-02_ses-1_desc-brain_mask.nii.gz")
+    listed = Path.iterdir
+
+    def locked(path):
+        if path == tmp_path / place:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    reasons = {scan.name: scan.reason for scan in find_scans(tmp_path)}
+    bad = "sub-02" if place == "sub-02" else "sub-02_ses-1"
+    assert reasons.pop(bad) == f"{place} cannot be read (Permission denied): check its permissions and the disk."
+    assert set(reasons.values()) == {""}
+
+
+def test_a_folder_that_cannot_even_be_looked_at_is_a_row(tmp_path, monkeypatch):
+    dataset(tmp_path, *pair("sub-01/anat/sub-01"), *pair("sub-02/anat/sub-02"))
+    told, listed = Path.stat, Path.iterdir
+
+    def stale(call):
+        def failing(path, *more, **options):
+            if path == tmp_path / "sub-02":
+                raise OSError(116, "Stale file handle", str(path))
+            return call(path, *more, **options)
+
+        return failing
+
+    monkeypatch.setattr(Path, "stat", stale(told))
+    monkeypatch.setattr(Path, "iterdir", stale(listed))
+    good, bad = find_scans(tmp_path)
+    assert (good.reason, "sub-02 cannot be read (Stale file handle)" in bad.reason) == ("", True)
+
+
+def test_a_file_that_is_named_otherwise_is_counted_where_one_is_missing(tmp_path):
+    dataset(tmp_path, "sub-10/anat/sub-10_T1w (1).nii.gz", "sub-10/anat/sub-10_T2w.nii.gz")
+    (scan,) = find_scans(tmp_path)
+    assert scan.reason.startswith("No T1w image in sub-10/anat (1 named otherwise); wanted sub-10_T1w.nii.gz: add it")

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import phantoms
 import pydicom
@@ -175,3 +177,11 @@ def test_the_spacing_in_the_header_counts_whatever_the_kind_of_object(kind, tmp_
     assert read.GetSpacing() == pytest.approx((0.9, 0.7, 2.5), abs=1e-4)  # columns lie 0.9 mm apart
     assert read.GetOrigin() == pytest.approx(given.GetOrigin(), abs=1e-3)
     assert read.GetDirection() == pytest.approx(given.GetDirection(), abs=1e-5)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_folder_with_links_to_nothing_is_refused_because_the_series_is_not_whole(tmp_path):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
+    (folder / "last.dcm").symlink_to("nowhere")
+    with pytest.raises(InputError, match="The folder of T1 holds 1 link to nothing"):
+        read_scan(folder, "T1")

@@ -1,6 +1,7 @@
 import gzip
 import os
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -271,3 +272,20 @@ def test_an_output_folder_that_is_a_file_or_lies_under_one_is_refused(tmp_path):
         check_writable_folder(tmp_path / "file")
     with pytest.raises(InputError, match="cannot be written"):
         check_writable_folder(tmp_path / "file" / "out")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_link_to_nothing_or_in_a_circle_says_how_to_get_the_file(tmp_path):
+    for name, target in (("absent.nii.gz", "nowhere"), ("circle.nii.gz", "circle.nii.gz")):
+        (tmp_path / name).symlink_to(target)
+        assert "is a link to nothing; wanted an image file: get what it stands for, for example with datalad get" in refused(
+            tmp_path / name
+        )
+
+
+@pytest.mark.parametrize(
+    "content", [b"/annex/objects/SHA256E-s12--ab.nii.gz\n", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n"]
+)
+def test_a_placeholder_of_a_file_that_was_not_fetched_is_told(tmp_path, content):
+    (tmp_path / "scan.nii.gz").write_bytes(content)
+    assert "is a placeholder of git-annex or Git LFS" in refused(tmp_path / "scan.nii.gz")

@@ -210,7 +210,7 @@ def check_contrasts(t1: np.ndarray, t2: np.ndarray, has_skull: bool) -> Check:
     has_skull : bool
         Fat and air would decide then, and only the same image is looked for.
     """
-    found = correlation(t1, t2)
+    found = correlation(_z_scores(t1.astype(np.float32)), _z_scores(t2.astype(np.float32)))  # without outliers
     if abs(found) > SAME_CORRELATION:
         text = f"the same image{'' if found > 0 else ', turned over'} (correlation {found:.3f})"
         return Check(CheckCode.SAME_IMAGE, STOP, text, _CONTRASTS, "check which files were given")
@@ -218,12 +218,11 @@ def check_contrasts(t1: np.ndarray, t2: np.ndarray, has_skull: bool) -> Check:
     swapped = skewness < SWAP_SKEWNESS and not has_skull
     if swapped:
         return Check(CheckCode.CONTRASTS, STOP, f"swapped (skewness of T2 - T1 {skewness:.1f})", _CONTRASTS, "check which file is which")
-    together = correlation(_z_scores(t1.astype(np.float32)), _z_scores(t2.astype(np.float32)))
-    if together > TOGETHER_WARN and not has_skull:
+    if found > TOGETHER_WARN and not has_skull:
         return Check(
             CheckCode.SAME_CONTRAST,
-            STOP if together > TOGETHER_STOP else WARN,
-            f"T1 and T2 are bright in the same places (correlation {together:.2f})",
+            STOP if found > TOGETHER_STOP else WARN,
+            f"T1 and T2 are bright in the same places (correlation {found:.2f})",
             _CONTRASTS,
             "check that one is T1-weighted and the other T2-weighted, and that neither is inverted",
         )

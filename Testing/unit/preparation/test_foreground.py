@@ -86,6 +86,17 @@ def test_two_runs_of_one_contrast_are_no_pair():
         assert failed(second_run(scan), scan) == SAME_CONTRAST
 
 
+def test_a_few_very_bright_voxels_do_not_make_a_pair_the_same_image():
+    pair = list(scans())
+    places = np.argwhere(sitk.GetArrayViewFromImage(pair[0]) > 0)[::4001]
+    for index, scan in enumerate(pair):
+        values = sitk.GetArrayFromImage(scan).astype(np.float32)
+        values[tuple(places.T)] = 1e6
+        pair[index] = sitk.GetImageFromArray(values)
+        pair[index].CopyInformation(scan)
+    assert failed(*pair) == []
+
+
 def test_an_inverted_t1_or_t2_is_no_pair():
     t1, t2 = scans()
     assert failed(inverted(t1), t2) == SAME_CONTRAST

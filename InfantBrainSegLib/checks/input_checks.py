@@ -292,7 +292,8 @@ def _holes(scans: Scans) -> Check:
     holes = {}
     for name, array in scans.on_one_grid():
         background = quality.background_value(array)
-        holes[name] = 0.0 if background is None else integrity.hole_mm3(inside & (array == background), mm3) / 1000
+        empty = array[inside].min() if background is None else background  # in a whole head: the lowest value under the mask
+        holes[name] = integrity.hole_mm3(inside & (array == empty), mm3) / 1000
     name, hole_ml = _worst(holes)
     return make_check(
         CheckCode.HOLES,

@@ -237,6 +237,16 @@ def test_a_hole_without_signal_inside_the_brain(scan, radius_mm, status):
     assert status_of(CheckCode.HOLES, *pair) == status
 
 
+@pytest.mark.parametrize(("radius_mm", "status"), [(4, PASS), (9, WARN)])
+def test_a_hole_in_a_whole_head_with_a_mask(radius_mm, status):
+    t1, t2 = raw_pair()
+    mask = good_pair()[0] > 0
+    x, y, z = np.moveaxis(points_mm(t1), -1, 0)
+    t1 = altered(t1, lambda values: np.where(x**2 + y**2 + z**2 < radius_mm**2, 0, values))
+    assert status_of(CheckCode.HOLES, t1, t2, mask) == status
+    assert status_of(CheckCode.HOLES, *raw_pair(), mask) == PASS
+
+
 def test_an_eye_that_hangs_on_the_brain():
     t1, t2 = good_pair()
     x, y, z = np.moveaxis(points_mm(t1), -1, 0)

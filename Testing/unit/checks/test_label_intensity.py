@@ -4,7 +4,7 @@ from scipy import ndimage
 
 from InfantBrainSegLib.checks.label_intensity import find_mislabelled
 from InfantBrainSegLib.checks.measures import hole_mm3
-from InfantBrainSegLib.core.labels import CSF, GM, WM
+from InfantBrainSegLib.core.labels import CSF, WM
 
 LEVELS_T1 = np.array([0, -2.0, 0.4, 0.5])  # background, CSF, GM, WM in units of the brain's SD
 LEVELS_T2 = np.array([0, 2.0, -0.3, -0.4])
@@ -26,10 +26,10 @@ def scans(truth, seed=1):
     return np.stack(images).astype(np.float32) * (truth > 0)
 
 
-def widened(truth):
-    """The ventricle 5 mm wider, into WM."""
+def widened(truth, radius_mm=10.5):
+    """The ventricle wider, 5 mm where nothing else is said, into WM."""
     x, y, z = np.indices(truth.shape)
-    return np.where(((x - 33) ** 2 + (y - 30) ** 2 + (z - 31) ** 2 < 110) & (truth == 3), 1, truth).astype(np.uint8)
+    return np.where(((x - 33) ** 2 + (y - 30) ** 2 + (z - 31) ** 2 < radius_mm**2) & (truth == 3), 1, truth).astype(np.uint8)
 
 
 def test_labels_that_fit_the_scans_hold_nothing_odd():
@@ -48,9 +48,29 @@ def test_fluid_that_is_called_white_matter_is_found(given):
     assert wrong[tuple(int(index) for index in odd.middle)]
 
 
+@pytest.mark.parametrize("given", [(0, 1), (0,), (1,)])
+@pytest.mark.parametrize("noise", [0.0, 0.7])
+def test_fluid_that_is_most_of_what_is_called_white_matter_is_found(given, noise):
+    truth = widened(brain(), 18)
+    wrong = (truth == 1) & (brain() == 3)
+    assert wrong.sum() > 0.5 * (brain() == 3).sum()  # the median of the label is that of fluid
+    images = scans(truth)[list(given)]
+    images[:, truth == 1] += np.random.default_rng(5).normal(0, noise, images[:, truth == 1].shape)  # as where water moves
+    (odd,) = find_mislabelled(images, brain())
+    assert (odd.own, odd.other) == (WM, CSF)
+    assert odd.volume_ml == pytest.approx(wrong.sum() / 1000, rel=0.25)
+
+
+def test_bright_white_matter_of_a_newborn_is_no_fluid():
+    newborn = np.array([[0, -1.8, 0.5, -0.3], [0, 1.7, -0.6, 0.8]])  # half the way from GM to CSF on T2, a third on T1
+    truth, rng = brain(), np.random.default_rng(2)
+    images = np.stack([ndimage.gaussian_filter(levels[truth], 0.7) + rng.normal(0, 0.3, truth.shape) for levels in newborn])
+    assert find_mislabelled(images.astype(np.float32), truth) == ()
+
+
 def test_tissue_that_is_called_fluid_is_found():
-    labels = widened(brain())
-    assert {(odd.own, odd.other) for odd in find_mislabelled(scans(brain()), labels)} == {(CSF, WM), (CSF, GM)}
+    (odd,) = find_mislabelled(scans(brain()), widened(brain()))
+    assert (odd.own, odd.other) == (CSF, WM)
 
 
 def test_gray_matter_is_not_compared_with_white():
@@ -58,10 +78,11 @@ def test_gray_matter_is_not_compared_with_white():
     assert find_mislabelled(scans(brain()), swapped) == ()
 
 
-def test_tissues_that_look_alike_on_a_scan_are_not_compared():
+def test_a_scan_on_which_fluid_looks_like_tissue_has_no_say():
     images = scans(widened(brain()))
     images[1] = 0.1 * np.random.default_rng(3).normal(size=images[1].shape)
-    assert find_mislabelled(images, brain()) == ()
+    assert [odd.own for odd in find_mislabelled(images, brain())] == [WM]
+    assert find_mislabelled(images[1:], brain()) == ()
 
 
 def test_a_tissue_that_is_absent_is_no_error():

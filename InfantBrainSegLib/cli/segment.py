@@ -13,7 +13,9 @@ from ..pipeline.options import SegmentOptions
 from .common import NOTE, add_run_options, path_argument, running
 
 if TYPE_CHECKING:
-    from ..imaging.inputs import Input
+    import SimpleITK as sitk
+
+    from ..imaging.inputs import Input, Record
 
 
 def add_command(commands) -> None:
@@ -54,16 +56,31 @@ def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
     return {role: Input(role, Path(path), series.get(role) or "") for role, path in given.items() if path is not None}
 
 
+def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, Record]]":
+    """Read the inputs; in a terminal an error ends with the path as it was typed, which a program that listens might keep."""
+    from ..core.errors import InputError
+    from ..imaging.inputs import read_input
+
+    read = {}
+    for role, given in _inputs_of(arguments).items():
+        try:
+            read[role] = read_input(given)
+        except InputError as error:
+            typed = "" if arguments.progress == "lines" else f" (--{role} {getattr(arguments, role)})"
+            raise InputError(f"{error}{typed}", error.code) from error
+    return read
+
+
 def _check_only(arguments: argparse.Namespace) -> int:
     from ..core.check import STOP, to_table
     from ..imaging.files import write_text
-    from ..imaging.inputs import check_not_an_input, read_input
+    from ..imaging.inputs import check_not_an_input
     from ..pipeline.prepare_scans import check_scans
 
     if arguments.json is not None:
         check_not_an_input(arguments.json, [given.path for given in _inputs_of(arguments).values()])
     with running(arguments.progress) as progress:
-        read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
+        read = _read(arguments)
         images = {role: image for role, (image, _) in read.items()}
         checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), from_arguments(SegmentOptions, arguments), progress)
     if arguments.json is not None:
@@ -82,7 +99,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("the following arguments are required: --output-dir")
     if arguments.json is not None:
         arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
-    from ..imaging.inputs import read_input
     from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
     from ..pipeline.report import Steps
     from ..pipeline.segmenter import segment
@@ -90,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     with running(arguments.progress) as progress:
         steps = Steps(progress)
         with steps(Step.READ):
-            read = {role: read_input(given) for role, given in _inputs_of(arguments).items()}
+            read = _read(arguments)
         images = {role: image for role, (image, _) in read.items()}
         inputs = {given.name: given.path for given in _inputs_of(arguments).values()}
         with staged_results(arguments.output_dir, inputs) as staging:

@@ -16,6 +16,8 @@ from ..core.errors import InputError
 from .dicom_header import THICKNESS_KEY, Slice, read_header
 from .files import GET_IT, check_image, check_path, is_link_to_nothing, quiet_itk
 
+MOST_LISTED = 10  # series in a message
+_TELLING = (("0018|0081", "echo times, in ms"), ("0008|0008", "kinds of image"), ("0020|0012", "acquisitions"))  # what makes twins differ
 MAX_UNEVEN_SHARE = 0.02  # of the distance of two slices; headers round to some 1e-4
 
 
@@ -31,12 +33,16 @@ def is_dicom(path: str | os.PathLike) -> bool:
     bool
     """
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() or _is_index(path):
         return True
     if not path.is_file():
         return False
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def _is_index(path: Path) -> bool:
+    return path.name.upper() == "DICOMDIR" and path.is_file()
 
 
 def files_of(path: Path) -> list[Path]:
@@ -75,6 +81,8 @@ def find_series(path: Path, name: str, series: str | None = None) -> list[Slice]
     InputError
         If there is no series, or there are several to choose from.
     """
+    if _is_index(path):
+        raise InputError(f"{name} is a DICOMDIR, the list of what a disc holds; wanted the images: give the folder that holds them.")
     with quiet_itk():
         return _choose(_series_in(path, name), path, name, series)
 
@@ -157,13 +165,21 @@ def _choose(series: dict[str, list[Slice]], path: Path, name: str, wanted: str |
             raise InputError(f"The DICOM file of {name} holds no image; wanted one of the slices: choose another, or its folder.")
     if len(series) == 1:
         return next(iter(series.values()))
+    if len(series) > MOST_LISTED and all(len(parts) == 1 for parts in series.values()):
+        raise InputError(
+            f"The folder of {name} has {len(series)} series of one slice each; wanted one series: "
+            "its export gave each slice a series of its own, so export it again with the scanner's Series Instance UID."
+        )
     stacks = "stacks or echoes" if any("/" in key for key in series) else "series"
     holder = "file" if path.is_file() else "folder"
     raise InputError(f"The {holder} of {name} has {len(series)} {stacks}; wanted one: name it with {option}. They are {_listed(series)}.")
 
 
 def _listed(series: dict[str, list[Slice]]) -> str:
-    return "; ".join(f"{uid} ({_told(parts)})" for uid, parts in sorted(series.items()))
+    """List what there is to choose from, the series of most slices first."""
+    order = sorted(series, key=lambda uid: (-len(series[uid]), uid))
+    told = [f"{uid} ({_told(series[uid])})" for uid in order[:MOST_LISTED]]
+    return "; ".join([*told, *([f"and {len(order) - MOST_LISTED} more"] if len(order) > MOST_LISTED else [])])
 
 
 def _told(parts: list[Slice]) -> str:
@@ -195,10 +211,9 @@ def _in_order(parts: list[Slice], name: str) -> tuple[list[Slice], float]:
     steps_mm = np.diff(along_mm)
     step_mm = float(np.median(steps_mm))
     if steps_mm.min() < MAX_UNEVEN_SHARE * max(step_mm, 1e-6) or step_mm <= 0:
-        raise InputError(
-            f"The DICOM series of {name} has several slices at one place; wanted one: "
-            "it holds several echoes or times, so put the slices of one of them in a folder of their own."
-        )
+        twice = steps_mm < MAX_UNEVEN_SHARE * max(step_mm, 1e-6)
+        at = int(np.flatnonzero(twice)[np.count_nonzero(twice) // 2])  # in the middle: slices at the ends may be empty
+        raise InputError(f"The DICOM series of {name} has several slices at one place; wanted one: {_why_twice(parts[at], parts[at + 1])}.")
     uneven = np.flatnonzero(np.abs(steps_mm / step_mm - 1) > MAX_UNEVEN_SHARE)
     if uneven.size:
         at = int(uneven[0])
@@ -216,6 +231,26 @@ def _in_order(parts: list[Slice], name: str) -> tuple[list[Slice], float]:
             "wanted one straight stack: choose another series, or resample it first."
         )
     return parts, float((along_mm[-1] - along_mm[0]) / (len(parts) - 1))
+
+
+def _why_twice(one: Slice, other: Slice) -> str:
+    """Say by what two slices of one place differ, and what to do."""
+    apart = "put the slices of one of them in a folder of their own"
+    unknown = f"it holds several echoes or times, so {apart}"
+    if one.frame is not None or other.frame is not None:
+        return unknown
+    try:
+        first, second = (sitk.ReadImage(str(part.path), imageIO="GDCMImageIO") for part in (one, other))
+    except RuntimeError:
+        return unknown
+    for tag, word in _TELLING:
+        found = [image.GetMetaData(tag).strip() if image.HasMetaDataKey(tag) else "" for image in (first, second)]
+        if found[0] != found[1]:
+            values = " and ".join(text.rpartition("\\")[2] or "none" for text in sorted(found))
+            return f"it holds several {word} ({values}), so {apart}"
+    if np.array_equal(sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)):
+        return "some slices are there twice, so remove the copies, whose names often end in (1) or copy"
+    return unknown
 
 
 def _read(parts: list[Slice], name: str) -> sitk.Image:

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError
-from .headers import check_voxels, lacks_spacing, stated_spacing_mm
+from .headers import check_voxels, lacks_spacing, spacing_remedy, stated_spacing_mm
 from .nifti import EXTENSIONS as NIFTI_EXTENSIONS
 from .nifti import read_nifti
 from .nifti_place import HEADER_KEY, is_sheared, places_alike, restore_transforms, write_sform
@@ -328,7 +328,7 @@ def _check_spacing(spacing_mm: tuple[float, ...], name: str) -> None:
         found = "×".join(f"{value:g}" for value in spacing_mm)
         raise InputError(
             f"{name} has voxels of {found} mm; wanted {MIN_SPACING_MM:g} to {MAX_SPACING_MM:g} mm on each axis: "
-            "repair its header, or use a finer acquisition."
+            f"{spacing_remedy(spacing_mm, name)}."
         )
 
 

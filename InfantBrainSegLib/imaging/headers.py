@@ -8,9 +8,10 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+THIN_MM, THICK_MM = 3.0, 20.0  # what is told to be a thick slice and no error of the header
 _HEADER_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 22
 _META_BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}  # MET_LONG is 4 on each system
@@ -41,6 +42,26 @@ def stated_spacing_mm(path: Path) -> tuple[float, ...] | None:
         return tuple(float(word) for word in found.group(1).split()[:3]) if found else None
     except ValueError:
         return None
+
+
+def spacing_remedy(spacing_mm: Iterable[float], name: str) -> str:
+    """Say what to do about voxels of a wrong size: thick slices of one scan need not keep the other from being segmented.
+
+    Parameters
+    ----------
+    spacing_mm : iterable of float
+    name : str
+        What messages call the image.
+
+    Returns
+    -------
+    str
+    """
+    remedy = "repair its header, or use a finer acquisition"
+    scan = next((scan for scan in ("T1", "T2") if name.endswith(scan)), None)
+    if scan is None or not THIN_MM < max(spacing_mm) <= THICK_MM:
+        return remedy
+    return f"{remedy}; where both scans were given, leave {scan} out and segment {'T1' if scan == 'T2' else 'T2'} alone, less accurately"
 
 
 def lacks_spacing(path: Path) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError
+from .headers import spacing_remedy
 from .nifti_header import Header
 
 HEADER_KEY = "InfantBrainSeg|NIfTI"  # of an image's metadata: its file's transforms, which `restore_transforms` writes back
@@ -184,9 +185,7 @@ def _is_usable(affine: np.ndarray) -> bool:
 def _check_lengths(stated: np.ndarray, factor: float, name: str) -> None:
     if not any(_is_sensible(stated * share) for share in (factor, 1.0)):
         found = "×".join(f"{value:g}" for value in stated)
-        raise InputError(
-            f"{name} has voxels of {found} mm; wanted 0.1 to 3 mm on each axis: repair its header, or use a finer acquisition."
-        )
+        raise InputError(f"{name} has voxels of {found} mm; wanted 0.1 to 3 mm on each axis: {spacing_remedy(stated, name)}.")
 
 
 def _is_sensible(lengths_mm: np.ndarray) -> bool:

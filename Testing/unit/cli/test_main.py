@@ -216,6 +216,17 @@ def test_a_missing_file_is_refused(scan_files, weights_dir, tmp_path, capsys):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("more", [[], ["--check-only"]])
+def test_a_terminal_shows_the_path_as_it_was_typed_and_a_program_that_listens_does_not(
+    more, scan_files, weights_dir, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    given = ["segment", "--t1", str(scan_files[0]), "--t2", "./none.nii.gz", "--weights", str(weights_dir), "--output-dir", "out", *more]
+    assert refused(given, capsys).endswith("check the path. (--t2 ./none.nii.gz)\n")
+    assert "none.nii.gz" not in refused([*given, "--progress", "lines"], capsys)
+    assert names(tmp_path) == []
+
+
 def test_scans_that_do_not_overlap_are_refused(phantom_scans, scan_files, weights_dir, tmp_path, capsys):
     path = save(sitk.Image(phantom_scans[1]), tmp_path / "far.nii.gz", Origin=(900.0, 0.0, 0.0))
     assert "do not overlap" in refused(arguments([scan_files[0], path], weights_dir, tmp_path / "out"), capsys)

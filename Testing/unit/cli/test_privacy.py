@@ -137,15 +137,20 @@ def missing(exam):
 
 
 def no_image(exam):
+    (exam / "T1/SR000001").write_bytes(bytes(128) + b"DICM")
+    return exam / "T1/SR000001", "holds no image"
+
+
+def list_of_a_disc(exam):
     (exam / "T1/DICOMDIR").write_bytes(bytes(128) + b"DICM")
-    return exam / "T1/DICOMDIR", "holds no image"
+    return exam / "T1/DICOMDIR", "is a DICOMDIR"
 
 
 def file_of_another_kind(exam):
     return (exam / "T1/report.pdf"), "unknown extension"
 
 
-@pytest.mark.parametrize("make", [whole_exam, other_files, damaged, missing, no_image, file_of_another_kind])
+@pytest.mark.parametrize("make", [whole_exam, other_files, damaged, missing, no_image, list_of_a_disc, file_of_another_kind])
 @pytest.mark.parametrize("command", ["segment", "check"])
 def test_a_refusal_does_not_name_the_patient(make, command, exam, weights_dir, tmp_path, capfd):
     (exam / "T1/report.pdf").write_bytes(b"%PDF")

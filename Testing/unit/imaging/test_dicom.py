@@ -1,3 +1,4 @@
+import re
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ from dicom_files import BIRTH, PATIENT, PATIENT_ID, write_series
 
 from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.imaging import dicom_header
-from InfantBrainSegLib.imaging.dicom import find_series, read_series
+from InfantBrainSegLib.imaging.dicom import find_series, is_dicom, read_series
 
 FLIPPED = np.diag([-1.0, 1.0, -1.0])
 
@@ -78,8 +79,61 @@ def test_two_slices_at_one_place_are_refused(tmp_path):
     folder = write_series(tmp_path / "dicom", given)
     twin = sorted(folder.iterdir())[0]
     twin.with_name("again.dcm").write_bytes(twin.read_bytes())
-    with pytest.raises(InputError, match="several slices at one place"):
+    with pytest.raises(InputError, match="several slices at one place; wanted one: some slices are there twice, so remove the copies"):
         read_scan(folder, "T1")
+
+
+@pytest.mark.parametrize(
+    ("tag", "values", "said"),
+    [
+        ("0018|0081", ("12", "96"), r"several echo times, in ms \(12 and 96\)"),
+        ("0008|0008", ("ORIGINAL\\PRIMARY\\M\\ND", "ORIGINAL\\PRIMARY\\M\\NORM"), r"several kinds of image \(ND and NORM\)"),
+        ("0020|0012", ("1", "2"), r"several acquisitions \(1 and 2\)"),
+        ("0018|0082", ("1", "2"), "several echoes or times"),
+    ],
+)
+def test_of_two_slices_at_one_place_it_is_told_by_what_they_differ(tmp_path, tag, values, said):
+    given = scan_on(phantoms.LPS)
+    for name, image, value in zip("ab", (given, given * 0.5), values, strict=True):
+        for path in write_series(tmp_path / "dicom" / name, image).iterdir():
+            part = sitk.ReadImage(str(path))
+            part.SetMetaData(tag, value)
+            writer = sitk.ImageFileWriter()
+            writer.KeepOriginalImageUIDOn()
+            writer.SetFileName(str(path))
+            writer.Execute(part)
+    with pytest.raises(InputError, match=f"{said}.*, so put the slices of one of them in a folder of their own"):
+        read_scan(tmp_path / "dicom", "T1")
+
+
+def tiny(slices):
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 900, (slices, 6, 7)).astype(np.float32))
+    image.SetSpacing((2.0, 2.0, 2.5))
+    return image
+
+
+def test_of_many_series_ten_are_listed_those_of_most_slices_first(tmp_path):
+    for number in range(14):
+        write_series(tmp_path / str(number), tiny(5 + number), f"1.2.3.4.{number + 10}")
+    with pytest.raises(InputError, match=r"has 14 series; wanted one.*; and 4 more\.$") as refused:
+        read_scan(tmp_path, "T1")
+    told = [int(count) for count in re.findall(r"(\d+) slices", str(refused.value))]
+    assert told == list(range(18, 8, -1))
+    with pytest.raises(InputError, match=r"has no series 9; it has .*; and 4 more: name one"):
+        read_scan(tmp_path, "T1", "9")
+
+
+def test_slices_that_each_are_a_series_are_told_as_that(tmp_path):
+    for number in range(12):
+        write_series(tmp_path, tiny(12), f"1.2.3.4.{number + 10}", skip=set(range(12)) - {number})
+    with pytest.raises(InputError, match="12 series of one slice each; wanted one series: its export gave each slice"):
+        read_scan(tmp_path, "T1")
+
+
+def test_thick_slices_of_t2_are_told_to_be_left_out(tmp_path):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS, (1.5, 1.5, 5.0)))
+    with pytest.raises(InputError, match="or use a finer acquisition; where both scans were given, leave T2 out and segment T1 alone"):
+        read_scan(folder, "T2")
 
 
 def test_a_folder_without_dicom_is_refused(tmp_path):
@@ -90,9 +144,17 @@ def test_a_folder_without_dicom_is_refused(tmp_path):
 
 def test_a_dicom_file_without_an_image_is_refused(tmp_path):
     folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
-    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (folder / "SR000001").write_bytes(bytes(128) + b"DICM")
     with pytest.raises(InputError, match="holds no image"):
-        read_scan(folder / "DICOMDIR", "T1")
+        read_scan(folder / "SR000001", "T1")
+
+
+@pytest.mark.parametrize("content", [bytes(128) + b"DICM", b"an old one without a preamble"])
+def test_the_list_of_a_disc_is_told_to_be_one(tmp_path, content):
+    (tmp_path / "DICOMDIR").write_bytes(content)
+    assert is_dicom(tmp_path / "DICOMDIR")
+    with pytest.raises(InputError, match="T1 is a DICOMDIR, the list of what a disc holds; wanted the images: give the folder"):
+        read_scan(tmp_path / "DICOMDIR", "T1")
 
 
 def test_a_damaged_volume_is_refused_without_its_path(tmp_path):

@@ -289,3 +289,18 @@ def test_a_link_to_nothing_or_in_a_circle_says_how_to_get_the_file(tmp_path):
 def test_a_placeholder_of_a_file_that_was_not_fetched_is_told(tmp_path, content):
     (tmp_path / "scan.nii.gz").write_bytes(content)
     assert "is a placeholder of git-annex or Git LFS" in refused(tmp_path / "scan.nii.gz")
+
+
+@pytest.mark.parametrize(("extension", "coded"), [(".nii.gz", True), (".nii", False), (".nrrd", True), (".mha", True)])
+@pytest.mark.parametrize(("name", "other"), [("T1", "T2"), ("T2", "T1")])
+def test_thick_slices_of_one_scan_are_told_to_be_left_out(tmp_path, extension, coded, name, other):
+    image = sitk.Image([6, 6, 6], sitk.sitkInt16)
+    image.SetSpacing((1.0, 1.0, 5.0))
+    path = tmp_path / f"scan{extension}"
+    sitk.WriteImage(image, str(path))
+    if not coded:
+        patched(path, 252, "hh", 0, 0)
+    with pytest.raises(InputError, match=f"1×1×5 mm; wanted .*; where both scans were given, leave {name} out and segment {other} alone"):
+        read_image(path, name)
+    with pytest.raises(InputError, match=r"or use a finer acquisition\.$"):
+        read_image(path, "The brain mask")

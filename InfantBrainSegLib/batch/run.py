@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from .. import __version__
 from ..core.contract import COHORT, FAILED, PENDING, STATUS_COLUMN, Step
 from ..core.errors import InfantBrainSegError, InputError, in_words
+from ..core.json_text import to_json
 from ..core.labels import from_any
 from ..core.option import recorded
 from ..core.progress import Progress, part_of, silent
@@ -186,7 +187,7 @@ class _Batch:
                     "outputs": {path.name: _describe(path) for path in sorted(folder.iterdir())},
                 },
             }
-            write_text(json.dumps(told, indent=2) + "\n", folder / names.report)
+            write_text(to_json(told), folder / names.report)
             aside = [staging.keep(name) for name in self._changed(scan) if _is_sound(target / name, False)]
         return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
 

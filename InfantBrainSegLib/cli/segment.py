@@ -1,7 +1,6 @@
 """`segment`: one brain, or its checks alone."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +72,7 @@ def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, Record]
 
 def _check_only(arguments: argparse.Namespace) -> int:
     from ..core.check import STOP, to_table
+    from ..core.json_text import to_json
     from ..imaging.files import write_text
     from ..imaging.inputs import check_not_an_input
     from ..pipeline.prepare_scans import check_scans
@@ -84,7 +84,7 @@ def _check_only(arguments: argparse.Namespace) -> int:
         images = {role: image for role, (image, _) in read.items()}
         checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), from_arguments(SegmentOptions, arguments), progress)
     if arguments.json is not None:
-        write_text(json.dumps([check.as_dict() for check in checks], indent=1) + "\n", Path(arguments.json))
+        write_text(to_json([check.as_dict() for check in checks], 1), Path(arguments.json))
     for warning in [warning for _, record in read.values() for warning in record.warnings]:
         print(f"Warning: {warning}", file=sys.stderr)
     print(to_table(checks), file=sys.stderr if isinstance(progress, JsonLines) else sys.stdout)

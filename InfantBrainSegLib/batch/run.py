@@ -16,11 +16,12 @@ from ..core.contract import COHORT, FAILED, PENDING, STATUS_COLUMN, Step
 from ..core.errors import InfantBrainSegError, InputError, in_words
 from ..core.json_text import to_json
 from ..core.labels import from_any
+from ..core.memory import check_memory, segment_need
 from ..core.option import recorded
 from ..core.progress import Progress, part_of, silent
 from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
-from ..imaging.inputs import Record, is_same_input, read_input
+from ..imaging.inputs import Record, find_input, is_same_input, read_found
 from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
 from ..outputs.bids import bids_uri, prepare_dataset, write_derivatives, write_sidecars
 from ..outputs.overview import load_drawing
@@ -166,7 +167,9 @@ class _Batch:
         """Segment one scan; give its report, and what else its row should say."""
         names, target, steps = names_of(scan), self._folder(scan), Steps(progress)
         with steps(Step.READ):
-            read = {role: read_input(given) for role, given in scan.inputs.items()}
+            found = {role: find_input(given) for role, given in scan.inputs.items()}
+            check_memory(segment_need(sum(one.voxels for one in found.values())))
+            read = {role: read_found(one) for role, one in found.items()}
         images = {role: image for role, (image, _) in read.items()}
         records = {role: record for role, (_, record) in read.items()}
         with staged_folder(target, names.all, {given.name: given.path for given in scan.inputs.values()}) as staging:

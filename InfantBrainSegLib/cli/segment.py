@@ -1,11 +1,14 @@
 """`segment`: one brain, or its checks alone."""
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.contract import EXIT_OK, EXIT_USER_ERROR, Step
+from ..core.memory import check_memory, segment_need
 from ..core.option import SEGMENT, from_arguments
 from ..core.progress import JsonLines
 from ..pipeline.options import SegmentOptions
@@ -43,7 +46,7 @@ def add_command(commands) -> None:
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
     add_run_options(segment, SEGMENT)
-    segment.set_defaults(run=run, parser=segment)
+    segment.set_defaults(run=run, parser=segment, need=lambda arguments: segment_need(0, arguments.check_only))
 
 
 def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
@@ -56,18 +59,30 @@ def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
 
 
 def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, Record]]":
-    """Read the inputs; in a terminal an error ends with the path as it was typed, which a program that listens might keep."""
-    from ..core.errors import InputError
-    from ..imaging.inputs import read_input
+    """Read the inputs, if memory is enough for all of them."""
+    from ..imaging.inputs import find_input, read_found
 
-    read = {}
+    found, read = {}, {}
     for role, given in _inputs_of(arguments).items():
-        try:
-            read[role] = read_input(given)
-        except InputError as error:
-            typed = "" if arguments.progress == "lines" else f" (--{role} {getattr(arguments, role)})"
-            raise InputError(f"{error}{typed}", error.code) from error
+        with _telling_path(arguments, role):
+            found[role] = find_input(given)
+    check_memory(segment_need(sum(one.voxels for one in found.values()), arguments.check_only))
+    for role, one in found.items():
+        with _telling_path(arguments, role):
+            read[role] = read_found(one)
     return read
+
+
+@contextlib.contextmanager
+def _telling_path(arguments: argparse.Namespace, role: str) -> Iterator[None]:
+    """In a terminal let an error end with the path as it was typed, which a program that listens might keep."""
+    from ..core.errors import InputError
+
+    try:
+        yield
+    except InputError as error:
+        typed = "" if arguments.progress == "lines" else f" (--{role} {getattr(arguments, role)})"
+        raise InputError(f"{error}{typed}", error.code) from error
 
 
 def _check_only(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from ..core.contract import COHORT, FAILED, PENDING, STATUS_COLUMN, Step
 from ..core.errors import InfantBrainSegError, InputError, in_words
 from ..core.json_text import to_json
 from ..core.labels import from_any
-from ..core.memory import check_memory, segment_need
+from ..core.memory import check_memory, segment_need, work_of
 from ..core.option import recorded
 from ..core.progress import Progress, part_of, silent
 from ..extraction.extract import OFF
@@ -168,7 +168,8 @@ class _Batch:
         names, target, steps = names_of(scan), self._folder(scan), Steps(progress)
         with steps(Step.READ):
             found = {role: find_input(given) for role, given in scan.inputs.items()}
-            check_memory(segment_need(sum(one.voxels for one in found.values())))
+            ask = self._options.segment
+            check_memory(segment_need(sum(one.voxels for one in found.values()), work_of(ask.use_context), ask.threads))
             read = {role: read_found(one) for role, one in found.items()}
         images = {role: image for role, (image, _) in read.items()}
         records = {role: record for role, (_, record) in read.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.contract import EXIT_OK, EXIT_USER_ERROR, Step
-from ..core.memory import check_memory, segment_need
+from ..core.memory import Need, Work, check_memory, segment_need, work_of
 from ..core.option import SEGMENT, from_arguments
 from ..core.progress import JsonLines
 from ..pipeline.options import SegmentOptions
@@ -46,7 +46,14 @@ def add_command(commands) -> None:
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
     add_run_options(segment, SEGMENT)
-    segment.set_defaults(run=run, parser=segment, need=lambda arguments: segment_need(0, arguments.check_only))
+    segment.set_defaults(run=run, parser=segment, need=_need)
+
+
+def _need(arguments: argparse.Namespace, voxels: int = 0) -> Need:
+    """Estimate the memory of what was asked for."""
+    if arguments.check_only:
+        return segment_need(voxels, Work.CHECKS)
+    return segment_need(voxels, work_of(arguments.use_context), arguments.threads)
 
 
 def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
@@ -66,7 +73,7 @@ def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, Record]
     for role, given in _inputs_of(arguments).items():
         with _telling_path(arguments, role):
             found[role] = find_input(given)
-    check_memory(segment_need(sum(one.voxels for one in found.values()), arguments.check_only))
+    check_memory(_need(arguments, sum(one.voxels for one in found.values())))
     for role, one in found.items():
         with _telling_path(arguments, role):
             read[role] = read_found(one)

@@ -11,7 +11,8 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 
 from .errors import MemoryShortError
@@ -19,6 +20,14 @@ from .errors import MemoryShortError
 _MB, _GB = 1 << 20, 1 << 30
 _UNLIMITED = 1 << 60  # what cgroup v1 says in place of "no limit" is about 2⁶³
 _PAGE = 4096
+
+
+class Work(Enum):
+    """How much of a segmentation runs."""
+
+    CHECKS = "checks"
+    FIRST_STAGE = "first stage"
+    ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -31,10 +40,13 @@ class Need:
         Memory that is filled.
     address_bytes : int
         Addresses that are reserved, of which `ulimit -v` limits the number.
+    savings : tuple of (str, Need)
+        Options that lower it, and the need with each.
     """
 
     resident_bytes: int
     address_bytes: int
+    savings: "tuple[tuple[str, Need], ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -55,26 +67,56 @@ class Room:
     remedy: str
 
 
-LIBRARIES = Need(400 * _MB, 1050 * _MB)
+_LIBRARIES_MB = 350
+_NETWORKS_MB = {Work.CHECKS: 900, Work.FIRST_STAGE: 1260, Work.ALL: 1960}
+_HELD_BYTES = 4
+_PREPARED_BYTES = 20
+_RESERVED_MB = 850
+_THREAD_MB = 100
+
+LIBRARIES = Need(_LIBRARIES_MB * _MB, (_LIBRARIES_MB + 700) * _MB)
 
 
-def segment_need(voxels: int, check_only: bool = False) -> Need:
+def segment_need(voxels: int, work: Work = Work.ALL, threads: int = 0) -> Need:
     """Estimate what the segmentation of one brain needs.
 
     Parameters
     ----------
     voxels : int
         Of all scans and masks together, as their headers state them.
-    check_only : bool
-        The tissue networks do not run.
+    work : Work
+    threads : int
+        Of the networks; 0 for as many as torch chooses.
 
     Returns
     -------
     Need
     """
-    base, more = (1200, 900) if check_only else (1850, 900)
-    scans = voxels * 20
-    return Need(base * _MB + scans, (base + more) * _MB + scans)
+    need = _need(voxels, work, threads or _usual_threads())
+    savings = [("--threads 1", _need(voxels, work, 1))] if work != Work.CHECKS else []  # which do not heed it
+    if work == Work.ALL:
+        savings.append(("--no-context, which is less accurate", _need(voxels, Work.FIRST_STAGE, threads or _usual_threads())))
+        savings.append(("--no-context --threads 1, which is less accurate", _need(voxels, Work.FIRST_STAGE, 1)))
+    return replace(need, savings=tuple(savings))
+
+
+def _need(voxels: int, work: Work, threads: int) -> Need:
+    preparation = _LIBRARIES_MB * _MB + voxels * _PREPARED_BYTES
+    networks = _NETWORKS_MB[work] * _MB + voxels * _HELD_BYTES
+    resident = max(preparation, networks)
+    return Need(resident, resident + (_RESERVED_MB + threads * _THREAD_MB) * _MB)
+
+
+def _usual_threads() -> int:
+    """Give how many threads torch chooses, at the most."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(int(asked), cores) if asked.isdigit() and int(asked) else cores
+
+
+def work_of(use_context: bool) -> Work:
+    """Tell how much of a segmentation runs, with both stages or the first alone."""
+    return Work.ALL if use_context else Work.FIRST_STAGE
 
 
 def check_memory(need: Need, root: Path = Path("/")) -> None:
@@ -92,13 +134,15 @@ def check_memory(need: Need, root: Path = Path("/")) -> None:
         If a limit of this process, of its container or job, or the memory that is free, is below the need.
     """
     address = address_limit()
-    pairs = [(room, need.resident_bytes) for room in resident_rooms(root)]
-    pairs += [] if address is None else [(address, need.address_bytes)]
-    for room, wanted in pairs:
+    kinds = [(room, "resident_bytes") for room in resident_rooms(root)]
+    kinds += [] if address is None else [(address, "address_bytes")]
+    for room, kind in kinds:
+        wanted = getattr(need, kind)
         if room.bytes < wanted:
+            saving = next((f"; or give {option}" for option, less in need.savings if getattr(less, kind) <= room.bytes), "")
             raise MemoryShortError(
                 f"{math.floor(10 * room.bytes / _GB) / 10:.1f} GB of memory are {room.where}, and about "
-                f"{math.ceil(10 * wanted / _GB) / 10:.1f} GB are needed: {room.remedy}."
+                f"{math.ceil(10 * wanted / _GB) / 10:.1f} GB are needed: {room.remedy}{saving}."
             )
 
 

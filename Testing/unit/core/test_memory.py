@@ -4,7 +4,7 @@ import pytest
 
 from InfantBrainSegLib.core import memory
 from InfantBrainSegLib.core.errors import ErrorCode, MemoryShortError, in_words, ran_out
-from InfantBrainSegLib.core.memory import Need, check_memory, resident_rooms, segment_need
+from InfantBrainSegLib.core.memory import Need, Work, check_memory, resident_rooms, segment_need
 
 GB = 1 << 30
 NEED = Need(3 * GB, 0)
@@ -123,8 +123,26 @@ def test_the_limit_of_addresses_is_compared_with_the_addresses_needed(machine, m
 
 def test_larger_scans_need_more_and_checks_alone_less():
     assert segment_need(10**7).resident_bytes > segment_need(10**6).resident_bytes > segment_need(0).resident_bytes
-    assert segment_need(0, check_only=True).resident_bytes < segment_need(0).resident_bytes
+    work = [segment_need(0, work).resident_bytes for work in (Work.CHECKS, Work.FIRST_STAGE, Work.ALL)]
+    assert work == sorted(set(work))
     assert all(segment_need(n).address_bytes > segment_need(n).resident_bytes for n in (0, 10**9))
+
+
+def test_what_saves_memory_is_named_where_it_is_enough(machine):
+    with pytest.raises(MemoryShortError, match=r"; or give --no-context\.$"):
+        check_memory(Need(9 * GB, 0, (("--threads 1", Need(9 * GB, 0)), ("--no-context", Need(8 * GB, 0)))), machine)
+    with pytest.raises(MemoryShortError, match=r"with more memory\.$"):
+        check_memory(Need(10 * GB, 0, (("--no-context", Need(9 * GB, 0)),)), machine)
+
+
+def test_more_threads_reserve_more_addresses(monkeypatch):
+    monkeypatch.setattr(memory.os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    needs = [segment_need(0, threads=1), segment_need(0)]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert segment_need(0) == needs[0]
+    assert needs[0].address_bytes < needs[1].address_bytes
+    assert needs[0].resident_bytes == needs[1].resident_bytes
 
 
 @pytest.mark.parametrize(

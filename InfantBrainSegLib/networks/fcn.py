@@ -6,9 +6,13 @@ The encoder has the shape of C3D cut at conv4b, as the authors' does.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+_MAX_LEVELS = 7
+_LIMITS = {"base_width": (1, 256), "convs_per_level": (1, 8), "stream_channels": (1, 16), "classes": (2, 64)}  # C3D's width is 64
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,12 @@ class NetworkConfig:
             raise ValueError(f"skip_streams is {self.skip_streams!r}; wanted 'all' or 'first'.")
         if self.norm not in ("batch", "instance"):
             raise ValueError(f"norm is {self.norm!r}; wanted 'batch' or 'instance'.")
-        if len(self.convs_per_level) < 3:
-            raise ValueError(f"{len(self.convs_per_level)} levels; wanted 3 or more, for classifiers at 1, 1/2 and 1/4.")
-        if self.classes < 2:
-            raise ValueError(f"classes is {self.classes}; wanted 2 or more, background included.")
+        if not 3 <= len(self.convs_per_level) <= _MAX_LEVELS:
+            raise ValueError(f"{len(self.convs_per_level)} levels; wanted 3, for classifiers at 1, 1/2 and 1/4, to {_MAX_LEVELS}.")
+        for name, (low, high) in _LIMITS.items():
+            for value in np.atleast_1d(getattr(self, name)).tolist():
+                if not low <= value <= high:
+                    raise ValueError(f"{name} is {getattr(self, name)}; wanted {low} to {high}.")
         object.__setattr__(self, "stream_channels", tuple(self.stream_channels))
         object.__setattr__(self, "convs_per_level", tuple(self.convs_per_level))
 

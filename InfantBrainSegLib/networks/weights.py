@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ import torch
 from ..core.errors import WeightsError
 from .context import ContextConfig
 from .fcn import MultiStreamFCN, NetworkConfig
+from .saved import UnreadableError, read_saved
 
 FORMAT = 1
 STAGES = ("fcn1", "fcn2")  # of tissue segmentation
@@ -196,8 +196,8 @@ def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
             f"The weights file {path} is damaged: its sha256 is {sha256[:12]}..., the manifest says {listed[:12]}...: install it again."
         )
     try:
-        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
+        content = read_saved(io.BytesIO(raw))
+    except UnreadableError as error:
         raise WeightsError(f"{path} cannot be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path} is not a weights file of format {FORMAT}: wanted a file made by save_weights.")

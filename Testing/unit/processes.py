@@ -28,6 +28,6 @@ def wait_for(told, process, seconds=120):
 
 
 def stop(process, number=signal.SIGTERM):
-    """Send a signal; give the exit code."""
-    process.send_signal(number)
+    """Send a signal to a process and all that work for it, as a terminal does; give the exit code."""
+    os.killpg(process.pid, number)
     return process.wait(120)

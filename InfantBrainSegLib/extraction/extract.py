@@ -55,8 +55,10 @@ class ExtractionReport:
         How far the head lies from upright; None also where that cannot be told.
     turned : bool or None
         Whether it was set upright.
-    front_is_back : bool or None
-        Whether front and back were exchanged.
+    front_is_back, upside_down : bool or None
+        Whether a stripped brain was turned by half a turn about the vertical, or about another axis.
+    orientation_told : bool or None
+        Whether a stripped brain tells which way it lies.
     weights : dict or None
         sha256 by network.
     """
@@ -69,6 +71,8 @@ class ExtractionReport:
     turned_degrees: float | None = None
     turned: bool | None = None
     front_is_back: bool | None = None
+    upside_down: bool | None = None
+    orientation_told: bool | None = None
     weights: dict[str, str] | None = None
 
     @property
@@ -152,7 +156,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
             ErrorCode.NO_CEREBRUM,
         )
     stripped = is_stripped(reference, parts)
-    if stripped and not (pose.plausible or pose.front_is_back):
+    if stripped and not (pose.plausible or pose.half_turned):
         words = "The scans were stripped already; how the brain lies cannot be told, and they are taken as they are."
         report = ExtractionReport(words, found=words, stripped=True, sure=round(located.confidence, 3), turned=False)
         return Extraction(t1, t2, None, None, report)
@@ -168,6 +172,8 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         turned_degrees=None if pose.degrees is None else round(pose.degrees, 1),
         turned=pose.rotation is not None,
         front_is_back=pose.front_is_back,
+        upside_down=pose.upside_down,
+        orientation_told=pose.told,
         weights=predictor.networks.sha256(EXTRACTION_STAGES),
     )
     return Extraction(turned_t1, turned_t2, mask, pose.rotation, report)
@@ -199,7 +205,7 @@ def set_upright(
     located = locate(heads, reference, predictor, on_progress)
     parts, pose = located.parts, located.pose
     words = "A mask was given: nothing was extracted."
-    doubtful = pose.degrees is None or (is_stripped(reference, parts) and not (pose.plausible or pose.front_is_back))
+    doubtful = pose.degrees is None or (is_stripped(reference, parts) and not (pose.plausible or pose.half_turned))
     if doubtful or volume_ml(parts) < MIN_CEREBRUM_ML:
         return left_as_given(t1, t2, mask, words)
     report = ExtractionReport(
@@ -207,6 +213,8 @@ def set_upright(
         turned_degrees=round(pose.degrees or 0.0, 1),
         turned=pose.rotation is not None,
         front_is_back=pose.front_is_back,
+        upside_down=pose.upside_down,
+        orientation_told=pose.told,
         weights=predictor.networks.sha256(("locate",)),
     )
     return Extraction(t1, t2, mask, pose.rotation, report)

@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import tempfile
 import zipfile
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ import torch
 from ..core.errors import WeightsError
 from .context import ContextConfig
 from .fcn import MultiStreamFCN, NetworkConfig
+from .saved import UnreadableError, read_saved
 from .weights_guard import MOST_BYTES, check_archive, check_state, check_training
 
 FORMAT = 1
@@ -203,8 +203,8 @@ def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
         )
     try:
         check_archive(raw)
-        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        content = read_saved(io.BytesIO(raw))
+    except (ValueError, zipfile.BadZipFile, UnreadableError) as error:
         raise WeightsError(f"{path} cannot be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(f"{path} is not a weights file of format {FORMAT}: wanted a file made by save_weights.")

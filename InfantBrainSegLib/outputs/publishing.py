@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -21,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.owner import may_run, read_record, record
 from ..imaging.files import check_path, check_writable_folder
 
 PREFIX = ".infantbrainseg-"
@@ -138,11 +138,7 @@ class _Transaction:
         self._output_dir = output_dir
 
     def begin(self) -> None:
-        owner = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "output": Path(os.path.relpath(self._output_dir, self._hidden.parent)).as_posix(),
-        }
+        owner = {**record(), "output": Path(os.path.relpath(self._output_dir, self._hidden.parent)).as_posix()}
         (self._hidden / _OWNER).write_text(json.dumps(owner), encoding="utf-8")
         for name in (_NEW, _OLD):
             (self._hidden / name).mkdir()
@@ -259,7 +255,7 @@ def sweep(folders: Iterable[Path]) -> None:
 
 def _sweep_one(hidden: Path) -> None:
     if (hidden / _MOVES).exists():
-        below, moves = str(_read(hidden / _OWNER).get("output", "..")), _read(hidden / _MOVES)
+        below, moves = str(read_record(hidden / _OWNER).get("output", "..")), read_record(hidden / _MOVES)
         names, fresh = _names(moves.get("names")), _names(moves.get("fresh"))
         if Path(below).is_absolute() or ".." in Path(below).parts or names is None or fresh is None:
             return  # what it holds may be someone's only copy
@@ -274,27 +270,10 @@ def _names(told: Any) -> list[str] | None:
 
 
 def _has_owner(hidden: Path) -> bool:
-    owner = _read(hidden / _OWNER)
+    owner = read_record(hidden / _OWNER)
     if not isinstance(owner.get("pid"), int):
         return time.time() - hidden.stat().st_mtime < OWNERLESS_S
-    if owner.get("host") != socket.gethostname() or os.name == "nt":  # Windows has no harmless way to ask after a process here
-        return True
-    try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it runs for another user
-        return True
-    return True
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Read a JSON file of ours; one that is absent or cut short is empty."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
+    return may_run(owner)
 
 
 def _check_inputs(output_dir: Path, names: Sequence[str], inputs: Mapping[str, Path]) -> None:

@@ -144,16 +144,20 @@ def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
         return ()
     if report.front_is_back:
         lies = "front and back exchanged, set upright"
+    elif report.upside_down:
+        lies = "upside down, set upright"
     elif report.turned_degrees is None:
         lies = "cannot be told"
     else:
         lies = f"turned by {report.turned_degrees:.0f} degrees{', set upright' if report.turned else ''}"
+    unsure = report.orientation_told is False and report.turned_degrees is not None
     pose = make_check(
         CheckCode.POSE,
-        PASS if report.turned_degrees is not None and not report.turned else WARN,
-        lies,
+        PASS if report.turned_degrees is not None and not report.turned and not unsure else WARN,
+        f"{lies}; which way is up and which is front could not be confirmed" if unsure else lies,
         f"up to {TURN_DEGREES:.0f} degrees",
-        "if the head was not turned in the scanner, repair the header's orientation",
+        "if the head was not turned in the scanner, repair the header's orientation"
+        + ("; look whether top and front are where the header says" if unsure else ""),
     )
     if report.found is None or report.sure is None:
         return (pose,)

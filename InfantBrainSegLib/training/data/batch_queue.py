@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ...core.errors import TrainingError
+from ...core.stops import ignore_stops
 from .batches import BatchMaker, PatchSource, WithContext
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -87,6 +88,7 @@ def _by_processes(source, seed, batch_size, painters, numbers) -> Iterator[tuple
         num_workers=painters,
         prefetch_factor=_AHEAD,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=ignore_stops,  # a terminal sends Ctrl-C to them too, while the batch they paint is still wanted
     )
     return ((number, (finish(images) if finish else images, labels)) for number, (images, labels) in zip(numbers, loader, strict=True))
 

@@ -1,6 +1,7 @@
 """Real labelled scans: read onto one 1 mm grid, cut into training patches, segmented as whole volumes."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from ...core.errors import InputError
 from ...core.labels import BACKGROUND, CLASS_COUNT, from_any
-from ...core.progress import silent
+from ...core.progress import Progress, silent
 from ...evaluation.metrics import dice
 from ...imaging.files import read_image, same_grid
 from ...imaging.resample import on_grid_of, resample_linearly
@@ -225,9 +226,9 @@ def alone(scan: LabelledScan) -> tuple[LabelledScan, LabelledScan]:
     return replace(scan, images=np.stack([t1, np.zeros_like(t1)])), replace(scan, images=np.stack([np.zeros_like(t2), t2]))
 
 
-def probabilities_of(scan: LabelledScan, network: LoadedNetwork, predictor: Predictor) -> np.ndarray:
+def probabilities_of(scan: LabelledScan, network: LoadedNetwork, predictor: Predictor, progress: Progress = silent) -> np.ndarray:
     """(4, X, Y, Z) class probabilities of a scan."""
-    return predictor.predict(network, scan.images, scan.prepared.mask, lambda share: None)
+    return predictor.predict(network, scan.images, scan.prepared.mask, partial(progress, network.stage))
 
 
 def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextConfig) -> LabelledScan:

@@ -4,9 +4,12 @@ A map becomes four small arrays at 1 mm RAS: paint classes, the distance outside
 what lies beyond it), the depth inside white matter (for myelination) and the distance from the brain into CSF.
 """
 
+import contextlib
 import hashlib
 import json
 import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +20,7 @@ from scipy import ndimage
 
 from ...core.errors import TrainingError
 from ...core.labels import BACKGROUND, CLASS_COUNT, CSF, GM, WM
+from ...imaging.files import read_image
 
 AIR, OUTER_CSF, VENTRICLE, CORTEX, EARLY_DEEP_GM, LATE_DEEP_GM, WHITE = range(7)
 PAINT_CLASSES = 7
@@ -84,11 +88,12 @@ def read_label_map(path: Path) -> LabelMap:
 
     Raises
     ------
+    InputError
+        If the file cannot be read.
     TrainingError
         If the file is not of 1 mm, or holds no cerebral white matter or cortex.
     """
-    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
-    codes = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.int32)  # (X, Y, Z)
+    image, codes = read_codes(path)
     if not np.allclose(image.GetSpacing(), 1.0, atol=0.05):
         raise TrainingError(
             f"{path.name} has voxels of {image.GetSpacing()} mm; label maps of 1 mm are wanted: resample it first (nearest neighbour)."
@@ -101,6 +106,23 @@ def read_label_map(path: Path) -> LabelMap:
     brain = classes >= VENTRICLE
     box = _box(brain, codes.shape)
     return _with_fields(path.name.split(".")[0], classes[box].copy(), infratentorial(codes[box]))
+
+
+def read_codes(path: Path) -> tuple[sitk.Image, np.ndarray]:
+    """Read a label map in RAS order: the image, and its codes as (X, Y, Z) int32.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as an image.
+    TrainingError
+        If a value is negative.
+    """
+    image = sitk.DICOMOrient(read_image(path), "RAS")
+    codes = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.int32)  # (X, Y, Z)
+    if codes.min() < 0:
+        raise TrainingError(f"{path.name} holds the value {codes.min()}; wanted codes of 0 or more: a map of FreeSurfer codes.")
+    return image, codes
 
 
 def paint_classes(codes: np.ndarray) -> np.ndarray:
@@ -183,18 +205,63 @@ def write_pack(arrays: dict[str, np.ndarray], folder: Path, pack: Path) -> None:
     pack.parent.mkdir(parents=True, exist_ok=True)
     temporary = pack.with_name("." + pack.name)  # savez keeps a name that ends in .npz
     made_of = {_MADE_OF: np.array(json.dumps(_checksums(folder)))}
-    np.savez_compressed(temporary, **arrays, **made_of)  # type: ignore[arg-type]
-    temporary.replace(pack)
+    try:
+        np.savez_compressed(temporary, **arrays, **made_of)  # type: ignore[arg-type]
+        temporary.replace(pack)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(f"The label-map pack {pack} cannot be written ({error.strerror or error}): choose another `pack`.") from error
 
 
 def is_made_of(pack: Path, folder: Path) -> bool:
     """Tell whether a pack was made of exactly the maps below a folder; a pack that does not say what it was made of was not."""
     try:
-        with np.load(pack) as arrays:
+        with open_pack(pack) as arrays:
             made_of = json.loads(str(arrays[_MADE_OF]))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (TrainingError, KeyError, ValueError):
         return False
     return bool(made_of == _checksums(folder))
+
+
+@contextlib.contextmanager
+def open_pack(pack: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open a pack for reading.
+
+    Raises
+    ------
+    TrainingError
+        If the pack is absent or damaged, or what is read in the block is.
+    """
+    if not pack.is_file():
+        raise TrainingError(f"There is no label-map pack {pack}: name the folder of its label maps with --label-maps, which makes it.")
+    try:
+        arrays = np.load(pack, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("one array, no pack")
+        with arrays:
+            yield arrays
+    except (OSError, EOFError, KeyError, ValueError, SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise TrainingError(
+            f"The label-map pack {pack} is damaged or of another kind ({reason}); wanted one that `train` made for this stage: "
+            "remove it, and name the folder of its label maps with --label-maps, which makes it anew."
+        ) from error
+
+
+def read_fields(arrays: np.lib.npyio.NpzFile, name: str, fields: tuple[str, ...], classes: int) -> list[np.ndarray]:
+    """Give the arrays of one map in an open pack: each (X, Y, Z) uint8, the first one below `classes`.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If one is absent, or not like that.
+    """
+    found = [arrays[f"{name}.{field}"] for field in fields]
+    if any(one.ndim != 3 or one.dtype != np.uint8 or one.shape != found[0].shape or not one.size for one in found):
+        raise ValueError(f"{name} has arrays that do not go together")
+    if found[0].max() >= classes:
+        raise ValueError(f"{name} holds the class {found[0].max()}")
+    return found
 
 
 def names_in(arrays) -> list[str]:
@@ -220,14 +287,20 @@ def load_pack(pack: Path, keep=None) -> list[LabelMap]:
     Raises
     ------
     TrainingError
-        If the pack is absent or nothing in it is wanted.
+        If the pack is absent or damaged, or nothing in it is wanted.
     """
-    if not pack.is_file():
-        raise TrainingError(f"There is no label-map pack {pack}: make it with `train --config FILE` from a folder of label maps.")
-    with np.load(pack) as arrays:
+    with open_pack(pack) as arrays:
         names = names_in(arrays)
         wanted = [name for name in names if keep is None or keep(name)]
-        maps = [LabelMap(name, *(arrays[f"{name}.{field}"] for field in _FIELDS)) for name in wanted]
+        maps = [LabelMap(name, *read_fields(arrays, name, _FIELDS, PAINT_CLASSES)) for name in wanted]
     if not maps:
-        raise TrainingError(f"None of the maps in {pack} is wanted here; it holds {', '.join(names)}.")
+        raise TrainingError(none_wanted(pack, names))
     return maps
+
+
+def none_wanted(pack: Path, names: list[str]) -> str:
+    """Say that a pack has no map for a part of the run."""
+    return (
+        f"None of the maps in {pack} is wanted here; it holds {', '.join(names[:10]) or 'none'}: "
+        "wanted one or more named in `held_out`, and one or more that are not."
+    )

@@ -37,12 +37,21 @@ def test_the_pose_is_a_row_of_the_table(monkeypatch, degrees, status, words):
     assert (pose.code, pose.status, pose.found) == (CheckCode.POSE, status, words)
 
 
-def test_a_brain_whose_front_was_where_the_header_says_back_is_warned_of(monkeypatch):
-    extraction = found(T1, T2, 179.0)
-    extraction = replace(extraction, report=replace(extraction.report, turned=True, front_is_back=True))
+@pytest.mark.parametrize(
+    ("degrees", "facts", "status", "words"),
+    [
+        (179.0, {"turned": True, "front_is_back": True}, WARN, "front and back exchanged, set upright"),
+        (179.0, {"turned": True, "upside_down": True}, WARN, "upside down, set upright"),
+        (8.0, {"orientation_told": True}, PASS, "turned by 8 degrees"),
+        (8.0, {"orientation_told": False}, WARN, "turned by 8 degrees; which way is up and which is front could not be confirmed"),
+    ],
+)
+def test_a_brain_that_lies_otherwise_than_the_header_says_or_does_not_tell_is_warned_of(monkeypatch, degrees, facts, status, words):
+    extraction = found(T1, T2, degrees)
+    extraction = replace(extraction, report=replace(extraction.report, **facts))
     monkeypatch.setattr(intake, "extract", lambda t1, t2, *rest: extraction)
     pose = check_scans((T1, T2, None), UNALIGNED)[1]
-    assert (pose.code, pose.status, pose.found) == (CheckCode.POSE, WARN, "front and back exchanged, set upright")
+    assert (pose.code, pose.status, pose.found) == (CheckCode.POSE, status, words)
 
 
 @pytest.mark.parametrize(("sure", "stripped", "status"), [(0.85, False, WARN), (0.85, True, PASS), (0.75, True, WARN)])

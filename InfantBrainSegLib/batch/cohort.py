@@ -51,7 +51,7 @@ def row_of(scan: Scan, source: Path, status: str, **cells: str) -> Row:
     -------
     Row
     """
-    inputs = {role: _told(given, source) for role, given in scan.inputs.items()}
+    inputs = {role: _described(given, source) for role, given in scan.inputs.items()}
     age = "" if scan.age.months is None else f"{scan.age.months:.4g}"
     cells["warnings"] = SEPARATOR.join(filter(None, (cells.get("warnings"), scan.age.note)))
     return {
@@ -122,7 +122,7 @@ def _names(checks: tuple[Check, ...], status: str) -> str:
     return SEPARATOR.join(check.name for check in checks if check.status == status)
 
 
-def _told(given: Input, source: Path) -> str:
+def _described(given: Input, source: Path) -> str:
     """Say which file it is without a name that may be a patient's: BIDS names hold labels alone."""
     if given.path.is_relative_to(source):
         return given.path.relative_to(source).as_posix()

@@ -12,7 +12,7 @@ from typing import NoReturn
 from .. import __version__
 from ..core.allocator import keep_freed_memory
 from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
-from ..core.errors import InfantBrainSegError, in_words
+from ..core.errors import InfantBrainSegError, describe_error
 from ..core.streams import tolerant_streams
 from . import batch, devices, evaluate, finetune, reproduce, segment, synthesize, train
 from .common import NOTE, fail
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except (InfantBrainSegError, OSError, MemoryError) as error:
-        return fail(in_words(error))
+        return fail(describe_error(error))
     except KeyboardInterrupt as stop:
         fail(str(stop) or "Stopped; no result was written.")
         return EXIT_STOPPED

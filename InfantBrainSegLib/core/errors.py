@@ -84,7 +84,7 @@ class TrainingError(InfantBrainSegError):
     code = ErrorCode.TRAINING
 
 
-def in_words(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Say in one line what went wrong, for errors of ours and for those of the machine.
 
     Parameters

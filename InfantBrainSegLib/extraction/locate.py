@@ -50,14 +50,14 @@ def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, on_pro
     brain without its lower part only front and back are compared.
     """
     grid = ras_grid(reference.corners_mm(), LOCATE_MM, 0.0)
-    search = _Search(grid, images_on(heads, grid), predictor)
+    search = _PoseSearch(grid, images_on(heads, grid), predictor)
     best = search.attempt(_HEADERS, lambda share: on_progress(share / 2))
     front_is_back = False
     if is_stripped(reference, best.parts):
         if not shows_below(best.parts):
-            turned = search.attempt(_HALF_TURN, lambda share: on_progress((1 + share) / 2))
-            front_is_back = 0 < best.score <= turned.score - MIN_GAIN_OF_BACK
-            best = turned if front_is_back else best
+            half_turned = search.attempt(_HALF_TURN, lambda share: on_progress((1 + share) / 2))
+            front_is_back = 0 < best.score <= half_turned.score - MIN_GAIN_OF_BACK
+            best = half_turned if front_is_back else best
     elif best.score < MIN_CONFIDENCE:
         orders = [order for order in _orders() if order != _HEADERS]
         tried = [
@@ -91,7 +91,7 @@ class _Attempt:
     score: float
 
 
-class _Search:
+class _PoseSearch:
     """The network on one head, with the axes in any order."""
 
     def __init__(self, grid: sitk.Image, inputs: np.ndarray, predictor: Predictor):

@@ -9,9 +9,9 @@ from ..core.labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from ..imaging.resample import voxel_mm3
 from ..imaging.space import ras_position, rotation_about
 
-TURN_DEGREES = 20.0  # heads that lie straight differ by up to 15 degrees in pitch; the tissue networks learned heads turned up to 15
+UPRIGHT_DEGREES = 20.0  # heads that lie straight differ by up to 15 degrees in pitch; the tissue networks learned heads turned up to 15
 DOWN_RAS = (0.0, -0.37, -0.93)  # from the middle of the cerebrum to that of cerebellum and brainstem: mean of 13 adult maps
-MAX_TURN_DEGREES = 60.0  # more than a head turns in a coil: the header is wrong, or the parts are
+MAX_ROTATION_DEGREES = 60.0  # more than a head turns in a coil: the header is wrong, or the parts are
 MIN_APART_MM = 20.0  # middles of the hemispheres; maps shrunk to a newborn's size have 34
 MIN_BELOW_SHARE = 0.04  # of the cerebrum: real newborns have 0.08, adults 0.16; less may be an error and does not tell where down is
 MAX_UNEVEN = 2.0  # one hemisphere against the other
@@ -41,7 +41,7 @@ class Pose:
     @property
     def plausible(self) -> bool:
         """Whether the head lies as a head does in a scanner whose header is right."""
-        return self.degrees is not None and self.degrees <= MAX_TURN_DEGREES
+        return self.degrees is not None and self.degrees <= MAX_ROTATION_DEGREES
 
 
 def find_pose(parts: sitk.Image, front_is_back: bool = False) -> Pose:
@@ -76,7 +76,7 @@ def find_pose(parts: sitk.Image, front_is_back: bool = False) -> Pose:
     if front_is_back:
         to_upright = _HALF_TURN @ to_upright
     degrees = float(np.rad2deg(np.arccos(np.clip((np.trace(to_upright) - 1) / 2, -1, 1))))
-    if degrees < TURN_DEGREES:
+    if degrees < UPRIGHT_DEGREES:
         return Pose(None, degrees, f"The head lies straight, within {max(degrees, 1):.0f} degrees.")
     message = f"The head was turned by {degrees:.0f} degrees against its header"
     if front_is_back:

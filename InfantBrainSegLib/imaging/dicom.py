@@ -178,11 +178,11 @@ def _choose(series: dict[str, list[Slice]], path: Path, name: str, wanted: str |
 def _listed(series: dict[str, list[Slice]]) -> str:
     """List what there is to choose from, the series of most slices first."""
     order = sorted(series, key=lambda uid: (-len(series[uid]), uid))
-    told = [f"{uid} ({_told(series[uid])})" for uid in order[:MOST_LISTED]]
-    return "; ".join([*told, *([f"and {len(order) - MOST_LISTED} more"] if len(order) > MOST_LISTED else [])])
+    listed = [f"{uid} ({_described(series[uid])})" for uid in order[:MOST_LISTED]]
+    return "; ".join([*listed, *([f"and {len(order) - MOST_LISTED} more"] if len(order) > MOST_LISTED else [])])
 
 
-def _told(parts: list[Slice]) -> str:
+def _described(parts: list[Slice]) -> str:
     first = parts[0]
     count = len(parts)
     step_mm = first.spacing_mm[2]

@@ -49,7 +49,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Record:
+class InputRecord:
     """What may be kept of an input.
 
     Attributes
@@ -73,7 +73,7 @@ class Record:
         return {"kind": self.kind, "sha256": self.sha256}
 
 
-def read_input(given: Input) -> tuple[sitk.Image, Record]:
+def read_input(given: Input) -> tuple[sitk.Image, InputRecord]:
     """Read an image, and note by what it is known.
 
     Parameters
@@ -82,7 +82,7 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
 
     Returns
     -------
-    3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1; and its Record
+    3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1; and its InputRecord
 
     Raises
     ------
@@ -103,7 +103,7 @@ def read_input(given: Input) -> tuple[sitk.Image, Record]:
                 image, doubts = to_mask(image, given.name)
                 warnings += doubts
             kind, files = FILE, parts_of(given.path)
-        return image, Record(kind, sha256_of(files), _state_of(given), tuple(warnings))
+        return image, InputRecord(kind, sha256_of(files), _state_of(given), tuple(warnings))
     except OSError as error:
         reason = error.strerror or "input or output error"
         raise InputError(f"{given.name} cannot be read ({reason}): check the path, and that you may read it.") from None
@@ -116,7 +116,7 @@ def is_same_input(given: Input, record: dict[str, str]) -> bool:
     ----------
     given : Input
     record : dict
-        A Record's fields.
+        An InputRecord's fields.
 
     Returns
     -------

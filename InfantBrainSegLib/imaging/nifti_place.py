@@ -62,9 +62,9 @@ def restore_transforms(path: Path, kept: str) -> None:
     kept : str
         Of the scan's `HEADER_KEY`.
     """
-    words = kept.split()
-    units, qform_code, sform_code = (int(word) for word in words[:3])
-    numbers = [float.fromhex(word) for word in words[3:]]
+    fields = kept.split()
+    units, qform_code, sform_code = (int(word) for word in fields[:3])
+    numbers = [float.fromhex(word) for word in fields[3:]]
     with path.open("r+b") as file:
         file.seek(76)
         file.write(struct.pack("<4f", *numbers[:4]))
@@ -87,9 +87,9 @@ def places_alike(kept: str, image: sitk.Image) -> bool:
     -------
     bool
     """
-    words = kept.split()
-    units, qform_code, sform_code = (int(word) for word in words[:3])
-    numbers = [float.fromhex(word) for word in words[3:]]
+    fields = kept.split()
+    units, qform_code, sform_code = (int(word) for word in fields[:3])
+    numbers = [float.fromhex(word) for word in fields[3:]]
     rows = np.reshape(numbers[10:], (3, 4))
     header = Header(
         "<", "single", (), 0, 0, 0, 0, tuple(numbers[:4]), units, qform_code, sform_code, tuple(numbers[4:7]), tuple(numbers[7:10]), rows
@@ -208,7 +208,7 @@ def _qform(header: Header) -> np.ndarray | None:
     a = math.sqrt(max(1 - square, 0))
     if square > 1:  # rounding: a half turn
         b, c, d = (value / math.sqrt(square) for value in (b, c, d))
-    turn = np.array(
+    rotation = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
             [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
@@ -216,7 +216,7 @@ def _qform(header: Header) -> np.ndarray | None:
         ]
     )
     lengths = np.abs(header.pixdim[1:]) * (1, 1, -1 if header.pixdim[0] < 0 else 1)
-    return np.column_stack([turn * lengths, header.qoffset])
+    return np.column_stack([rotation * lengths, header.qoffset])
 
 
 def _unplaced(stated: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -267,10 +267,10 @@ def _sweep_one(hidden: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _names(told: Any) -> list[str] | None:
+def _names(value: Any) -> list[str] | None:
     """Give a list of plain file names; of anything else, None."""
-    plain = isinstance(told, list) and all(isinstance(name, str) and Path(name).name == name for name in told)
-    return told if plain else None
+    plain = isinstance(value, list) and all(isinstance(name, str) and Path(name).name == name for name in value)
+    return value if plain else None
 
 
 def _has_owner(hidden: Path) -> bool:
@@ -291,10 +291,10 @@ def _has_owner(hidden: Path) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     """Read a JSON file of ours; one that is absent or cut short is empty."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _check_inputs(output_dir: Path, names: Sequence[str], inputs: Mapping[str, Path]) -> None:

@@ -26,7 +26,7 @@ from ..preparation.normalisation import Prepared
 from ..preparation.registration import Alignment
 from .cleanup import clean
 from .options import SegmentOptions
-from .prepare_scans import take_in
+from .prepare_scans import prepare_scans
 from .report import Report, Steps, peak_memory_mb, versions
 from .volumes import TissueVolume, measure
 
@@ -175,7 +175,7 @@ def _segment(
     steps: Steps,
 ) -> Segmentation:
     t1, t2, mask = scans
-    ready = take_in(scans, options, predictor, steps)
+    ready = prepare_scans(scans, options, predictor, steps)
     prepared = ready.prepared
     found = _tissues(predictor, stages, prepared, options, steps)
     labels, probabilities = found.labels, found.probabilities

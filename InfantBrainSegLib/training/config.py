@@ -51,8 +51,8 @@ class TrainingConfig:
     own_context : float
         For "fcn2": chance that a batch is mirrored and gets distance maps of the moving average's own result in place of FCN-1's, as in
         the second round.
-    uses, painters : int
-        Iterations that each synthesized batch serves, mirrored every second time; processes that paint for a GPU, 0 for a thread.
+    uses, workers : int
+        Iterations that each synthesized batch serves, mirrored every second time; processes that synthesize for a GPU, 0 for a thread.
     average_decay : float
         Of the moving average of the weights that is validated and saved by the recipe "bundled".
     device : str
@@ -87,7 +87,7 @@ class TrainingConfig:
     stream_dropout: float = 0.0
     own_context: float = 0.0
     uses: int = 1
-    painters: int = 0
+    workers: int = 0
     average_decay: float = 0.998
     device: str = "auto"
     checkpoint_minutes: float = 4.0
@@ -119,8 +119,8 @@ class TrainingConfig:
             raise TrainingError('stage "fcn2" needs the weights of an FCN-1 to make its context from: set fcn1.')
         if min(self.iterations, self.batch_size, self.patch_voxels, self.uses, self.validate_every, self.validation_patches) < 1:
             raise TrainingError("iterations, batch_size, patch_voxels, uses, validate_every and validation_patches are 1 or more.")
-        if self.painters < 0:
-            raise TrainingError(f"painters is {self.painters}; wanted 0 or more.")
+        if self.workers < 0:
+            raise TrainingError(f"workers is {self.workers}; wanted 0 or more.")
         if len(self.phase_shares) != len(PHASES) or min(self.phase_shares) < 0 or not math.isclose(sum(self.phase_shares), 1):
             raise TrainingError(f"phase_shares is {self.phase_shares}; wanted {len(PHASES)} shares of sum 1: {', '.join(PHASES)}.")
         if self.own_context and not self.stage_facts.needs_fcn1:

@@ -12,9 +12,9 @@ from InfantBrainSegLib.core.contract import Step
 from ..scene.provenance import Record
 
 
-def step_in_words(step: str) -> str:
+def step_text(step: str) -> str:
     """Say what a step of the library does, in the user's words; a step without words of its own shows as it is."""
-    words = {
+    texts = {
         Step.READ: _("Setting up: reading the scans"),
         Step.LOAD: _("Setting up: loading the networks"),
         Step.ALIGN: _("Setting up: aligning the scans"),
@@ -32,7 +32,7 @@ def step_in_words(step: str) -> str:
         Step.WRITE: _("Clean-up: writing the result"),
         Step.DONE: _("Loading the result"),
     }
-    return words.get(step, step) or _("Setting up")
+    return texts.get(step, step) or _("Setting up")
 
 
 def duration(seconds: float) -> str:
@@ -76,7 +76,7 @@ def verdict_html(record: Record) -> str:
     return warnings_html(reasons, title) if reasons else f"<b>{html.escape(title)}</b>"
 
 
-def place_in_words(ras_mm: tuple[float, float, float], doubtful_share: float) -> str:
+def place_text(ras_mm: tuple[float, float, float], doubtful_share: float) -> str:
     """Name a place by the axial slice through it, as the slice view does, and how much round it is in doubt."""
     side = "S" if ras_mm[2] >= 0 else "I"
     return _("Axial {side} {mm:.0f} mm, {percent:.0f} % in doubt").format(side=side, mm=abs(ras_mm[2]), percent=100 * doubtful_share)
@@ -91,8 +91,8 @@ def edited_html(changed_ml: Mapping[str, float]) -> str:
 
 def not_in_verdict(failed: tuple[Check, ...], record: Record) -> tuple[Check, ...]:
     """Leave out the checks that the record has too, and so the verdict among its reasons."""
-    told = {check.code for check in record.checks}
-    return tuple(check for check in failed if check.code not in told)
+    shown = {check.code for check in record.checks}
+    return tuple(check for check in failed if check.code not in shown)
 
 
 NO_TORCH = _("PyTorch, the library that runs the networks, is not installed here: click Install PyTorch.")

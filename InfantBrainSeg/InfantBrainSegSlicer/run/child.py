@@ -228,9 +228,9 @@ def describe_end(child: Child, exit_code: int) -> str:
     -------
     str
     """
-    told = [line.removeprefix("Error: ") for line in child.error_lines if line.startswith("Error: ")]
-    if told:
-        return told[-1]
+    errors = [line.removeprefix("Error: ") for line in child.error_lines if line.startswith("Error: ")]
+    if errors:
+        return errors[-1]
     if any("No module named 'torch'" in line for line in child.error_lines):
         return "PyTorch is not installed in 3D Slicer: install the PyTorch extension, then use it to install PyTorch."
     last = " | ".join(line.strip() for line in child.error_lines[-3:] if line.strip())

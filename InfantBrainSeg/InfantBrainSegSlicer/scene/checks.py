@@ -151,7 +151,7 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
     InputError
         If the images cannot be used, with the nodes' names.
     """
-    from InfantBrainSegLib.checks import input_checks as gatekeeper
+    from InfantBrainSegLib.checks import input_checks
     from InfantBrainSegLib.preparation import normalisation as prepare  # scipy comes with them: not at Slicer's start
 
     mask = None if scans.mask is None else image_from_mask(scans.mask, scans.main)
@@ -167,7 +167,7 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
         apart = (f"{error} ({chosen}.) That is by their headers: the run will first try to align T2 to T1. {BRING_TOGETHER}",)
         pair = prepare.pair_scans(t1, None, mask)
     of_pair = () if apart else tuple(check for check in pair.checks if not check.passes)
-    checks = (*of_pair, *gatekeeper.quick_checks(t1, t2, pair))
+    checks = (*of_pair, *input_checks.quick_checks(t1, t2, pair))
     failed = [check for check in checks if not check.passes]
     whole_head = parameters.extract == AUTO and mask is None and any(check.code == CheckCode.SKULL for check in failed)
     if whole_head:  # what needs the brain waits until the run has found it

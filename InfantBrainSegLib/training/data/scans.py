@@ -19,7 +19,7 @@ from ...networks.predictor import Predictor
 from ...networks.weights import LoadedNetwork
 from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
-from ...pipeline.prepare_scans import take_in
+from ...pipeline.prepare_scans import prepare_scans
 from ...pipeline.report import Steps
 from ...pipeline.segmenter import most_likely, with_distance_maps
 from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
@@ -124,7 +124,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
         if standardised
         else np.stack([_intensities(image, prepared, target) for image in (pair.t1, pair.t2) if image is not None])
     )
-    moved = (alignment.report["words"],) if alignment.report["moved"] else ()
+    moved = (alignment.report["message"],) if alignment.report["moved"] else ()
     return LabelledScan(files.name, images, labels, prepared, reference, pair.mask, moved + pair.warnings)
 
 
@@ -132,7 +132,7 @@ def _make_ready(
     scans: tuple[sitk.Image, sitk.Image, sitk.Image | None], standardised: bool, predictor: Predictor | None
 ) -> tuple[Alignment, ScanPair, Prepared]:
     if predictor is not None:
-        ready = take_in(scans, SegmentOptions(), predictor, Steps(silent))
+        ready = prepare_scans(scans, SegmentOptions(), predictor, Steps(silent))
         return ready.alignment, ready.pair, ready.prepared
     t1, t2, mask = scans
     alignment = align_pair(t1, t2, mask, AUTO if standardised else OFF)

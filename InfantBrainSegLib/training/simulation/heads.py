@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ...core.errors import TrainingError
 from ...core.labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
-from .labelmaps import AIR, OUTER_CSF, WHITE, infratentorial, names_in, paint_classes, write_pack
+from .labelmaps import AIR, OUTER_CSF, WHITE, infratentorial, names_in, synthesis_classes, write_pack
 
 CEREBELLAR_CORTEX, CEREBELLAR_WHITE, BRAINSTEM, LOWER_CSF, SOFT, EYE, MUCOSA, ARTERY, SINUS, SKIN, SKULL, MARROW, NERVE = range(7, 20)
 HEAD_CLASSES = 20  # those of `labelmaps` first
@@ -40,7 +40,7 @@ _MARGIN_MM = 8
 
 @dataclass(frozen=True)
 class HeadMap:
-    """A head, ready for painting; arrays (X, Y, Z) uint8 at 1 mm RAS.
+    """A head, ready for synthesis; arrays (X, Y, Z) uint8 at 1 mm RAS.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ def read_head(path: Path) -> HeadMap:
         slice(max(part.start - _MARGIN_MM, 0), part.stop + _MARGIN_MM) for part in ndimage.find_objects((codes > 0).astype(np.uint8))[0]
     )
     codes = codes[box]
-    classes = paint_classes(codes)
+    classes = synthesis_classes(codes)
     for head_class, values in _CODES.items():
         classes[np.isin(codes, values)] = head_class
     unknown = (classes == AIR) & (codes > 0)

@@ -160,7 +160,7 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
             if kept:
                 restore_transforms(plain, kept)
             else:
-                write_sform(plain, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
+                write_sform(plain, index_to_physical(image)[:3])
             if extension == ".nii":
                 os.replace(plain, temporary)
             else:

@@ -21,7 +21,7 @@ _SENSIBLE_MM = (0.0999, 3.0001)  # what a voxel of a brain scan may measure
 _STATED_AGREES = 0.01  # of pixdim and sform
 _SAME_LENGTH = 1e-5  # of a voxel's edge: rounding of the header's float32
 _DIFFER_VOXELS = 0.5  # between sform and qform, anywhere in the image
-_LPS = np.diag([-1.0, -1.0, 1.0])
+_LPS = np.diag([-1.0, -1.0, 1.0])  # a NIfTI header is in RAS: the one sign outside `space`
 
 
 def is_sheared(direction: np.ndarray) -> bool:
@@ -38,19 +38,19 @@ def is_sheared(direction: np.ndarray) -> bool:
     return bool(np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR_TOLERANCE)
 
 
-def write_sform(path: Path, sform: np.ndarray) -> None:
+def write_sform(path: Path, affine: np.ndarray) -> None:
     """Put a sheared geometry into a NIfTI-1 file that SimpleITK wrote; its nearest rotation stays as the qform.
 
     Parameters
     ----------
     path : Path of an unpacked file
-    sform : (3, 4) array, from voxel index to RAS mm
+    affine : (3, 4) array, from voxel index to LPS mm
     """
     with path.open("r+b") as file:
         file.seek(254)
         file.write(struct.pack("<h", 1))
         file.seek(280)
-        file.write(struct.pack("<12f", *sform.ravel()))
+        file.write(struct.pack("<12f", *(_LPS @ affine).ravel()))
 
 
 def restore_transforms(path: Path, kept: str) -> None:

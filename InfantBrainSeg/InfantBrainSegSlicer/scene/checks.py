@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 
 from InfantBrainSegLib.core.check import Check, CheckCode, warnings_of
+from InfantBrainSegLib.core.contract import MANIFEST, STAGES, weights_file
 from InfantBrainSegLib.core.errors import ErrorCode, InfantBrainSegError, InputError
 from InfantBrainSegLib.core.labels import TISSUES
 
@@ -256,21 +257,21 @@ def _check_mask(node) -> None:
 
 def _check_weights(path: Path, use_context: bool) -> None:
     folder = path if path.is_dir() else path.parent
+    names = [weights_file(stage) for stage in STAGES]
     if not path.exists():
-        raise InputError(f"The weights {path} do not exist; wanted a folder with fcn1.pt, fcn2.pt and manifest.json: check the path.")
-    wanted = ["manifest.json", "fcn1.pt", *(["fcn2.pt"] if use_context else [])]
-    missing = [name for name in wanted if not (folder / name).is_file()]
-    if path.is_file() and path.name not in ("fcn1.pt", "fcn2.pt", "manifest.json"):
-        raise InputError(f"{path.name} is no weights file of ours; wanted fcn1.pt or fcn2.pt beside a manifest.json: choose another.")
+        raise InputError(f"The weights {path} do not exist; wanted a folder with {', '.join(names)} and {MANIFEST}: check the path.")
+    files = names if use_context else names[:1]
+    missing = [name for name in (MANIFEST, *files) if not (folder / name).is_file()]
+    if path.is_file() and path.name not in (*names, MANIFEST):
+        raise InputError(f"{path.name} is no weights file of ours; wanted {' or '.join(names)} beside a {MANIFEST}: choose another.")
     if missing:
-        raise InputError(f"The weights folder {folder} lacks {' and '.join(missing)}; wanted {', '.join(wanted)}: choose another folder.")
+        wanted = ", ".join((MANIFEST, *files))
+        raise InputError(f"The weights folder {folder} lacks {' and '.join(missing)}; wanted {wanted}: choose another folder.")
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        listed = {name: manifest[name]["bytes"] for name in wanted[1:]}
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed = {name: manifest[name]["bytes"] for name in files}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder / 'manifest.json'} does not list {' and '.join(wanted[1:])}: choose weights made by this program."
-        ) from error
+        raise InputError(f"{folder / MANIFEST} does not list {' and '.join(files)}: choose weights made by this program.") from error
     for name, size in listed.items():
         if (folder / name).stat().st_size != size:
             raise InputError(f"{folder / name} is damaged (its size is not the manifest's): copy the weights again, or choose others.")

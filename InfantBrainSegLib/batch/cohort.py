@@ -46,10 +46,6 @@ def row_of(scan: Scan, source: Path, status: str, **cells: str) -> Row:
         The BIDS folder, to which its files' paths are relative, or a CSV, whose own paths are not told again.
     status : "ok", "failed" or "pending"
     cells : str, by column
-
-    Returns
-    -------
-    Row
     """
     inputs = {role: _described(given, source) for role, given in scan.inputs.items()}
     age = "" if scan.age.months is None else f"{scan.age.months:.4g}"
@@ -75,10 +71,6 @@ def row_with_result(scan: Scan, source: Path, report: Report, notes: list[str]) 
     report : Report
     notes : list of str
         More for the column warnings.
-
-    Returns
-    -------
-    Row
     """
     cells = {
         "verdict": report.verdict.decision,
@@ -101,16 +93,7 @@ def row_with_result(scan: Scan, source: Path, report: Report, notes: list[str]) 
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """Lay rows out as CSV.
-
-    Parameters
-    ----------
-    rows : iterable of Row
-
-    Returns
-    -------
-    str
-    """
+    """Lay rows out as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()

@@ -71,10 +71,6 @@ def check_images(
     mask : 3D sitk.Image, optional
     age_months : from birth at term, or None
 
-    Returns
-    -------
-    tuple of Check
-
     Raises
     ------
     InputError
@@ -91,10 +87,6 @@ def quick_checks(t1: sitk.Image | None, t2: sitk.Image | None, pair: ScanPair) -
     ----------
     t1, t2 : 3D sitk.Image or None, as given
     pair : ScanPair
-
-    Returns
-    -------
-    tuple of Check
     """
     given = _given(t1, t2)
     return _field_of_view(pair), _spacing(given), _slice_gap(given)
@@ -107,10 +99,6 @@ def inspect(scans: CheckedScans, age_months: float | None = None) -> tuple[Check
     ----------
     scans : CheckedScans
     age_months : from birth at term, or None
-
-    Returns
-    -------
-    tuple of Check
     """
     checks = [*quick_checks(scans.t1, scans.t2, scans.pair), *scans.pair.checks]
     if len(scans.given()) == 2:

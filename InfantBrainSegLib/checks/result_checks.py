@@ -119,17 +119,7 @@ class Verdict:
 
 
 def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
-    """Judge a run by its own signs and by the checks of its images.
-
-    Parameters
-    ----------
-    outcome : Outcome
-    checks : sequence of Check
-
-    Returns
-    -------
-    Verdict
-    """
+    """Judge a run by its own signs and by the checks of its images."""
     agreement = {} if outcome.first is None else _agreement(outcome.first, outcome.last)
     confidence = float(outcome.confidence[outcome.mask].mean(dtype=np.float64))
     islands_per_ml = outcome.islands_removed / max(np.count_nonzero(outcome.mask) / 1000, 1.0)  # 1 mm voxels

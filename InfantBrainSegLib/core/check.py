@@ -172,10 +172,6 @@ def warnings_of(checks: Iterable[Check]) -> tuple[str, ...]:
 def to_table(checks: tuple[Check, ...]) -> str:
     """Lay the checks out for a terminal.
 
-    Parameters
-    ----------
-    checks : tuple of Check
-
     Returns
     -------
     str, a line for each check and one more where there is a remedy

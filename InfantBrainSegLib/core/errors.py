@@ -85,16 +85,7 @@ class TrainingError(InfantBrainSegError):
 
 
 def describe_error(error: Exception) -> str:
-    """Say in one line what went wrong, for errors of ours and for those of the machine.
-
-    Parameters
-    ----------
-    error : Exception
-
-    Returns
-    -------
-    str
-    """
+    """Say in one line what went wrong, for errors of ours and for those of the machine."""
     if isinstance(error, InfantBrainSegError):
         text = str(error)
     elif isinstance(error, MemoryError):

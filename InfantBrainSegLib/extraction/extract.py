@@ -110,10 +110,6 @@ def left_as_given(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image
     ----------
     t1, t2, mask : sitk.Image or None
     message : why
-
-    Returns
-    -------
-    Extraction
     """
     return Extraction(t1, t2, mask, None, ExtractionReport(message))
 
@@ -128,10 +124,6 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
     predictor : Predictor
     on_progress : callable
         Takes the share that is done.
-
-    Returns
-    -------
-    Extraction
 
     Raises
     ------
@@ -184,10 +176,6 @@ def set_upright(
         As for `extract`.
     mask : 3D sitk.Image
         Above 0 in what is to be segmented, on any grid.
-
-    Returns
-    -------
-    Extraction
 
     Raises
     ------

@@ -53,10 +53,6 @@ def find_pose(parts: sitk.Image, front_is_back: bool = False) -> Pose:
         Left cerebrum, right cerebrum, infratentorial (`labels`); 0 elsewhere.
     front_is_back : bool
         Whether the parts were found with front and back exchanged against the header.
-
-    Returns
-    -------
-    Pose
     """
     array = sitk.GetArrayViewFromImage(parts)  # (K, J, I)
     volumes_ml = np.bincount(array.ravel(), minlength=INFRATENTORIAL + 1) * voxel_mm3(parts) / 1000

@@ -22,16 +22,7 @@ MAX_UNEVEN_SHARE = 0.02  # of the distance of two slices; headers round to some 
 
 
 def is_dicom(path: str | os.PathLike) -> bool:
-    """Tell whether a path is a folder, to be searched for DICOM, or a DICOM file.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a path is a folder, to be searched for DICOM, or a DICOM file."""
     path = Path(path)
     if path.is_dir() or _is_index(path):
         return True
@@ -46,16 +37,7 @@ def _is_index(path: Path) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Give the files among which a series is sought: those of a folder and the ones below it, or those beside a file.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of Path
-    """
+    """Give the files among which a series is sought: those of a folder and the ones below it, or those beside a file."""
     return sorted(file for file in _all_of(path) if file.is_file())
 
 
@@ -71,10 +53,6 @@ def find_series(path: Path, name: str, series: str | None = None) -> list[Slice]
     path : Path
     name : "T1" or "T2", for messages
     series : Series Instance UID, needed where a folder holds several series
-
-    Returns
-    -------
-    list of Slice
 
     Raises
     ------

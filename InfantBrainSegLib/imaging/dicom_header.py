@@ -62,10 +62,6 @@ class Slice:
 def read_header(file: Path) -> tuple[str, list[Slice]]:
     """Read what one DICOM file holds.
 
-    Parameters
-    ----------
-    file : Path
-
     Returns
     -------
     Series Instance UID, and the file's slices

@@ -76,10 +76,6 @@ class InputRecord:
 def read_input(given: Input) -> tuple[sitk.Image, InputRecord]:
     """Read an image, and note by what it is known.
 
-    Parameters
-    ----------
-    given : Input
-
     Returns
     -------
     3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1; and its InputRecord
@@ -117,10 +113,6 @@ def is_same_input(given: Input, record: dict[str, str]) -> bool:
     given : Input
     record : dict
         An InputRecord's fields.
-
-    Returns
-    -------
-    bool
     """
     try:
         if _state_of(given) == record["state"]:
@@ -135,16 +127,7 @@ def is_same_input(given: Input, record: dict[str, str]) -> bool:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """Give the files of one image: most formats need one, Analyze and some others have the voxels beside the header.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of Path
-    """
+    """Give the files of one image: most formats need one, Analyze and some others have the voxels beside the header."""
     half = next((ending for ending in _HALVES if path.name.lower().endswith(ending)), None)
     if half is None:
         return [path]
@@ -195,10 +178,6 @@ def sha256_of(files: Sequence[Path]) -> str:
     Parameters
     ----------
     files : sequence of Path, at least one
-
-    Returns
-    -------
-    str
     """
     digests = sorted(_digest(file) for file in files)
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()

@@ -30,10 +30,6 @@ def is_sheared(direction: np.ndarray) -> bool:
     Parameters
     ----------
     direction : (3, 3) array, a unit vector in each column
-
-    Returns
-    -------
-    bool
     """
     return bool(np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR_TOLERANCE)
 
@@ -82,10 +78,6 @@ def places_alike(kept: str, image: sitk.Image) -> bool:
     kept : str
         Of the image's `HEADER_KEY`.
     image : sitk.Image
-
-    Returns
-    -------
-    bool
     """
     fields = kept.split()
     units, qform_code, sform_code = (int(word) for word in fields[:3])

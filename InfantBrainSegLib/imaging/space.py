@@ -176,10 +176,6 @@ def plan_space(mask: sitk.Image, rotation: sitk.Euler3DTransform | None = None) 
     ----------
     mask : sitk.Image, the brain on T1's grid
     rotation : sitk.Euler3DTransform, from a point of the upright head to its point in the head as given; None where both are the same
-
-    Returns
-    -------
-    WorkingSpace
     """
     inside = sitk.GetArrayViewFromImage(mask) > 0  # (K, J, I)
     rows = inside.any(axis=2)  # (K, J)

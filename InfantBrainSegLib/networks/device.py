@@ -21,10 +21,6 @@ def resolve_device(name: str = "auto") -> torch.device:
     name : str
         "auto" (a CUDA GPU, else an Apple GPU, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
 
-    Returns
-    -------
-    torch.device
-
     Raises
     ------
     DeviceError
@@ -68,10 +64,6 @@ def list_devices() -> list[dict[str, str]]:
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """The type for mixed precision, or None where float32 is the better choice.
 
-    Parameters
-    ----------
-    device : torch.device
-
     Returns
     -------
     torch.dtype or None
@@ -87,10 +79,6 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 def training_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Mixed precision for training: bfloat16, whose range needs no scaling of the gradients, where the device computes in it.
-
-    Parameters
-    ----------
-    device : torch.device
 
     Returns
     -------

@@ -134,10 +134,6 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     weights_dir : path, optional
         A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; the bundled folder by default.
 
-    Returns
-    -------
-    LoadedNetwork
-
     Raises
     ------
     WeightsError

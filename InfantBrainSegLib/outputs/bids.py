@@ -106,13 +106,6 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
 
     The report comes last, from the caller.
 
-    Parameters
-    ----------
-    result : Segmentation
-    names : Names
-    save_probabilities : bool
-    folder : Path
-
     Returns
     -------
     list of str
@@ -151,16 +144,7 @@ def write_sidecars(names: Names, sources: Sequence[str], folder: Path) -> None:
 
 
 def volume_table(volumes: list[TissueVolume]) -> str:
-    """Write volumes as BIDS wants a table: tabs, and n/a for what is not known.
-
-    Parameters
-    ----------
-    volumes : list of TissueVolume
-
-    Returns
-    -------
-    str
-    """
+    """Write volumes as BIDS wants a table: tabs, and n/a for what is not known."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(TissueVolume)], delimiter="\t", lineterminator="\n")
     writer.writeheader()
@@ -203,16 +187,7 @@ def _lookup_table() -> str:
 
 
 def bids_uri(path: Path, root: Path) -> str:
-    """Name a file of the BIDS folder that is segmented.
-
-    Parameters
-    ----------
-    path, root : Path
-
-    Returns
-    -------
-    str
-    """
+    """Name a file of the BIDS folder that is segmented."""
     return f"bids:raw:{quote(path.relative_to(root).as_posix())}"
 
 

@@ -52,10 +52,6 @@ class Staging:
     def keep(self, name: str) -> str:
         """Keep an output file that someone edited, under another name that no other file has.
 
-        Parameters
-        ----------
-        name : str
-
         Returns
         -------
         str

@@ -53,10 +53,6 @@ def clean(
         The brain; labels outside it become background.
     spacing_mm : three floats
     config : CleanupConfig
-
-    Returns
-    -------
-    CleanedLabels
     """
     before = np.where(mask, labels, BACKGROUND).astype(np.uint8)
     boxes = ndimage.find_objects((before != BACKGROUND).view(np.uint8))

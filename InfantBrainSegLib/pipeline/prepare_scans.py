@@ -65,10 +65,6 @@ def prepare_scans(
     predictor : Predictor
     steps : Steps
 
-    Returns
-    -------
-    PreparedScans
-
     Raises
     ------
     InfantBrainSegError
@@ -115,10 +111,6 @@ def check_scans(
     scans : T1, T2 and mask, 3D sitk.Image or None
     options : SegmentOptions
     progress : Progress
-
-    Returns
-    -------
-    tuple of Check
 
     Raises
     ------

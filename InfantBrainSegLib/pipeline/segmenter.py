@@ -97,10 +97,6 @@ def segment(
     progress : Progress
         Told each step and the share of the whole that is done.
 
-    Returns
-    -------
-    Segmentation
-
     Raises
     ------
     InfantBrainSegError

@@ -76,10 +76,6 @@ def measure(labels: sitk.Image, confidence: sitk.Image | None = None) -> list[Ti
 def to_csv(volumes: list[TissueVolume]) -> str:
     """Write volumes as a table for a spreadsheet; an unknown confidence is an empty cell.
 
-    Parameters
-    ----------
-    volumes : list of TissueVolume
-
     Returns
     -------
     str, a header line and one line a tissue

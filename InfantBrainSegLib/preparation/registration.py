@@ -88,10 +88,6 @@ def align_pair(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
     mask : sitk.Image or None
     choice : "auto" or "off"
 
-    Returns
-    -------
-    Alignment
-
     Raises
     ------
     AlignmentError
@@ -112,10 +108,6 @@ def align(t1: sitk.Image, t2: sitk.Image, mask: sitk.Image | None = None) -> Ali
     mask : 3D sitk.Image, optional
         The brain on T1, on any grid; the fine search then looks at the brain alone.
 
-    Returns
-    -------
-    Alignment
-
     Raises
     ------
     AlignmentError
@@ -132,10 +124,6 @@ def move_grid(image: sitk.Image, transform: sitk.Euler3DTransform) -> sitk.Image
     ----------
     image : sitk.Image
     transform : sitk.Euler3DTransform, from the new place to the old one
-
-    Returns
-    -------
-    sitk.Image
     """
     back = transform.GetInverse()
     direction = np.reshape(back.GetMatrix(), (3, 3)) @ np.reshape(image.GetDirection(), (3, 3))
@@ -306,10 +294,6 @@ def find_head(scan: sitk.Image) -> tuple[sitk.Image, bool]:
 def points_mm(mask: sitk.Image) -> np.ndarray:
     """Give the places of at most some 20,000 of a mask's voxels.
 
-    Parameters
-    ----------
-    mask : sitk.Image
-
     Returns
     -------
     (N, 3) array, LPS
@@ -384,10 +368,6 @@ def optimize_until_converged(level: Level, start: sitk.Euler3DTransform) -> sitk
     ----------
     level : Level
     start : sitk.Euler3DTransform, from T1 to T2
-
-    Returns
-    -------
-    sitk.Euler3DTransform
     """
     best = start
     for _ in range(_RUNS):

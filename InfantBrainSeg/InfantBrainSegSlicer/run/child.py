@@ -36,10 +36,6 @@ class ChildError(InfantBrainSegError):
 def python_command() -> list[str]:
     """Give the command that starts Python: Slicer's own, or this interpreter outside Slicer.
 
-    Returns
-    -------
-    list of str
-
     Raises
     ------
     ChildError
@@ -59,10 +55,6 @@ def child_environment(library_root: str | os.PathLike) -> dict[str, str]:
     Parameters
     ----------
     library_root : the folder that holds InfantBrainSegLib
-
-    Returns
-    -------
-    dict
     """
     environment = {name: value for name, value in os.environ.items() if name not in _DROPPED_VARIABLES}
     paths = [str(library_root), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
@@ -217,17 +209,7 @@ class Child:
 
 
 def describe_end(child: Child, exit_code: int) -> str:
-    """Say in one line why a child failed.
-
-    Parameters
-    ----------
-    child : Child
-    exit_code : int
-
-    Returns
-    -------
-    str
-    """
+    """Say in one line why a child failed."""
     errors = [line.removeprefix("Error: ") for line in child.error_lines if line.startswith("Error: ")]
     if errors:
         return errors[-1]

@@ -64,11 +64,6 @@ class Findings:
 def check_inputs(scans: Scans, parameters: SegmentParameters) -> None:
     """Check what was chosen, in the order a person fills in the panel.
 
-    Parameters
-    ----------
-    scans : Scans
-    parameters : SegmentParameters
-
     Raises
     ------
     InputError
@@ -137,15 +132,6 @@ def check_outputs(scans: Scans, segmentation_node, labelmap_node, table_node) ->
 
 def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
     """Run those of the library's checks that take about a second.
-
-    Parameters
-    ----------
-    scans : Scans
-    parameters : SegmentParameters
-
-    Returns
-    -------
-    Findings
 
     Raises
     ------

@@ -62,10 +62,6 @@ def provenance_text(report: dict[str, Any]) -> str:
     Parameters
     ----------
     report : dict of the child
-
-    Returns
-    -------
-    str
     """
     weights = {stage: entry.get("sha256") for stage, entry in report.get("weights", {}).items()}
     chosen = report.get("options", {})
@@ -104,16 +100,7 @@ def read_record(segmentation_node) -> Record:
 
 
 def record_of(report: dict[str, Any]) -> Record:
-    """Take checks and verdict out of a provenance or a report whose places are known in the scan's own space.
-
-    Parameters
-    ----------
-    report : dict
-
-    Returns
-    -------
-    Record
-    """
+    """Take checks and verdict out of a provenance or a report whose places are known in the scan's own space."""
     verdict = report.get("verdict", {})
     places = tuple(
         Place(int(place["slice_index"]), tuple(map(float, place[OWN_MM])), float(place["doubtful_share"]))

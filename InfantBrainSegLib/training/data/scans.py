@@ -93,10 +93,6 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
         With one, the scans are made ready as `segment` does it by default: without a mask the cerebrum is taken out, heads are set
         upright, the bias of raw scans is corrected. Without one they are taken as they are, cerebrum alone.
 
-    Returns
-    -------
-    LabelledScan
-
     Raises
     ------
     InputError

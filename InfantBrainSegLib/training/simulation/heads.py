@@ -57,10 +57,6 @@ class HeadMap:
 def read_head(path: Path) -> HeadMap:
     """Read one whole-head map.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     TrainingError
@@ -98,11 +94,6 @@ def _parts(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def build_head_pack(folder: Path, pack: Path) -> list[str]:
     """Read every whole-head map of a folder and write them into one `.npz`; maps without a skull are left out.
-
-    Parameters
-    ----------
-    folder : Path
-    pack : Path
 
     Returns
     -------

@@ -19,7 +19,7 @@ def sections(docstring):
         if re.fullmatch(r"\s*-{3,}\s*", line):
             title = lines[index - 1].strip()
             found[title] = []
-        elif title is not None and not re.fullmatch(r"\s*-{3,}\s*", (lines + [""])[index + 1]):
+        elif title is not None and not re.fullmatch(r"\s*-{3,}\s*", [*lines, ""][index + 1]):
             found[title].append(line)
     return {title: [line for line in lines if line.strip()] for title, lines in found.items()}
 

@@ -1,4 +1,4 @@
-"""Command line: segment, batch, devices, evaluate, synthesize, train, finetune, reproduce.
+"""The command line, its commands in `COMMANDS`.
 
 Exit code 0; 2 with one line on stderr where the user can mend something; 3 when some scans of a batch have no result; 130 when stopped.
 Each command imports what it needs when it runs, so that `--help` and a wrong option answer at once.

@@ -20,7 +20,7 @@ from ..core.progress import Progress, part_of, silent
 from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
 from ..imaging.inputs import InputRecord, is_same_input, read_input
-from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
+from ..networks.weights import EXTRACTION_STAGES, Networks
 from ..outputs.bids import bids_uri, prepare_dataset, write_derivatives, write_sidecars
 from ..outputs.overview import load_drawing
 from ..outputs.publishing import staged_folder, sweep
@@ -237,7 +237,7 @@ class _Batch:
 
 def _settings(options: SegmentOptions, networks: Networks) -> dict[str, Any]:
     """Check the weights before any work; give what makes two runs comparable, as JSON gives it back."""
-    weights = networks.sha256(STAGES[: 1 + options.use_context])
+    weights = networks.sha256(options.stages)
     weights |= {} if options.extract == OFF else networks.sha256(EXTRACTION_STAGES)
     return json.loads(json.dumps({"version": __version__, "weights": weights, "options": recorded(options)}))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.contract import STAGES
 from ..core.option import PANEL, SEGMENT, option, options_in
 
 if TYPE_CHECKING:
@@ -125,6 +126,11 @@ class SegmentOptions:
     threads: int = option(
         0, "--threads", "CPU threads of the networks; 0 (default): torch's own choice", kind=int, minimum=0, metavar="N", recorded=False
     )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The tissue networks that run."""
+        return STAGES if self.use_context else STAGES[:1]
 
     def __post_init__(self):
         for name, fact in options_in(self).items():

@@ -21,7 +21,7 @@ from ..imaging.files import describe_geometry
 from ..networks.context import ContextConfig, distance_maps
 from ..networks.device import resolve_device
 from ..networks.predictor import Predictor
-from ..networks.weights import STAGES, TRAINING_PATHS, LoadedNetwork, Networks
+from ..networks.weights import TRAINING_PATHS, LoadedNetwork, Networks
 from ..preparation.normalisation import Prepared
 from ..preparation.registration import Alignment
 from .cleanup import clean
@@ -144,7 +144,7 @@ class Segmenter:
         steps = Steps(progress)
         with steps(Step.LOAD):
             predictor = Predictor(self._device, self._asked, options.window, options.flip, self.networks)
-            stages = [self.networks.get(stage) for stage in STAGES[: 1 + options.use_context]]
+            stages = [self.networks.get(stage) for stage in options.stages]
         with cpu_threads(options.threads):
             return _segment((t1, t2, mask), predictor, stages, options, steps)
 

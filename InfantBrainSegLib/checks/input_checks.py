@@ -147,7 +147,7 @@ def _spacing(given: list[tuple[str, sitk.Image]]) -> Check:
 def _slice_gap(given: list[tuple[str, sitk.Image]]) -> Check:
     gaps = {name: gap for name, image in given if (gap := _gap_share(image)) is not None}
     if not gaps:
-        return Check(CheckCode.SLICE_GAP, PASS, "not told in the files", f"under {100 * GAP_WARN:.0f} % of the thickness")
+        return Check(CheckCode.SLICE_GAP, PASS, "not given in the files", f"under {100 * GAP_WARN:.0f} % of the thickness")
     name, gap = _worst(gaps)
     return make_check(
         CheckCode.SLICE_GAP,
@@ -175,7 +175,7 @@ def _alignment(scans: CheckedScans) -> Check:
     if shift.mirrored_axis:
         return Check(CheckCode.ALIGNMENT, STOP, f"T2 fits T1 far better mirrored {shift.mirrored_axis}", limit, "repair T2's orientation")
     if shift.information < INFORMATION_STOP:
-        found = f"T2 tells next to nothing of T1 ({shift.information:.2f} nats)"
+        found = f"T2 shares next to no information with T1 ({shift.information:.2f} nats)"
         return Check(CheckCode.ALIGNMENT, STOP, found, f"{INFORMATION_STOP:g} nats or more", f"check that both are of one brain; {remedy}")
     status = STOP if shift.far else graded(shift.worst_mm, SHIFT_WARN_MM, SHIFT_STOP_MM)
     return make_check(

@@ -166,7 +166,7 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
 
 def _message(decision: str, reasons: Sequence[Reason], places: Sequence[Place]) -> str:
     if decision == ACCEPT:
-        return "Accept: no sign of trouble was found; glance at the overview all the same."
+        return "Accept: no sign of trouble was found; look at the overview all the same."
     why = "; ".join(reason.text for reason in reasons)
     if decision == DO_NOT_USE:
         return f"Do not use: {why}."

@@ -29,7 +29,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser, place: str) -> None:
-    """Add the options of a segmentation, and how its progress is told."""
+    """Add the options of a segmentation, and how its progress is shown."""
     add_options(parser, SegmentOptions, place)
     parser.add_argument(
         "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"
@@ -50,7 +50,7 @@ def resumable(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Na
             return run(arguments)
         except KeyboardInterrupt:
             again = "the same command with --resume" if arguments.command == "reproduce" else "the same command"
-            print(f"Stopped; {again} goes on from the last checkpoint, where there is one.", file=sys.stderr)
+            print(f"Stopped; {again} resumes from the last checkpoint, where there is one.", file=sys.stderr)
             return EXIT_STOPPED
 
     return with_advice

@@ -93,5 +93,5 @@ def describe_error(error: Exception) -> str:
     elif isinstance(error, OSError):
         text = f"{error.filename or 'A file'} cannot be read or written ({error.strerror or error}): check the path and the free space."
     else:
-        text = f"Unexpected {type(error).__name__} ({error}): a fault of this program; please report it."
+        text = f"Unexpected {type(error).__name__} ({error}): a bug in this program; please report it."
     return " ".join(text.split())

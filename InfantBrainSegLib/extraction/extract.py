@@ -52,7 +52,7 @@ class ExtractionReport:
         Mean probability of the parts that were located.
     brain_share_of_signal : float or None
     rotation_degrees : float or None
-        How far the head lies from upright; None also where that cannot be told.
+        How far the head lies from upright; None also where that cannot be determined.
     rotated : bool or None
         Whether it was set upright.
     front_is_back : bool or None
@@ -145,7 +145,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         )
     stripped = is_stripped(reference, parts)
     if stripped and not (pose.plausible or pose.front_is_back):
-        message = "The scans were stripped already; how the brain lies cannot be told, and they are taken as they are."
+        message = "The scans were stripped already; how the brain lies cannot be determined, and they are taken as they are."
         report = ExtractionReport(message, found=message, stripped=True, confidence=round(located.confidence, 3), rotated=False)
         return Extraction(t1, t2, None, None, report)
     found = _refine(heads, located, predictor, lambda share: on_progress(0.4 + 0.6 * share))

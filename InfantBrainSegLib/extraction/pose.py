@@ -25,9 +25,9 @@ class Pose:
     Attributes
     ----------
     rotation : sitk.Euler3DTransform or None
-        From a point of the upright head to its point in the head as given (LPS, mm); None where it lies straight, or cannot be told.
+        From a point of the upright head to its point in the head as given (LPS, mm); None where it lies straight, or cannot be determined.
     degrees : float or None
-        Angle between the header's axes and the head's; None where it cannot be told.
+        Angle between the header's axes and the head's; None where it cannot be determined.
     message : str
     front_is_back : bool
         Whether a brain without its lower part was found with its front where the header says back.
@@ -58,10 +58,10 @@ def find_pose(parts: sitk.Image, front_is_back: bool = False) -> Pose:
     volumes_ml = np.bincount(array.ravel(), minlength=INFRATENTORIAL + 1) * voxel_mm3(parts) / 1000
     left_ml, right_ml = volumes_ml[LEFT_CEREBRUM], volumes_ml[RIGHT_CEREBRUM]
     if min(left_ml, right_ml) * MAX_UNEVEN < max(left_ml, right_ml) or min(left_ml, right_ml) == 0:
-        return Pose(None, None, "The head's pose cannot be told: one hemisphere was found far smaller than the other.")
+        return Pose(None, None, "The head's pose cannot be determined: one hemisphere was found far smaller than the other.")
     left, right = (_middle_ras(array == part, parts) for part in (LEFT_CEREBRUM, RIGHT_CEREBRUM))
     if np.linalg.norm(right - left) < MIN_APART_MM:
-        return Pose(None, None, "The head's pose cannot be told: left and right were not found apart.")
+        return Pose(None, None, "The head's pose cannot be determined: left and right were not found apart.")
     middle = (left + right) / 2
     down = _middle_ras(array == INFRATENTORIAL, parts) - middle if shows_below(parts) else None
     lateral = right - left

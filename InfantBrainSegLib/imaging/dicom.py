@@ -140,7 +140,7 @@ def _choose(series: dict[str, list[Slice]], path: Path, name: str, wanted: str |
     if path.is_file():
         series = {key: parts for key, parts in series.items() if any(part.path == path for part in parts)}
         if not series:
-            raise InputError(f"The DICOM file of {name} holds no image; wanted one of the slices: choose another, or its folder.")
+            raise InputError(f"The DICOM file of {name} holds no image; wanted one with a slice: choose another, or its folder.")
     if len(series) == 1:
         return next(iter(series.values()))
     if len(series) > MOST_LISTED and all(len(parts) == 1 for parts in series.values()):
@@ -221,11 +221,11 @@ def _why_twice(one: Slice, other: Slice) -> str:
         first, second = (sitk.ReadImage(str(part.path), imageIO="GDCMImageIO") for part in (one, other))
     except RuntimeError:
         return unknown
-    for tag, word in _TELLING:
+    for tag, kind in _TELLING:
         found = [image.GetMetaData(tag).strip() if image.HasMetaDataKey(tag) else "" for image in (first, second)]
         if found[0] != found[1]:
             values = " and ".join(text.rpartition("\\")[2] or "none" for text in sorted(found))
-            return f"it holds several {word} ({values}), so {apart}"
+            return f"it holds several {kind} ({values}), so {apart}"
     if np.array_equal(sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)):
         return "some slices are there twice, so remove the copies, whose names often end in (1) or copy"
     return unknown

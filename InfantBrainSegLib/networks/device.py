@@ -145,10 +145,10 @@ def run_with_memory_ladder(attempt: Callable[[torch.device, int], T], device: to
         if device.type == "cuda":
             torch.cuda.empty_cache()
         if batch_size > 1:
-            log.append(f"Memory ran out on {device} with a batch of {batch_size}; went on with {batch_size // 2}.")
+            log.append(f"Memory ran out on {device} with a batch of {batch_size}; continued with {batch_size // 2}.")
             batch_size //= 2
         elif device.type != "cpu":
-            log.append(f"Memory ran out on {device} with a batch of 1; went on with the CPU.")
+            log.append(f"Memory ran out on {device} with a batch of 1; continued with the CPU.")
             device = torch.device("cpu")
         else:
             raise DeviceError("Memory ran out on the CPU with a batch of 1: close other programs or use a machine with more memory.")

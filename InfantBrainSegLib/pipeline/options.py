@@ -67,7 +67,7 @@ class SegmentOptions:
     age_months : float or None
         From birth at term; the brain's volume is then checked against that age.
     align : str
-        "auto" moves T2 onto T1 where it does not lie there, as measured; "off" takes the headers' word.
+        "auto" moves T2 onto T1 where it does not lie there, as measured; "off" trusts the headers.
     bias_correction : str
         "auto" corrects raw scans with a mask, "on" all, "off" none.
     extract : str

@@ -137,7 +137,7 @@ def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
     if report.front_is_back:
         lies = "front and back exchanged, set upright"
     elif report.rotation_degrees is None:
-        lies = "cannot be told"
+        lies = "cannot be determined"
     else:
         lies = f"turned by {report.rotation_degrees:.0f} degrees{', set upright' if report.rotated else ''}"
     pose = make_check(

@@ -254,7 +254,7 @@ def _check_fit(overlap: float, min_overlap: float, found: float) -> None:
     if overlap < min_overlap or found < MIN_INFORMATION:
         wanted = f"{MIN_INFORMATION:g} nats" + (f" and an overlap of {100 * min_overlap:.0f} %" if min_overlap else "")
         raise AlignmentError(
-            f"T2 cannot be aligned with T1: at the best place they overlap by {100 * overlap:.0f} % and T2 tells {found:.2f} nats of T1",
+            f"T2 cannot be aligned with T1: at best they overlap by {100 * overlap:.0f} % and share {found:.2f} nats of information",
             f"{wanted} or more",
             _REMEDY,
         )

@@ -216,7 +216,7 @@ def describe_end(child: Child, exit_code: int) -> str:
     if any("No module named 'torch'" in line for line in child.error_lines):
         return "PyTorch is not installed in 3D Slicer: install the PyTorch extension, then use it to install PyTorch."
     last = " | ".join(line.strip() for line in child.error_lines[-3:] if line.strip())
-    detail = f" Its last words: {last}." if last else ""
+    detail = f" Its last line: {last}." if last else ""
     if exit_code < 0:
         try:
             name = signal.Signals(-exit_code).name

@@ -148,7 +148,7 @@ def test_a_stripped_brain_that_lies_as_none_does_is_left_and_its_pose_not_told()
     result = extract(t1, t2, network, silent)
     assert network.calls == ["locate", "locate"]  # straight and mirrored
     assert (result.mask, result.rotation, result.report.rotation_degrees) == (None, None, None)
-    assert "cannot be told" in result.report.message
+    assert "cannot be determined" in result.report.message
 
 
 @pytest.mark.parametrize("degrees", [-35, 40])

@@ -28,7 +28,7 @@ def found(t1, t2, rotation_degrees, turn=None, confidence=0.95, stripped=False):
 
 @pytest.mark.parametrize(
     ("degrees", "status", "words"),
-    [(8.0, PASS, "turned by 8 degrees"), (None, WARN, "cannot be told"), (21.0, PASS, "turned by 21 degrees")],
+    [(8.0, PASS, "turned by 8 degrees"), (None, WARN, "cannot be determined"), (21.0, PASS, "turned by 21 degrees")],
 )
 def test_the_pose_is_a_row_of_the_table(monkeypatch, degrees, status, words):
     monkeypatch.setattr(preparing, "extract", lambda t1, t2, *rest: found(t1, t2, degrees))

@@ -108,7 +108,7 @@ def test_a_stopped_training_says_how_to_go_on(command, word, tmp_path, monkeypat
 
     monkeypatch.setattr(f"InfantBrainSegLib.training.experiments.{command}.run_{command}", stop)
     assert main([command, word, "x", "--output-dir", str(tmp_path)]) == 130
-    assert "goes on from the last checkpoint" in capsys.readouterr().err
+    assert "resumes from the last checkpoint" in capsys.readouterr().err
 
 
 def test_every_recipe_in_the_library_is_valid():

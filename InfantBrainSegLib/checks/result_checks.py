@@ -120,7 +120,7 @@ class Verdict:
 
 def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
     """Judge a run by its own signs and by the checks of its images."""
-    agreement = {} if outcome.first is None else _agreement(outcome.first, outcome.last)
+    agreement = {} if outcome.first is None else _agreement(outcome)
     confidence = float(outcome.confidence[outcome.mask].mean(dtype=np.float64))
     islands_per_ml = outcome.islands_removed / max(np.count_nonzero(outcome.mask) / 1000, 1.0)  # 1 mm voxels
     bad: list[Reason] = []
@@ -179,10 +179,12 @@ def _message(decision: str, reasons: Sequence[Reason], places: Sequence[Place]) 
     )
 
 
-def _agreement(first: np.ndarray, last: np.ndarray) -> dict[str, float]:
+def _agreement(outcome: Outcome) -> dict[str, float]:
     agreement = {}
     for tissue in TISSUES:
-        one, other = first == tissue.value, last == tissue.value
+        if tissue.short_name not in outcome.fractions:
+            continue
+        one, other = outcome.first == tissue.value, outcome.last == tissue.value
         both = np.count_nonzero(one) + np.count_nonzero(other)
         agreement[tissue.short_name] = float(2 * np.count_nonzero(one & other) / both) if both else 1.0
     return agreement

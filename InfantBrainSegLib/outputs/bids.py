@@ -24,7 +24,6 @@ from .overview import try_overview
 PROGRAM = "InfantBrainSeg"
 BIDS_VERSION = "1.9.0"
 DESCRIPTION = "dataset_description.json"
-BIDS_INDEX = {"GM": 1, "WM": 2, "CSF": 3}  # BIDS' own numbers of these tissues, for the column `mapping`
 IGNORED = (COHORT, "*_stats.tsv", "*_xfm.tfm", "*_report.json", "*_overview.png", "*.edited-*", ".infantbrainseg-*")  # by a BIDS validator
 
 
@@ -118,7 +117,7 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, str(folder / names.transform))
     if save_probabilities:
-        for tissue in TISSUES:
+        for tissue in result.tissues:
             write_image(result.probability(tissue), folder / names.probabilities[tissue.short_name])
     return warnings
 
@@ -180,7 +179,7 @@ def _description(source: Path, output: Path) -> str:
 
 def _lookup_table() -> str:
     rows = [
-        f"{tissue.value}\t{tissue.name}\t{tissue.short_name}\t#{bytes(tissue.color).hex()}\t{BIDS_INDEX[tissue.short_name]}\n"
+        f"{tissue.value}\t{tissue.name}\t{tissue.short_name}\t#{bytes(tissue.color).hex()}\t{tissue.bids_index or 'n/a'}\n"
         for tissue in TISSUES
     ]
     return "".join(["index\tname\tabbreviation\tcolor\tmapping\n", *rows])

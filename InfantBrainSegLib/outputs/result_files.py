@@ -85,7 +85,7 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, str(folder / TRANSFORM))
     if options.save_probabilities:
-        for tissue in TISSUES:
+        for tissue in result.tissues:
             write_image(result.probability(tissue), folder / PROBABILITIES[tissue.short_name])
     return warnings
 

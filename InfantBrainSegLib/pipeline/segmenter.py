@@ -14,7 +14,7 @@ import torch
 from ..checks.label_intensity import find_mislabelled
 from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
 from ..core.contract import ROUNDS, Step
-from ..core.labels import BACKGROUND, Tissue
+from ..core.labels import BACKGROUND, Tissue, tissues_of
 from ..core.option import recorded
 from ..core.progress import Progress, silent
 from ..imaging.files import describe_geometry
@@ -54,7 +54,7 @@ class Segmentation:
     t2: sitk.Image | None
     volumes: list[TissueVolume]
     report: Report
-    _probabilities: np.ndarray  # (4, X, Y, Z) float16, working space
+    _probabilities: np.ndarray  # (C, X, Y, Z) float16, working space
     _prepared: Prepared
     alignment: Alignment | None = None
 
@@ -62,6 +62,11 @@ class Segmentation:
     def mask(self) -> sitk.Image:
         """What was segmented: uint8, 1 in the cerebrum, on T1's grid."""
         return self._prepared.space.t1_mask
+
+    @property
+    def tissues(self) -> tuple[Tissue, ...]:
+        """What the networks tell apart."""
+        return tissues_of(len(self._probabilities))
 
     def probability(self, tissue: Tissue) -> sitk.Image:
         """Give one tissue's probability before clean-up, float32 on T1's grid."""
@@ -181,7 +186,7 @@ def _segment(
         probabilities = probabilities.astype(np.float16)  # half the memory from here on
         result = prepared.space.labels_to_scan(cleaned.labels, probabilities, prepared.mask)
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
-        volumes = measure(result, prepared.space.map_to_scan(confidence, prepared.mask))
+        volumes = measure(result, prepared.space.map_to_scan(confidence, prepared.mask), tissues_of(len(probabilities)))
         islands = sum(cleaned.islands_removed.values())
         fractions = {volume.tissue: volume.fraction for volume in volumes}
         given = prepared.images[[scan is not None for scan in (ready.pair.t1, ready.pair.t2)]]  # (C, X, Y, Z)
@@ -222,7 +227,7 @@ def _tissues(predictor: Predictor, stages: list[LoadedNetwork], prepared: Prepar
     first, last = labels, None
     for index, (context, stage_2) in enumerate(ROUNDS[: options.rounds]):
         with steps(context):
-            inputs = with_distance_maps(prepared.images, labels, stages[1].context or ContextConfig())  # (5, X, Y, Z)
+            inputs = with_distance_maps(prepared.images, labels, stages[1].context or ContextConfig(), len(probabilities))  # (5, X, Y, Z)
         with steps(stage_2) as inside:
             run = predictor.predict_mirrored if index % 2 else predictor.predict
             found = run(stages[1], inputs, prepared.mask, partial(inside, stage_2))
@@ -232,9 +237,9 @@ def _tissues(predictor: Predictor, stages: list[LoadedNetwork], prepared: Prepar
     return TissueResult(first, labels, probabilities)
 
 
-def with_distance_maps(images: np.ndarray, labels: np.ndarray, config: ContextConfig) -> np.ndarray:
-    """(2, X, Y, Z) images and (X, Y, Z) labels to what the second stage sees: (5, X, Y, Z)."""
-    return np.concatenate([images, distance_maps(labels, config)])
+def with_distance_maps(images: np.ndarray, labels: np.ndarray, config: ContextConfig, classes: int) -> np.ndarray:
+    """(2, X, Y, Z) images and (X, Y, Z) labels of so many classes to what the second stage sees: (1 + classes, X, Y, Z)."""
+    return np.concatenate([images, distance_maps(labels, config)[: classes - 1]])
 
 
 def most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:

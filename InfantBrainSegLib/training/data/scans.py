@@ -228,7 +228,7 @@ def probabilities_of(scan: LabelledScan, network: LoadedNetwork, predictor: Pred
 
 def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextConfig) -> LabelledScan:
     """The scan with the distance maps of the first stage's labels."""
-    return replace(scan, images=with_distance_maps(scan.images, most_likely(probabilities, scan.prepared.mask), config))
+    return replace(scan, images=with_distance_maps(scan.images, most_likely(probabilities, scan.prepared.mask), config, len(probabilities)))
 
 
 def segmentation(scan: LabelledScan, probabilities: np.ndarray) -> sitk.Image:

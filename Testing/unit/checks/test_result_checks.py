@@ -14,7 +14,7 @@ from InfantBrainSegLib.checks.label_intensity import Mislabelled
 from InfantBrainSegLib.checks.result_checks import ACCEPT, DO_NOT_USE, LOOK, Outcome, judge
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check, CheckCode, Reason, SignCode
-from InfantBrainSegLib.core.labels import CSF, WM
+from InfantBrainSegLib.core.labels import CSF, GM, WM
 from InfantBrainSegLib.imaging.space import plan_space
 from InfantBrainSegLib.networks import predictor as runner_module
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
@@ -24,7 +24,7 @@ GOOD = (Check(CheckCode.SPACING, PASS, "1 mm", "2 mm"),)
 
 
 def fractions_of(labels):
-    return {volume.tissue: volume.fraction for volume in measure(labels)}
+    return {volume.tissue: volume.fraction for volume in measure(labels, tissues=(CSF, GM, WM))}
 
 
 def outcome(mask_grid=None, **changes):

@@ -27,7 +27,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser, place: str) -> None:
-    """Add the options of a segmentation, and how its progress is told."""
+    """Add the options of a segmentation, and how its progress is shown."""
     add_options(parser, SegmentOptions, place)
     parser.add_argument(
         "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"

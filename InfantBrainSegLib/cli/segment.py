@@ -17,7 +17,7 @@ from .common import NOTE, add_run_options, path_argument, running
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-    from ..imaging.inputs import Input, Record
+    from ..imaging.inputs import Input, InputRecord
 
 
 def add_command(commands) -> None:
@@ -65,7 +65,7 @@ def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
     return {role: Input(role, Path(path), series.get(role) or "") for role, path in given.items() if path is not None}
 
 
-def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, Record]]":
+def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, InputRecord]]":
     """Read the inputs, if memory is enough for all of them."""
     from ..imaging.inputs import find_input, read_found
 
@@ -144,6 +144,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not isinstance(progress, JsonLines):
         for volume in result.volumes:
             print(f"{volume.tissue:<4}{volume.volume_ml:9.1f} ml{100 * volume.fraction:7.1f} %")
-        print(report.verdict.words)
+        print(report.verdict.message)
         print(f"Wrote {arguments.output_dir} in {report.seconds['total']:.0f} s on {report.device['used']}. {NOTE}")
     return EXIT_OK

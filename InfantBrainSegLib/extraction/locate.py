@@ -54,7 +54,7 @@ def locate(heads: dict[str, Head], reference: Head, predictor: Predictor, on_pro
     brain is compared with itself turned by half a turn about each axis, unless its lower part is seen where the header says.
     """
     grid = ras_grid(reference.corners_mm(), LOCATE_MM, 0.0)
-    search = _Search(grid, images_on(heads, grid), predictor)
+    search = _PoseSearch(grid, images_on(heads, grid), predictor)
     best = search.attempt(_HEADERS, lambda share: on_progress(share / 2))
     half_turn, told = None, True
     if is_stripped(reference, best.parts):
@@ -132,7 +132,7 @@ def choose_half_turn(header: _Attempt, turned: dict[int, _Attempt], with_t1: boo
     return None, told and gain < 0
 
 
-class _Search:
+class _PoseSearch:
     """The network on one head, with the axes in any order."""
 
     def __init__(self, grid: sitk.Image, inputs: np.ndarray, predictor: Predictor):

@@ -9,9 +9,9 @@ from ..core.labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
 from ..imaging.resample import voxel_mm3
 from ..imaging.space import ras_position, rotation_about
 
-TURN_DEGREES = 20.0  # heads that lie straight differ by up to 15 degrees in pitch; the tissue networks learned heads turned up to 15
+UPRIGHT_DEGREES = 20.0  # heads that lie straight differ by up to 15 degrees in pitch; the tissue networks learned heads turned up to 15
 DOWN_RAS = (0.0, -0.37, -0.93)  # from the middle of the cerebrum to that of cerebellum and brainstem: mean of 13 adult maps
-MAX_TURN_DEGREES = 60.0  # more than a head turns in a coil: the header is wrong, or the parts are
+MAX_ROTATION_DEGREES = 60.0  # more than a head turns in a coil: the header is wrong, or the parts are
 MIN_APART_MM = 20.0  # middles of the hemispheres; maps shrunk to a newborn's size have 34
 MIN_BELOW_SHARE = 0.04  # of the cerebrum: real newborns have 0.08, adults 0.16; less may be an error and does not tell where down is
 MAX_UNEVEN = 2.0  # one hemisphere against the other
@@ -26,9 +26,9 @@ class Pose:
     Attributes
     ----------
     rotation : sitk.Euler3DTransform or None
-        From a point of the upright head to its point in the head as given (LPS, mm); None where it lies straight, or cannot be told.
+        From a point of the upright head to its point in the head as given (LPS, mm); None where it lies straight, or cannot be determined.
     degrees : float or None
-        Angle between the header's axes and the head's; None where it cannot be told.
+        Angle between the header's axes and the head's; None where it cannot be determined.
     message : str
     front_is_back, upside_down : bool
         Whether a stripped brain was found turned by half a turn about the vertical, or about another axis, against the header.
@@ -51,7 +51,7 @@ class Pose:
     @property
     def plausible(self) -> bool:
         """Whether the head lies as a head does in a scanner whose header is right."""
-        return self.degrees is not None and self.degrees <= MAX_TURN_DEGREES
+        return self.degrees is not None and self.degrees <= MAX_ROTATION_DEGREES
 
 
 def find_pose(parts: sitk.Image, half_turn: int | None = None, told: bool = True) -> Pose:
@@ -75,10 +75,10 @@ def find_pose(parts: sitk.Image, half_turn: int | None = None, told: bool = True
     volumes_ml = np.bincount(array.ravel(), minlength=INFRATENTORIAL + 1) * voxel_mm3(parts) / 1000
     left_ml, right_ml = volumes_ml[LEFT_CEREBRUM], volumes_ml[RIGHT_CEREBRUM]
     if min(left_ml, right_ml) * MAX_UNEVEN < max(left_ml, right_ml) or min(left_ml, right_ml) == 0:
-        return Pose(None, None, "The head's pose cannot be told: one hemisphere was found far smaller than the other.")
+        return Pose(None, None, "The head's pose cannot be determined: one hemisphere was found far smaller than the other.")
     left, right = (_middle_ras(array == part, parts) for part in (LEFT_CEREBRUM, RIGHT_CEREBRUM))
     if np.linalg.norm(right - left) < MIN_APART_MM:
-        return Pose(None, None, "The head's pose cannot be told: left and right were not found apart.")
+        return Pose(None, None, "The head's pose cannot be determined: left and right were not found apart.")
     middle = (left + right) / 2
     down = _middle_ras(array == INFRATENTORIAL, parts) - middle if shows_below(parts) else None
     lateral = right - left
@@ -89,9 +89,9 @@ def find_pose(parts: sitk.Image, half_turn: int | None = None, told: bool = True
         to_upright = _HALF_TURNS[half_turn] @ to_upright
     degrees = float(np.rad2deg(np.arccos(np.clip((np.trace(to_upright) - 1) / 2, -1, 1))))
     unsure = "" if told else " Which way is up and which is front could not be confirmed."
-    if degrees < TURN_DEGREES:
+    if degrees < UPRIGHT_DEGREES:
         return Pose(None, degrees, f"The head lies straight, within {max(degrees, 1):.0f} degrees.{unsure}", told=told)
-    if half_turn is not None and down is not None and degrees <= MAX_TURN_DEGREES:
+    if half_turn is not None and down is not None and degrees <= MAX_ROTATION_DEGREES:
         half_turn = None  # the lower part was found where the header says
     message = f"The head was turned by {degrees:.0f} degrees against its header"
     if half_turn == VERTICAL:

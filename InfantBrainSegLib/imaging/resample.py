@@ -14,16 +14,7 @@ Box = tuple[slice, ...]
 
 
 def voxel_mm3(image: sitk.Image) -> float:
-    """Give the volume of one voxel, sheared or not.
-
-    Parameters
-    ----------
-    image : sitk.Image
-
-    Returns
-    -------
-    float
-    """
+    """Give the volume of one voxel, sheared or not."""
     return float(np.prod(image.GetSpacing()) * abs(np.linalg.det(np.reshape(image.GetDirection(), (3, 3)))))
 
 
@@ -71,10 +62,6 @@ def crop(image: sitk.Image, box: Box) -> sitk.Image:
     ----------
     image : sitk.Image
     box : three slices
-
-    Returns
-    -------
-    sitk.Image
     """
     starts = [part.start for part in reversed(box)]  # (i, j, k)
     sizes = [part.stop - part.start for part in reversed(box)]
@@ -106,10 +93,6 @@ def on_grid_of(like: sitk.Image, values: np.ndarray) -> sitk.Image:
     ----------
     like : sitk.Image
     values : (K, J, I) array
-
-    Returns
-    -------
-    sitk.Image
     """
     image = sitk.GetImageFromArray(values)
     image.SetOrigin(like.GetOrigin())

@@ -21,10 +21,6 @@ def resolve_device(name: str = "auto") -> torch.device:
     name : str
         "auto" (a CUDA GPU, else an Apple GPU, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
 
-    Returns
-    -------
-    torch.device
-
     Raises
     ------
     DeviceError
@@ -68,10 +64,6 @@ def list_devices() -> list[dict[str, str]]:
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """The type for mixed precision, or None where float32 is the better choice.
 
-    Parameters
-    ----------
-    device : torch.device
-
     Returns
     -------
     torch.dtype or None
@@ -87,10 +79,6 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 def training_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Mixed precision for training: bfloat16, whose range needs no scaling of the gradients, where the device computes in it.
-
-    Parameters
-    ----------
-    device : torch.device
 
     Returns
     -------
@@ -152,10 +140,10 @@ def run_with_memory_ladder(attempt: Callable[[torch.device, int], T], device: to
         if device.type == "cuda":
             torch.cuda.empty_cache()
         if batch_size > 1:
-            log.append(f"Memory ran out on {device} with a batch of {batch_size}; went on with {batch_size // 2}.")
+            log.append(f"Memory ran out on {device} with a batch of {batch_size}; continued with {batch_size // 2}.")
             batch_size //= 2
         elif device.type != "cpu":
-            log.append(f"Memory ran out on {device} with a batch of 1; went on with the CPU.")
+            log.append(f"Memory ran out on {device} with a batch of 1; continued with the CPU.")
             device = torch.device("cpu")
         else:
             raise DeviceError("Memory ran out on the CPU with a batch of 1: close other programs or use a machine with more memory.")

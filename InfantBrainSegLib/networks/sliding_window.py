@@ -109,10 +109,6 @@ def _inside(start: Start, shape: Sequence[int], patch: int) -> tuple[Box, Box]:
 def window_weights(config: SlidingWindowConfig) -> torch.Tensor:
     """How much each voxel of a window counts in the blend.
 
-    Parameters
-    ----------
-    config : SlidingWindowConfig
-
     Returns
     -------
     (P, P, P) float32 torch.Tensor, above 0 everywhere

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ..core.contract import EXTRACTION_STAGES, MANIFEST, STAGES, weights_file
 from ..core.errors import WeightsError
 from .context import ContextConfig
 from .fcn import MultiStreamFCN, NetworkConfig
@@ -24,11 +25,8 @@ from .saved import UnreadableError, read_saved
 from .weights_guard import MOST_BYTES, check_archive, check_state, check_training
 
 FORMAT = 1
-STAGES = ("fcn1", "fcn2")  # of tissue segmentation
-EXTRACTION_STAGES = ("locate", "refine")
 _ALL_STAGES = STAGES + EXTRACTION_STAGES
 TRAINING_PATHS = ("fcn1", "start_from", "init_t1", "init_t2")  # what a training record may tell of its machine
-MANIFEST = "manifest.json"
 _MOST_MANIFEST_BYTES = 1 << 20
 BUNDLED_DIR = Path(__file__).parents[1] / "weights"
 
@@ -139,10 +137,6 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     weights_dir : path, optional
         A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; the bundled folder by default.
 
-    Returns
-    -------
-    LoadedNetwork
-
     Raises
     ------
     WeightsError
@@ -152,7 +146,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
         folder = Path(weights_dir or BUNDLED_DIR)
         if folder.is_file():
             folder = _folder_of(folder)
-        path = folder / f"{stage_or_path}.pt"
+        path = folder / weights_file(str(stage_or_path))
         content, sha256 = _read(path, must_be_listed=True)
         if content.get("stage") != stage_or_path:
             raise WeightsError(
@@ -183,7 +177,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
 
 
 def _folder_of(file: Path) -> Path:
-    names = [MANIFEST, *(f"{stage}.pt" for stage in STAGES)]
+    names = [MANIFEST, *map(weights_file, STAGES)]
     if file.name not in names:
         raise WeightsError(f"{file} is not a weights file of ours; wanted a folder with {', '.join(names)}, or one of these files.")
     return file.parent

@@ -52,10 +52,6 @@ class Staging:
     def keep(self, name: str) -> str:
         """Keep an output file that someone edited, under another name that no other file has.
 
-        Parameters
-        ----------
-        name : str
-
         Returns
         -------
         str
@@ -263,10 +259,10 @@ def _sweep_one(hidden: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _names(told: Any) -> list[str] | None:
+def _names(value: Any) -> list[str] | None:
     """Give a list of plain file names; of anything else, None."""
-    plain = isinstance(told, list) and all(isinstance(name, str) and Path(name).name == name for name in told)
-    return told if plain else None
+    plain = isinstance(value, list) and all(isinstance(name, str) and Path(name).name == name for name in value)
+    return value if plain else None
 
 
 def _has_owner(hidden: Path) -> bool:

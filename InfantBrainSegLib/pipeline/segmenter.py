@@ -14,19 +14,19 @@ import torch
 from ..checks.label_intensity import find_mislabelled
 from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
 from ..core.contract import ROUNDS, Step
-from ..core.labels import BACKGROUND, Tissue
+from ..core.labels import BACKGROUND, Tissue, tissues_of
 from ..core.option import recorded
 from ..core.progress import Progress, silent
 from ..imaging.files import describe_geometry
 from ..networks.context import ContextConfig, distance_maps
 from ..networks.device import resolve_device
 from ..networks.predictor import Predictor
-from ..networks.weights import STAGES, TRAINING_PATHS, LoadedNetwork, Networks
+from ..networks.weights import TRAINING_PATHS, LoadedNetwork, Networks
 from ..preparation.normalisation import Prepared
 from ..preparation.registration import Alignment
 from .cleanup import clean
 from .options import SegmentOptions
-from .prepare_scans import take_in
+from .prepare_scans import prepare_scans
 from .report import Report, Steps, peak_memory_mb, versions
 from .volumes import TissueVolume, measure
 
@@ -54,7 +54,7 @@ class Segmentation:
     t2: sitk.Image | None
     volumes: list[TissueVolume]
     report: Report
-    _probabilities: np.ndarray  # (4, X, Y, Z) float16, working space
+    _probabilities: np.ndarray  # (C, X, Y, Z) float16, working space
     _prepared: Prepared
     alignment: Alignment | None = None
 
@@ -62,6 +62,11 @@ class Segmentation:
     def mask(self) -> sitk.Image:
         """What was segmented: uint8, 1 in the cerebrum, on T1's grid."""
         return self._prepared.space.t1_mask
+
+    @property
+    def tissues(self) -> tuple[Tissue, ...]:
+        """What the networks tell apart."""
+        return tissues_of(len(self._probabilities))
 
     def probability(self, tissue: Tissue) -> sitk.Image:
         """Give one tissue's probability before clean-up, float32 on T1's grid."""
@@ -96,10 +101,6 @@ def segment(
     options : SegmentOptions, optional
     progress : Progress
         Told each step and the share of the whole that is done.
-
-    Returns
-    -------
-    Segmentation
 
     Raises
     ------
@@ -148,7 +149,7 @@ class Segmenter:
         steps = Steps(progress)
         with steps(Step.LOAD):
             predictor = Predictor(self._device, self._asked, options.window, options.flip, self.networks)
-            stages = [self.networks.get(stage) for stage in STAGES[: 1 + options.use_context]]
+            stages = [self.networks.get(stage) for stage in options.stages]
         with cpu_threads(options.threads):
             return _segment((t1, t2, mask), predictor, stages, options, steps)
 
@@ -175,7 +176,7 @@ def _segment(
     steps: Steps,
 ) -> Segmentation:
     t1, t2, mask = scans
-    ready = take_in(scans, options, predictor, steps)
+    ready = prepare_scans(scans, options, predictor, steps)
     prepared = ready.prepared
     found = _tissues(predictor, stages, prepared, options, steps)
     labels, probabilities = found.labels, found.probabilities
@@ -185,7 +186,7 @@ def _segment(
         probabilities = probabilities.astype(np.float16)  # half the memory from here on
         result = prepared.space.labels_to_scan(cleaned.labels, probabilities, prepared.mask)
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
-        volumes = measure(result, prepared.space.map_to_scan(confidence, prepared.mask))
+        volumes = measure(result, prepared.space.map_to_scan(confidence, prepared.mask), tissues_of(len(probabilities)))
         islands = sum(cleaned.islands_removed.values())
         fractions = {volume.tissue: volume.fraction for volume in volumes}
         given = prepared.images[[scan is not None for scan in (ready.pair.t1, ready.pair.t2)]]  # (C, X, Y, Z)
@@ -226,7 +227,7 @@ def _tissues(predictor: Predictor, stages: list[LoadedNetwork], prepared: Prepar
     first, last = labels, None
     for index, (context, stage_2) in enumerate(ROUNDS[: options.rounds]):
         with steps(context):
-            inputs = with_distance_maps(prepared.images, labels, stages[1].context or ContextConfig())  # (5, X, Y, Z)
+            inputs = with_distance_maps(prepared.images, labels, stages[1].context or ContextConfig(), len(probabilities))  # (5, X, Y, Z)
         with steps(stage_2) as inside:
             run = predictor.predict_mirrored if index % 2 else predictor.predict
             found = run(stages[1], inputs, prepared.mask, partial(inside, stage_2))
@@ -236,9 +237,9 @@ def _tissues(predictor: Predictor, stages: list[LoadedNetwork], prepared: Prepar
     return TissueResult(first, labels, probabilities)
 
 
-def with_distance_maps(images: np.ndarray, labels: np.ndarray, config: ContextConfig) -> np.ndarray:
-    """(2, X, Y, Z) images and (X, Y, Z) labels to what the second stage sees: (5, X, Y, Z)."""
-    return np.concatenate([images, distance_maps(labels, config)])
+def with_distance_maps(images: np.ndarray, labels: np.ndarray, config: ContextConfig, classes: int) -> np.ndarray:
+    """(2, X, Y, Z) images and (X, Y, Z) labels of so many classes to what the second stage sees: (1 + classes, X, Y, Z)."""
+    return np.concatenate([images, distance_maps(labels, config)[: classes - 1]])
 
 
 def most_likely(probabilities: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "uses": (1, _MORE),
     "validate_every": (1, _MORE),
     "validation_patches": (1, _MORE),
-    "painters": (0, 256),
+    "workers": (0, 256),
     "seed": (0, _MORE),
     "learning_rate": (0, _MORE),
     "weight_decay": (0, _MORE),
@@ -69,8 +69,8 @@ class TrainingConfig:
     own_context : float
         For "fcn2": chance that a batch is mirrored and gets distance maps of the moving average's own result in place of FCN-1's, as in
         the second round.
-    uses, painters : int
-        Iterations that each synthesized batch serves, mirrored every second time; processes that paint for a GPU, 0 for a thread.
+    uses, workers : int
+        Iterations that each synthesized batch serves, mirrored every second time; processes that synthesize for a GPU, 0 for a thread.
     average_decay : float
         Of the moving average of the weights that is validated and saved by the recipe "bundled".
     device : str
@@ -105,7 +105,7 @@ class TrainingConfig:
     stream_dropout: float = 0.0
     own_context: float = 0.0
     uses: int = 1
-    painters: int = 0
+    workers: int = 0
     average_decay: float = 0.998
     device: str = "auto"
     checkpoint_minutes: float = 4.0

@@ -63,8 +63,8 @@ class Trainer:
     """One run of a `TrainingConfig`.
 
     The random numbers of iteration i depend on the seed and i alone, so that a resumed run goes on as if it had not stopped.
-    On a CPU of several cores each patch of a batch has a thread of its own, from painting to gradients, unless the network normalises by
-    the batch or batches are synthesized ahead (`TrainingConfig.uses`, `painters`): a step takes a quarter less time than with all cores on
+    On a CPU of several cores each patch of a batch has a thread of its own, from synthesis to gradients, unless the network normalises by
+    the batch or batches are synthesized ahead (`TrainingConfig.uses`, `workers`): a step takes a quarter less time than with all cores on
     one operation.
 
     Parameters
@@ -250,7 +250,7 @@ class Trainer:
         config = self.config
         if self._queue is None:
             run = range(self.iteration, config.iterations)
-            self._queue = BatchQueue(self.training, (config.seed, _TRAIN), config.batch_size, config.uses, config.painters, run)
+            self._queue = BatchQueue(self.training, (config.seed, _TRAIN), config.batch_size, config.uses, config.workers, run)
         return self._queue.take(self.iteration)
 
     def _rng(self, *numbers: int) -> np.random.Generator:
@@ -357,7 +357,7 @@ def _patch_threads(config: TrainingConfig, device: torch.device) -> ThreadPoolEx
     """A thread for each patch of a batch where that pays and changes no result, sharing the cores."""
     cores = torch.get_num_threads()
     count = min(config.batch_size, cores)
-    ahead = config.uses > 1 or config.painters > 0
+    ahead = config.uses > 1 or config.workers > 0
     if device.type != "cpu" or count < 2 or ahead or config.compile or config.network.norm == "batch":
         return None
     return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(cores // count,))
@@ -441,7 +441,7 @@ def load_checkpoint(path: Path, config: dict) -> dict | None:
         raise TrainingError(f"The checkpoint {path} is damaged ({type(error).__name__}): remove it to start anew.") from error
     except TrainingError as error:
         raise TrainingError(f"The checkpoint {path} is of another version ({error}): take another output_dir, or remove it.") from error
-    free = ("iterations", "device", "compile", "output_dir", "checkpoint_minutes", "label_maps", "pack", "painters")
+    free = ("iterations", "device", "compile", "output_dir", "checkpoint_minutes", "label_maps", "pack", "workers")
     changed = [name for name in config if name not in free and theirs.get(name) != config[name]]
     if changed:
         name = changed[0]

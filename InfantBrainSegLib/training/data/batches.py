@@ -42,8 +42,8 @@ def rotate_and_flip(images: torch.Tensor, labels: torch.Tensor, rng: np.random.G
     images, labels : torch.Tensor
         X and Y change places at odd quarter turns.
     """
-    turns = int(rng.integers(4))
-    images, labels = torch.rot90(images, turns, (1, 2)), torch.rot90(labels, turns, (0, 1))
+    quarters = int(rng.integers(4))
+    images, labels = torch.rot90(images, quarters, (1, 2)), torch.rot90(labels, quarters, (0, 1))
     if rng.random() < 0.5:
         images, labels = images.flip(2), labels.flip(1)
     return images.contiguous(), labels.contiguous()
@@ -167,7 +167,7 @@ def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autoca
     ----------
     config : TrainingConfig
     device : torch.device
-        Of the training, and of the painting unless processes paint.
+        Of the training, and of the synthesis unless processes do it.
     fcn1 : torch.nn.Module or None
         On `device`; gives the context of stage "fcn2".
     autocast : callable
@@ -189,7 +189,7 @@ def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autoca
                 "context.divisor_mm or context.signed; `reproduce` trains on the paper's maps."
             )
         add_context = ContextFromNetwork(fcn1, config.context, autocast)
-    training, held_out = (_brains(config, torch.device("cpu") if config.painters else device, held) for held in (False, True))
+    training, held_out = (_brains(config, torch.device("cpu") if config.workers else device, held) for held in (False, True))
     return (WithContext(training, add_context), WithContext(held_out, add_context)) if add_context else (training, held_out)
 
 

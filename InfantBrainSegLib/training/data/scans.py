@@ -20,7 +20,7 @@ from ...networks.predictor import Predictor
 from ...networks.weights import LoadedNetwork
 from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
-from ...pipeline.prepare_scans import take_in
+from ...pipeline.prepare_scans import prepare_scans
 from ...pipeline.report import Steps
 from ...pipeline.segmenter import most_likely, with_distance_maps
 from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
@@ -94,10 +94,6 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
         With one, the scans are made ready as `segment` does it by default: without a mask the cerebrum is taken out, heads are set
         upright, the bias of raw scans is corrected. Without one they are taken as they are, cerebrum alone.
 
-    Returns
-    -------
-    LabelledScan
-
     Raises
     ------
     InputError
@@ -125,7 +121,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
         if standardised
         else np.stack([_intensities(image, prepared, target) for image in (pair.t1, pair.t2) if image is not None])
     )
-    moved = (alignment.report["words"],) if alignment.report["moved"] else ()
+    moved = (alignment.report["message"],) if alignment.report["moved"] else ()
     return LabelledScan(files.name, images, labels, prepared, reference, pair.mask, moved + pair.warnings)
 
 
@@ -133,7 +129,7 @@ def _make_ready(
     scans: tuple[sitk.Image, sitk.Image, sitk.Image | None], standardised: bool, predictor: Predictor | None
 ) -> tuple[Alignment, ScanPair, Prepared]:
     if predictor is not None:
-        ready = take_in(scans, SegmentOptions(), predictor, Steps(silent))
+        ready = prepare_scans(scans, SegmentOptions(), predictor, Steps(silent))
         return ready.alignment, ready.pair, ready.prepared
     t1, t2, mask = scans
     alignment = align_pair(t1, t2, mask, AUTO if standardised else OFF)
@@ -233,7 +229,7 @@ def probabilities_of(scan: LabelledScan, network: LoadedNetwork, predictor: Pred
 
 def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextConfig) -> LabelledScan:
     """The scan with the distance maps of the first stage's labels."""
-    return replace(scan, images=with_distance_maps(scan.images, most_likely(probabilities, scan.prepared.mask), config))
+    return replace(scan, images=with_distance_maps(scan.images, most_likely(probabilities, scan.prepared.mask), config, len(probabilities)))
 
 
 def segmentation(scan: LabelledScan, probabilities: np.ndarray) -> sitk.Image:

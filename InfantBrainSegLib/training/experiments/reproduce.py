@@ -136,7 +136,7 @@ def run_reproduce(options: ReproduceOptions, report: Callable[[str], None] = pri
     folder = check_writable_folder(options.output_dir)
     for fold in chosen:
         if any((folder / fold.name / name).exists() for name in _SIGNS_OF_A_RUN) and not options.resume:
-            raise InputError(f"{folder / fold.name} holds a run already: add --resume to go on with it, or choose another output folder.")
+            raise InputError(f"{folder / fold.name} holds a run already: add --resume to continue it, or choose another output folder.")
     report(_introduction(options, plan, folds[0], (len(labelled), len(unlabelled))))
     if device.type == "cpu" and plan.first.network.base_width >= paper_plan().first.network.base_width:
         report("The paper's network takes a CPU weeks: use a CUDA device for the whole experiment.")

@@ -20,9 +20,9 @@ from .labelmaps import (
     names_in,
     none_wanted,
     open_pack,
-    paint_classes,
     read_codes,
     read_fields,
+    synthesis_classes,
     write_pack,
 )
 
@@ -52,7 +52,7 @@ _FIELDS = ("classes", "target")
 
 @dataclass(frozen=True)
 class HeadMap:
-    """A head, ready for painting; arrays (X, Y, Z) uint8 at 1 mm RAS.
+    """A head, ready for synthesis; arrays (X, Y, Z) uint8 at 1 mm RAS.
 
     Attributes
     ----------
@@ -69,10 +69,6 @@ class HeadMap:
 def read_head(path: Path) -> HeadMap:
     """Read one whole-head map.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     TrainingError
@@ -85,7 +81,7 @@ def read_head(path: Path) -> HeadMap:
         slice(max(part.start - _MARGIN_MM, 0), part.stop + _MARGIN_MM) for part in ndimage.find_objects((codes > 0).astype(np.uint8))[0]
     )
     codes = codes[box]
-    classes = paint_classes(codes)
+    classes = synthesis_classes(codes)
     for head_class, values in _CODES.items():
         classes[np.isin(codes, values)] = head_class
     unknown = (classes == AIR) & (codes > 0)
@@ -109,11 +105,6 @@ def _parts(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def build_head_pack(folder: Path, pack: Path) -> list[str]:
     """Read every whole-head map of a folder and write them into one `.npz`; maps without a skull are left out.
-
-    Parameters
-    ----------
-    folder : Path
-    pack : Path
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Label maps in FreeSurfer codes, made ready for painting and packed into one file.
+"""Label maps in FreeSurfer codes, made ready for synthesis and packed into one file.
 
-A map becomes four small arrays at 1 mm RAS: paint classes, the distance outside the brain's hull (for the CSF rim and
+A map becomes four small arrays at 1 mm RAS: synthesis classes, the distance outside the brain's hull (for the CSF rim and
 what lies beyond it), the depth inside white matter (for myelination) and the distance from the brain into CSF.
 """
 
@@ -23,8 +23,8 @@ from ...core.labels import BACKGROUND, CLASS_COUNT, CSF, GM, WM
 from ...imaging.files import read_image
 
 AIR, OUTER_CSF, VENTRICLE, CORTEX, EARLY_DEEP_GM, LATE_DEEP_GM, WHITE = range(7)
-PAINT_CLASSES = 7
-PAINT_TO_LABEL = np.array([BACKGROUND, CSF.value, CSF.value, GM.value, GM.value, GM.value, WM.value], np.uint8)
+SYNTHESIS_CLASSES = 7
+SYNTHESIS_TO_LABEL = np.array([BACKGROUND, CSF.value, CSF.value, GM.value, GM.value, GM.value, WM.value], np.uint8)
 
 # FreeSurfer's colour table. Choroid plexus (31, 63, and 136, 137, 163, 164 in the adult maps) lies in the ventricles and counts as they do.
 _CODES = {
@@ -46,12 +46,12 @@ _FIELD_MAX = 255
 
 @dataclass(frozen=True)
 class LabelMap:
-    """One label map, ready for painting; arrays (X, Y, Z) uint8 at 1 mm RAS.
+    """One label map, ready for synthesis; arrays (X, Y, Z) uint8 at 1 mm RAS.
 
     Attributes
     ----------
     name : str
-    classes : paint classes, see `PAINT_TO_LABEL`
+    classes : synthesis classes, see `SYNTHESIS_TO_LABEL`
     outside : distance outside the brain's hull in 0.1 mm; 255 at and near cerebellum and brainstem
     depth : depth inside white matter in 0.1 mm
     gap : distance from the nearest brain voxel in 0.1 mm
@@ -65,8 +65,8 @@ class LabelMap:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Voxels of each paint class: (7,) int64."""
-        return np.bincount(self.classes.ravel(), minlength=PAINT_CLASSES)
+        """Voxels of each synthesis class: (7,) int64."""
+        return np.bincount(self.classes.ravel(), minlength=SYNTHESIS_CLASSES)
 
     @cached_property
     def rim_counts(self) -> np.ndarray:
@@ -100,7 +100,7 @@ def read_label_map(path: Path) -> LabelMap:
         )
     if codes.max() < CLASS_COUNT:
         codes = _TISSUES_AS_CODES[codes]
-    classes = paint_classes(codes)
+    classes = synthesis_classes(codes)
     if not ((classes == WHITE).any() and (classes == CORTEX).any()):
         raise TrainingError(f"{path.name} holds no cerebral white matter (2, 41) or cortex (3, 42): a map of FreeSurfer codes is wanted.")
     brain = classes >= VENTRICLE
@@ -125,8 +125,8 @@ def read_codes(path: Path) -> tuple[sitk.Image, np.ndarray]:
     return image, codes
 
 
-def paint_classes(codes: np.ndarray) -> np.ndarray:
-    """Paint classes of FreeSurfer codes; what is not cerebrum or its CSF is air.
+def synthesis_classes(codes: np.ndarray) -> np.ndarray:
+    """Synthesis classes of FreeSurfer codes; what is not cerebrum or its CSF is air.
 
     Parameters
     ----------
@@ -137,8 +137,8 @@ def paint_classes(codes: np.ndarray) -> np.ndarray:
     uint8 array of that shape
     """
     classes = np.zeros(codes.shape, np.uint8)
-    for paint_class, values in _CODES.items():
-        classes[np.isin(codes, values)] = paint_class
+    for synthesis_class, values in _CODES.items():
+        classes[np.isin(codes, values)] = synthesis_class
     return classes
 
 
@@ -292,7 +292,7 @@ def load_pack(pack: Path, keep=None) -> list[LabelMap]:
     with open_pack(pack) as arrays:
         names = names_in(arrays)
         wanted = [name for name in names if keep is None or keep(name)]
-        maps = [LabelMap(name, *read_fields(arrays, name, _FIELDS, PAINT_CLASSES)) for name in wanted]
+        maps = [LabelMap(name, *read_fields(arrays, name, _FIELDS, SYNTHESIS_CLASSES)) for name in wanted]
     if not maps:
         raise TrainingError(none_wanted(pack, names))
     return maps

@@ -92,5 +92,5 @@ def test_half_a_brain_does_not_tell_the_pose():
     pose = find_pose(parts_image(without=(2,)))
     assert pose.rotation is None
     assert pose.degrees is None
-    assert "cannot be told" in pose.message
+    assert "cannot be determined" in pose.message
     assert not pose.plausible

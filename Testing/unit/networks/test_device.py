@@ -124,7 +124,10 @@ def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits():
     probabilities = devices.run_with_memory_ladder(attempt, CPU, 8, log)
     assert network.batches == [8, 4, 2, 2, 2, 2]
     assert probabilities.mean() == pytest.approx(0.25)
-    assert log == ["Memory ran out on cpu with a batch of 8; went on with 4.", "Memory ran out on cpu with a batch of 4; went on with 2."]
+    assert log == [
+        "Memory ran out on cpu with a batch of 8; continued with 4.",
+        "Memory ran out on cpu with a batch of 4; continued with 2.",
+    ]
 
 
 def test_the_last_step_of_the_ladder_is_the_cpu():
@@ -138,7 +141,7 @@ def test_the_last_step_of_the_ladder_is_the_cpu():
 
     assert devices.run_with_memory_ladder(attempt, torch.device("mps"), 3, log) == "done"
     assert tried == [("mps", 3), ("mps", 1), ("cpu", 1)]
-    assert log[-1] == "Memory ran out on mps with a batch of 1; went on with the CPU."
+    assert log[-1] == "Memory ran out on mps with a batch of 1; continued with the CPU."
 
 
 def test_a_cpu_without_memory_for_one_window_is_an_error():

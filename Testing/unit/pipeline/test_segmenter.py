@@ -16,7 +16,7 @@ from InfantBrainSegLib.networks import weights as weights_module
 from InfantBrainSegLib.networks.predictor import trained_window
 from InfantBrainSegLib.networks.sliding_window import SlidingWindowConfig
 from InfantBrainSegLib.networks.weights import LoadedNetwork
-from InfantBrainSegLib.pipeline import prepare_scans as intake_module
+from InfantBrainSegLib.pipeline import prepare_scans as preparing
 from InfantBrainSegLib.pipeline.cleanup import CleanupConfig
 from InfantBrainSegLib.pipeline.report import SCHEMA_VERSION, Report
 from InfantBrainSegLib.pipeline.segmenter import Segmenter, SegmentOptions, segment
@@ -35,7 +35,7 @@ def thresholds(network, inputs, mask, config, device, progress=None):
 @pytest.fixture(autouse=True)
 def brains_as_they_are(monkeypatch):
     """These tests are of the tissue networks: nothing is extracted."""
-    monkeypatch.setattr(intake_module, "extract", lambda t1, t2, *rest: left_as_given(t1, t2, None, ""))
+    monkeypatch.setattr(preparing, "extract", lambda t1, t2, *rest: left_as_given(t1, t2, None, ""))
 
 
 @pytest.fixture
@@ -326,7 +326,7 @@ def test_no_scan_at_all_is_refused(weights_dir):
 @pytest.mark.slow
 def test_two_heads_read_each_of_the_four_weights_files_once(weights_dir, monkeypatch):
     read = []
-    monkeypatch.setattr(intake_module, "extract", extract)
+    monkeypatch.setattr(preparing, "extract", extract)
     inner = weights_module._read
     monkeypatch.setattr(weights_module, "_read", lambda path, **how: read.append(path.name) or inner(path, **how))
     t1, t2 = head_phantom.scans(phantoms.grid((3.0, 3.0, 3.0), span_mm=140.0))

@@ -373,7 +373,7 @@ def test_the_second_round_is_trained_on_the_mirrored_batch_with_maps_of_the_netw
 
 
 def test_a_run_synthesized_by_processes_with_each_batch_used_twice_resumes(config, tmp_path):
-    config = dataclasses.replace(config, uses=2, painters=1, iterations=3)
+    config = dataclasses.replace(config, uses=2, workers=1, iterations=3)
     whole = Trainer(config, CPU).run(lambda line: None)
     again = dataclasses.replace(config, output_dir=str(tmp_path / "again"))
     Trainer(dataclasses.replace(again, iterations=2), CPU).run(lambda line: None)
@@ -395,7 +395,7 @@ def test_the_phases_trained_on_are_those_asked_for_and_held_out_patches_stay_the
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"painters": -1}, "painters is -1"),
+        ({"workers": -1}, "workers is -1"),
         ({"uses": 0}, "uses"),
         ({"own_context": 0.5}, "fcn2"),
         ({"phase_shares": (0.5, 0.5)}, "wanted 3 shares of sum 1: newborn"),

@@ -42,9 +42,9 @@ def logged(folder):
     return [json.loads(line)["iteration"] for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-@pytest.mark.parametrize(("number", "painters"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
-def test_a_stop_saves_and_says_how_to_go_on_and_the_next_run_does(train, tmp_path, number, painters):
-    process = train(painters=painters)
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
+def test_a_stop_saves_and_says_how_to_go_on_and_the_next_run_does(train, tmp_path, number, workers):
+    process = train(workers=workers)
     wait_for(lambda: logged(tmp_path), process)
     assert stop(process, number) == 130
     (line,) = (tmp_path / "stderr").read_text().splitlines()

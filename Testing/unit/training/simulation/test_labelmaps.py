@@ -21,7 +21,7 @@ from InfantBrainSegLib.training.simulation.labelmaps import (
 )
 
 
-def test_codes_become_paint_classes_without_the_cerebellum(label_map):
+def test_codes_become_synthesis_classes_without_the_cerebellum(label_map):
     counts = np.bincount(label_map.classes.ravel(), minlength=7)
     codes = folded_codes()
     assert counts[WHITE] == (codes == 2).sum()

@@ -1,3 +1,4 @@
+from stand_ins import of_arrays
 import csv
 import hashlib
 import json
@@ -59,7 +60,7 @@ def quick(monkeypatch):
         probabilities[2] = 0.7
         return probabilities
 
-    monkeypatch.setattr(runner_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", of_arrays(all_gray))
 
 
 def refused(argv, capsys):

@@ -1,6 +1,5 @@
 """The commands `batch` and `devices`, as a user types them."""
 
-from stand_ins import of_arrays
 import json
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from command_line import cohort, files_below, terminate_at
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.networks import predictor as runner_module

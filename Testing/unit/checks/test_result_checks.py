@@ -1,6 +1,5 @@
 """The verdict after a run: accept, look at these places, or do not use."""
 
-from stand_ins import of_arrays
 import json
 import re
 from dataclasses import replace
@@ -10,6 +9,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 from scans_for_checks import good_pair
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.checks.label_intensity import Mislabelled
 from InfantBrainSegLib.checks.result_checks import ACCEPT, DO_NOT_USE, LOOK, Outcome, judge

@@ -1,4 +1,3 @@
-from stand_ins import of_arrays
 import csv
 import hashlib
 import json
@@ -10,6 +9,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 from command_line import terminate_at
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.contract import STEP_ENDS

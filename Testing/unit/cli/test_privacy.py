@@ -1,6 +1,5 @@
 """What names a patient, in headers, folders or files, is in no output, no message and no log line."""
 
-from stand_ins import of_arrays
 import gzip
 import json
 
@@ -10,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from command_line import cohort
 from dicom_files import PATIENT, PATIENT_ID, SECRETS, write_series
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.networks import predictor as runner_module

@@ -1,4 +1,3 @@
-from stand_ins import of_arrays
 import json
 
 import head_phantom
@@ -7,6 +6,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 import torch
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.core.errors import DeviceError, ErrorCode, InputError, WeightsError
 from InfantBrainSegLib.core.labels import CSF, GM, WM

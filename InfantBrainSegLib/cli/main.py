@@ -12,6 +12,7 @@ from typing import NoReturn
 from .. import __version__
 from ..core.allocator import keep_freed_memory
 from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
+from ..core.cores import wait_passively
 from ..core.errors import InfantBrainSegError, describe_error, ran_out
 from ..core.memory import LIBRARIES, check_memory
 from ..core.streams import tolerant_streams
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code.
     """
+    wait_passively()
     arguments = build_parser().parse_args(argv)
     keep_freed_memory()
     try:

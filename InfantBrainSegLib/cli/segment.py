@@ -121,14 +121,15 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("the following arguments are required: --output-dir")
     if arguments.json is not None:
         arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
-    from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
     from ..pipeline.report import Steps
-    from ..pipeline.segmenter import segment
 
     with running(arguments.progress) as progress:
         steps = Steps(progress)
         with steps(Step.READ):
             read = _read(arguments)
+        from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
+        from ..pipeline.segmenter import segment  # torch, which an input that cannot be read does not wait for
+
         images = {role: image for role, (image, _) in read.items()}
         inputs = {given.name: given.path for given in _inputs_of(arguments).values()}
         with staged_results(arguments.output_dir, inputs) as staging:

@@ -57,18 +57,18 @@ class Step:
 
 # Share of a whole run at which each step ends, for the progress bar; measured on a CPU, where both networks take most of the time.
 STEP_ENDS = {
-    Step.READ: 0.02,
+    Step.READ: 0.01,
     Step.LOAD: 0.03,
     Step.ALIGN: 0.08,
-    Step.EXTRACT: 0.22,
-    Step.PREPARE: 0.26,
-    Step.STAGE_1: 0.45,
+    Step.EXTRACT: 0.28,
+    Step.PREPARE: 0.36,
+    Step.STAGE_1: 0.44,
     Step.CONTEXT: 0.46,
-    Step.STAGE_2: 0.62,
-    Step.CONTEXT_ROUND_2: 0.63,
-    Step.STAGE_2_ROUND_2: 0.78,
-    Step.CONTEXT_ROUND_3: 0.79,
-    Step.STAGE_2_ROUND_3: 0.95,
+    Step.STAGE_2: 0.68,
+    Step.CONTEXT_ROUND_2: 0.70,
+    Step.STAGE_2_ROUND_2: 0.90,
+    Step.CONTEXT_ROUND_3: 0.91,
+    Step.STAGE_2_ROUND_3: 0.93,  # runs only where it is asked for
     Step.CLEAN_UP: 0.96,
     Step.RESTORE: 0.98,
     Step.WRITE: 1.0,

@@ -30,7 +30,7 @@ from .locate import Located, is_stripped, largest_piece, locate, volume_ml
 AUTO, OFF = "auto", "off"
 CHOICES = (AUTO, OFF)
 REFINE_MM = 1.0
-REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64, overlap=0.25)
+REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64)
 MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.04  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
 MIN_CEREBRUM_ML = 100.0  # a preterm brain of 25 weeks
 _REACH_MM = 12.0  # the second network is believed no further than this from what the first one found
@@ -242,7 +242,7 @@ def _refine(heads: dict[str, Head], located: Located, predictor: Predictor, on_p
     maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
     near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
     inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
-    probabilities = predictor.predict_once(predictor.networks.get("refine"), inputs, near, REFINE_WINDOW, on_progress)
+    probabilities = predictor.predict_array(predictor.networks.get("refine"), inputs, near, REFINE_WINDOW, on_progress)
     far = ndimage.distance_transform_edt(np.max(maps, axis=0) <= 0.5) > _REACH_MM / REFINE_MM
     probabilities[:, far] = np.eye(PART_COUNT, dtype=np.float32)[:, BACKGROUND, None]
     return _RefinedParts(heads, probabilities, grid)

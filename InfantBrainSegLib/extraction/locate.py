@@ -25,7 +25,7 @@ MIN_GAIN_OF_BACK = 0.014  # by which a stripped brain with front and back exchan
 MIN_GAIN_OF_UPSIDE_DOWN = 0.005  # right headers have less than -0.01, wrong ones more than 0.01, but for T2 alone, which does not tell
 MIN_APART = 0.003  # of the best two ways a brain can lie, for the best to be told
 CLEAR_BELOW_SHARE = 0.07  # as `MIN_BELOW_SHARE`: upright ones with a cerebellum have 0.085 or more, turned ones 0.05 or less
-LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=80, overlap=0.25, batch_size=1)  # 24 cm: a whole head at once
+LOCATE_WINDOW = SlidingWindowConfig(patch_voxels=80, plan="overlap", batch_size=1)  # 24 cm: a whole head at once
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class _PoseSearch:
 
     def attempt(self, order: "_Order", on_progress: Callable[[float], None]) -> _Attempt:
         """How sure the network is; less by 1 where what it finds lies as no head does."""
-        probabilities = self._predictor.predict_once(self._network, order.there(self._inputs), None, LOCATE_WINDOW, on_progress)
+        probabilities = self._predictor.predict_array(self._network, order.there(self._inputs), None, LOCATE_WINDOW, on_progress)
         parts = _whole_parts(probabilities)  # (X', Y', Z')
         upright = find_pose(as_image(parts, ras_grid(np.zeros((3, 1)), LOCATE_MM, 0.0)))  # where it lies does not matter, but how
         confidence = _mean_within(parts, probabilities)
@@ -150,7 +150,7 @@ class _PoseSearch:
     def with_mirror(self, attempt: _Attempt) -> tuple[sitk.Image, float]:
         """Parts by the mean of an attempt and of what the network finds in the mirrored head, and their mean probability."""
         mirrored = attempt.order.there(self._inputs)[:, ::-1]
-        other = self._predictor.predict_once(self._network, mirrored, None, LOCATE_WINDOW, lambda share: None)[:, ::-1]
+        other = self._predictor.predict_array(self._network, mirrored, None, LOCATE_WINDOW, lambda share: None)[:, ::-1]
         probabilities = (attempt.probabilities + other[[BACKGROUND, RIGHT_CEREBRUM, LEFT_CEREBRUM, INFRATENTORIAL]]) / 2
         parts = _whole_parts(probabilities)
         return self._image(attempt.order, parts), _mean_within(parts, probabilities)

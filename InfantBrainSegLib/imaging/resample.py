@@ -5,8 +5,6 @@ Arrays here are SimpleITK's, (K, J, I); a box is three slices of such an array.
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from .nifti_place import HEADER_KEY
 
@@ -154,6 +152,9 @@ def fill_from_nearest(values: np.ndarray, known: np.ndarray, wanted: np.ndarray)
     values : (K, J, I) array
     known, wanted : (K, J, I) bool arrays
     """
+    from scipy import ndimage
+    from scipy.spatial import cKDTree
+
     missing = np.argwhere(wanted & ~known)  # (N, 3)
     if missing.size == 0 or not known.any():
         return
@@ -177,6 +178,8 @@ def _smoothing_variances(source: sitk.Image, target: sitk.Image) -> list[float]:
 
 def _smooth(values: np.ndarray, variances: list[float]) -> np.ndarray:
     """Smooth by three taps, repeated: exact in variance also below one voxel, where a sampled Gaussian is not."""
+    from scipy import ndimage
+
     for axis, variance in enumerate(variances):
         passes = int(np.ceil(2 * variance))
         for _ in range(passes):

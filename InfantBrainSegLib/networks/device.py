@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -39,26 +38,6 @@ def resolve_device(name: str = "auto") -> torch.device:
     if kind == "mps" and not has_mps:
         raise DeviceError("Device 'mps' was asked for and there is no Apple GPU on this machine: use --device auto.")
     return torch.device("cuda", int(index or 0)) if kind == "cuda" else torch.device(kind)
-
-
-def list_devices() -> list[dict[str, str]]:
-    """List the devices that can compute here, as a menu shows them.
-
-    Returns
-    -------
-    list of dict
-        `value` is what `resolve_device` takes, `label` is for people; "auto" and "cpu" come first.
-    """
-    cores = os.cpu_count() or 1
-    devices = [
-        {"value": "auto", "label": "Automatic"},
-        {"value": "cpu", "label": f"CPU ({cores} core{'s' * (cores != 1)})"},
-    ]
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        devices.append({"value": f"cuda:{index}", "label": f"GPU {index}: {torch.cuda.get_device_name(index)}"})
-    if torch.backends.mps.is_available():
-        devices.append({"value": "mps", "label": "Apple GPU"})
-    return devices
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:

@@ -77,7 +77,7 @@ class SegmentOptions:
         How often the second stage runs: once, as in the paper; the second time on the mirrored brain with distance maps of its own result,
         and a third time on the brain as it lies with those of the first two. The last two results are averaged.
     threads : int
-        CPU threads of the networks; 0 for as many as torch chooses.
+        CPU threads of the networks; 0 for as many as there are physical cores, or fewer where OMP_NUM_THREADS says so.
 
     Raises
     ------
@@ -115,16 +115,22 @@ class SegmentOptions:
         "auto", "--extract", "auto (default): take out the cerebrum unless there is a mask; off: take all", choices=("auto", "off")
     )
     rounds: int = option(
-        3,
+        2,
         "--rounds",
-        "runs of the second stage; 1: as in the paper; 2, 3 (default): on its own result, the second time on the mirrored brain",
+        "runs of the second stage; 1: as in the paper; 2 (default), 3: on its own result, the second time on the mirrored brain",
         kind=int,
         choices=(1, 2, 3),
         panel="secondRound",
-        switch=(3, 1),
+        switch=(2, 1),
     )
     threads: int = option(
-        0, "--threads", "CPU threads of the networks; 0 (default): torch's own choice", kind=int, minimum=0, metavar="N", recorded=False
+        0,
+        "--threads",
+        "CPU threads of the networks; 0 (default): one for each physical core",
+        kind=int,
+        minimum=0,
+        metavar="N",
+        recorded=False,
     )
 
     @property

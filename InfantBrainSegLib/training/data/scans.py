@@ -15,14 +15,14 @@ from ...evaluation.metrics import dice
 from ...imaging.files import read_image, same_grid
 from ...imaging.resample import on_grid_of, resample_linearly
 from ...imaging.space import to_xyz
-from ...networks.context import ContextConfig
+from ...networks.context import ContextConfig, distance_maps
 from ...networks.predictor import Predictor
 from ...networks.weights import LoadedNetwork
 from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
 from ...pipeline.prepare_scans import prepare_scans
 from ...pipeline.report import Steps
-from ...pipeline.segmenter import most_likely, with_distance_maps
+from ...pipeline.segmenter import most_likely
 from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
 from ...preparation.registration import AUTO, OFF, Alignment, align_pair
 from ..config import TrainingConfig
@@ -224,16 +224,24 @@ def alone(scan: LabelledScan) -> tuple[LabelledScan, LabelledScan]:
 
 def probabilities_of(scan: LabelledScan, network: LoadedNetwork, predictor: Predictor, progress: Progress = silent) -> np.ndarray:
     """(4, X, Y, Z) class probabilities of a scan."""
-    return predictor.predict(network, scan.images, scan.prepared.mask, partial(progress, network.stage))
+    mask = scan.prepared.mask
+    return predictor.predict(network, predictor.to_device(scan.images), mask, partial(progress, network.stage)).cpu().numpy()
 
 
 def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextConfig) -> LabelledScan:
     """The scan with the distance maps of the first stage's labels."""
-    return replace(scan, images=with_distance_maps(scan.images, most_likely(probabilities, scan.prepared.mask), config, len(probabilities)))
+    return replace(
+        scan, images=np.concatenate([scan.images, distance_maps(_labels(scan, probabilities), config)[: len(probabilities) - 1]])
+    )
+
+
+def _labels(scan: LabelledScan, probabilities: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) uint8 labels."""
+    return most_likely(torch.from_numpy(probabilities), torch.from_numpy(scan.prepared.mask)).numpy()
 
 
 def segmentation(scan: LabelledScan, probabilities: np.ndarray) -> sitk.Image:
     """Cleaned labels on T1's grid."""
     mask = scan.prepared.mask
-    cleaned = clean(most_likely(probabilities, mask), probabilities, mask, (1.0, 1.0, 1.0), CleanupConfig())
+    cleaned = clean(_labels(scan, probabilities), probabilities, mask, (1.0, 1.0, 1.0), CleanupConfig())
     return scan.prepared.space.labels_to_scan(cleaned.labels, probabilities, mask)

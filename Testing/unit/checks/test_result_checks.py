@@ -9,6 +9,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 from scans_for_checks import good_pair
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.checks.label_intensity import Mislabelled
 from InfantBrainSegLib.checks.result_checks import ACCEPT, DO_NOT_USE, LOOK, Outcome, judge
@@ -145,7 +146,7 @@ def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weig
         probabilities[2] = 0.7
         return probabilities
 
-    monkeypatch.setattr(runner_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", of_arrays(all_gray))
     files = ["--t1", scan_files[0], "--t2", scan_files[1], "--output-dir", tmp_path, "--weights", weights_dir, "--extract", "off"]
     assert main(["segment", *map(str, files), "--device", "cpu", "--age-months", "24"]) == 0
     out, err = capsys.readouterr()
@@ -158,7 +159,9 @@ def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weig
 
 def test_a_stop_does_not_keep_labels_from_being_made_but_forbids_their_use(weights_dir, monkeypatch):
     t1, _ = good_pair()
-    monkeypatch.setattr(runner_module, "predict", lambda network, inputs, mask, *rest: np.full((4, *mask.shape), 0.25, np.float32))
+    monkeypatch.setattr(
+        runner_module, "predict", of_arrays(lambda network, inputs, mask, *rest: np.full((4, *mask.shape), 0.25, np.float32))
+    )
     result = segment(t1, t1, options=SegmentOptions("cpu", weights_dir, use_context=False, extract="off"))
     assert result.report.verdict.decision == DO_NOT_USE
     assert result.report.verdict.reasons[0].code == CheckCode.SAME_IMAGE

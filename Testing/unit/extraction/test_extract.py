@@ -29,7 +29,7 @@ class AnswersInstead(Predictor):
 
     def __init__(self, network):
         super().__init__(torch.device("cpu"), "cpu", None, False, NamedNetworks())
-        self.predict_once = network
+        self.predict_array = network
 
 
 def extract(t1, t2, network, on_progress):

@@ -153,7 +153,7 @@ def test_weights_of_ours_are_accepted_as_a_folder_or_as_one_of_its_files(logic, 
         assert logic.whyNot(*scans, SegmentParameters(weightsPath=str(path))) == ""
 
 
-def test_weights_that_are_not_ours_are_told_before_the_run(logic, scans, tmp_path):
+def test_weights_that_are_not_ours_are_reported_before_the_run(logic, scans, tmp_path):
     def why(path, **more):
         return logic.whyNot(*scans, SegmentParameters(weightsPath=str(path), **more))
 

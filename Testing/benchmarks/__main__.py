@@ -31,6 +31,7 @@ OTHERS = {
     "raw-heads": "make_raw_heads",
     "demo-subject": "make_demo_subject",
     "store-weights": "store_weights",
+    "label-anatomy": "anatomy",
 }
 
 

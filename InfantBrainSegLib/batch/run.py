@@ -14,12 +14,14 @@ import SimpleITK as sitk
 from .. import __version__
 from ..core.contract import COHORT, FAILED, PENDING, STATUS_COLUMN, Step
 from ..core.errors import InfantBrainSegError, InputError, in_words
+from ..core.json_text import to_json
 from ..core.labels import from_any
+from ..core.memory import check_memory, segment_need, work_of
 from ..core.option import recorded
 from ..core.progress import Progress, part_of, silent
 from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
-from ..imaging.inputs import Record, is_same_input, read_input
+from ..imaging.inputs import Record, find_input, is_same_input, read_found
 from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
 from ..outputs.bids import bids_uri, prepare_dataset, write_derivatives, write_sidecars
 from ..outputs.overview import load_drawing
@@ -165,7 +167,10 @@ class _Batch:
         """Segment one scan; give its report, and what else its row should say."""
         names, target, steps = names_of(scan), self._folder(scan), Steps(progress)
         with steps(Step.READ):
-            read = {role: read_input(given) for role, given in scan.inputs.items()}
+            found = {role: find_input(given) for role, given in scan.inputs.items()}
+            ask = self._options.segment
+            check_memory(segment_need(sum(one.voxels for one in found.values()), work_of(ask.use_context), ask.threads))
+            read = {role: read_found(one) for role, one in found.items()}
         images = {role: image for role, (image, _) in read.items()}
         records = {role: record for role, (_, record) in read.items()}
         with staged_folder(target, names.all, {given.name: given.path for given in scan.inputs.values()}) as staging:
@@ -186,7 +191,7 @@ class _Batch:
                     "outputs": {path.name: _describe(path) for path in sorted(folder.iterdir())},
                 },
             }
-            write_text(json.dumps(told, indent=2) + "\n", folder / names.report)
+            write_text(to_json(told), folder / names.report)
             aside = [staging.keep(name) for name in self._changed(scan) if _is_sound(target / name, False)]
         return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
 

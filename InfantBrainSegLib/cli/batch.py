@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ..core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED, FAILED, REASON_COLUMN, SCAN_COLUMN, STATUS_COLUMN
+from ..core.memory import segment_need, work_of
 from ..core.option import BATCH, from_arguments
 from ..pipeline.options import SegmentOptions
 from .common import NOTE, add_run_options, fail, path_argument, running
@@ -28,7 +29,7 @@ def add_command(commands) -> None:
     batch.add_argument("--save-probabilities", action="store_true", help="also write one probability map for each tissue")
     batch.add_argument("--redo", action="store_true", help="segment again what is finished")
     add_run_options(batch, BATCH)
-    batch.set_defaults(run=run)
+    batch.set_defaults(run=run, need=lambda arguments: segment_need(0, work_of(arguments.use_context), arguments.threads))
 
 
 def run(arguments: argparse.Namespace) -> int:

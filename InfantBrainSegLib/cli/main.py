@@ -12,7 +12,8 @@ from typing import NoReturn
 from .. import __version__
 from ..core.allocator import keep_freed_memory
 from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
-from ..core.errors import InfantBrainSegError, in_words
+from ..core.errors import InfantBrainSegError, in_words, ran_out
+from ..core.memory import LIBRARIES, check_memory
 from ..core.streams import tolerant_streams
 from . import batch, devices, evaluate, finetune, reproduce, segment, synthesize, train
 from .common import NOTE, fail
@@ -33,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="infantbrainseg", description=f"InfantBrainSegLib {__version__}: infant brain tissue from T1w and T2w MRI. {NOTE}"
     )
     parser.add_argument("--version", action="version", version=__version__)
+    parser.set_defaults(need=lambda arguments: LIBRARIES)  # a command that computes more says so
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for command in COMMANDS:
         command.add_command(commands)
@@ -56,8 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     keep_freed_memory()
     try:
+        check_memory(arguments.need(arguments))
         return arguments.run(arguments)
     except (InfantBrainSegError, OSError, MemoryError) as error:
+        return fail(in_words(error))
+    except (RuntimeError, ImportError) as error:
+        if not ran_out(error):
+            raise
         return fail(in_words(error))
     except KeyboardInterrupt as stop:
         fail(str(stop) or "Stopped; no result was written.")

@@ -1,12 +1,14 @@
 """`segment`: one brain, or its checks alone."""
 
 import argparse
-import json
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.contract import EXIT_OK, EXIT_USER_ERROR, Step
+from ..core.memory import Need, Work, check_memory, segment_need, work_of
 from ..core.option import SEGMENT, from_arguments
 from ..core.progress import JsonLines
 from ..pipeline.options import SegmentOptions
@@ -44,7 +46,14 @@ def add_command(commands) -> None:
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
     add_run_options(segment, SEGMENT)
-    segment.set_defaults(run=run, parser=segment)
+    segment.set_defaults(run=run, parser=segment, need=_need)
+
+
+def _need(arguments: argparse.Namespace, voxels: int = 0) -> Need:
+    """Estimate the memory of what was asked for."""
+    if arguments.check_only:
+        return segment_need(voxels, Work.CHECKS)
+    return segment_need(voxels, work_of(arguments.use_context), arguments.threads)
 
 
 def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
@@ -57,22 +66,35 @@ def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
 
 
 def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, Record]]":
-    """Read the inputs; in a terminal an error ends with the path as it was typed, which a program that listens might keep."""
-    from ..core.errors import InputError
-    from ..imaging.inputs import read_input
+    """Read the inputs, if memory is enough for all of them."""
+    from ..imaging.inputs import find_input, read_found
 
-    read = {}
+    found, read = {}, {}
     for role, given in _inputs_of(arguments).items():
-        try:
-            read[role] = read_input(given)
-        except InputError as error:
-            typed = "" if arguments.progress == "lines" else f" (--{role} {getattr(arguments, role)})"
-            raise InputError(f"{error}{typed}", error.code) from error
+        with _telling_path(arguments, role):
+            found[role] = find_input(given)
+    check_memory(_need(arguments, sum(one.voxels for one in found.values())))
+    for role, one in found.items():
+        with _telling_path(arguments, role):
+            read[role] = read_found(one)
     return read
+
+
+@contextlib.contextmanager
+def _telling_path(arguments: argparse.Namespace, role: str) -> Iterator[None]:
+    """In a terminal let an error end with the path as it was typed, which a program that listens might keep."""
+    from ..core.errors import InputError
+
+    try:
+        yield
+    except InputError as error:
+        typed = "" if arguments.progress == "lines" else f" (--{role} {getattr(arguments, role)})"
+        raise InputError(f"{error}{typed}", error.code) from error
 
 
 def _check_only(arguments: argparse.Namespace) -> int:
     from ..core.check import STOP, to_table
+    from ..core.json_text import to_json
     from ..imaging.files import write_text
     from ..imaging.inputs import check_not_an_input
     from ..pipeline.prepare_scans import check_scans
@@ -84,7 +106,7 @@ def _check_only(arguments: argparse.Namespace) -> int:
         images = {role: image for role, (image, _) in read.items()}
         checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), from_arguments(SegmentOptions, arguments), progress)
     if arguments.json is not None:
-        write_text(json.dumps([check.as_dict() for check in checks], indent=1) + "\n", Path(arguments.json))
+        write_text(to_json([check.as_dict() for check in checks], 1), Path(arguments.json))
     for warning in [warning for _, record in read.values() for warning in record.warnings]:
         print(f"Warning: {warning}", file=sys.stderr)
     print(to_table(checks), file=sys.stderr if isinstance(progress, JsonLines) else sys.stdout)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..core.errors import InputError
+from ..core.errors import InputError, ran_out
 from .dicom_header import THICKNESS_KEY, Slice, read_header
 from .files import GET_IT, check_image, check_path, is_link_to_nothing, quiet_itk
 
@@ -265,7 +265,9 @@ def _read(parts: list[Slice], name: str) -> sitk.Image:
         reader.SetFileNames([str(part.path) for part in parts])
         reader.SetOutputPixelType(sitk.sitkFloat32)  # each slice may have its own slope
         return reader.Execute()
-    except RuntimeError:  # its text would name the files
+    except RuntimeError as error:  # its text would name the files
+        if ran_out(error):
+            raise MemoryError from None
         raise InputError(f"The voxels of the DICOM series of {name} cannot be read; wanted intact files: export it again.") from None
 
 

@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..core.errors import InputError
+from ..core.errors import InputError, ran_out
 from .headers import check_voxels, lacks_spacing, spacing_remedy, stated_spacing_mm
+from .headers import stated_voxels as header_voxels
 from .nifti import EXTENSIONS as NIFTI_EXTENSIONS
 from .nifti import read_nifti
+from .nifti import stated_voxels as nifti_voxels
 from .nifti_place import HEADER_KEY, is_sheared, places_alike, restore_transforms, write_sform
 from .unpacking import pack
 
@@ -88,11 +90,31 @@ def read_with_warnings(path: str | os.PathLike, name: str | None = None) -> tupl
             if lacks_spacing(path):
                 raise InputError(f"{called} has no voxel size in mm in its header, and volumes depend on it; wanted one: export it again.")
     except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
+        if ran_out(error):
+            raise MemoryError from error
         reason = f" ({_last_line(error)})" if name is None else ""  # it may hold the path
         raise InputError(
             f"{called} cannot be read as an image{reason}; wanted an intact {_LISTED_EXTENSIONS} file: export it again."
         ) from error
     return check_image(image, called), warnings
+
+
+def stated_voxels(path: str | os.PathLike) -> int:
+    """Count the voxels that will be read from an image file, by its header and its length, without reading them.
+
+    Parameters
+    ----------
+    path : path of a NIfTI, NRRD, MetaImage or Analyze file
+
+    Returns
+    -------
+    int, 0 for a file that will be refused
+    """
+    path = Path(path)
+    try:
+        return (nifti_voxels if _extension(path) in NIFTI_EXTENSIONS else header_voxels)(path)
+    except (OSError, EOFError, ValueError, zlib.error):
+        return 0
 
 
 def check_image(image: sitk.Image, name: str) -> sitk.Image:

@@ -10,6 +10,8 @@ from scipy import ndimage
 
 from ..core.labels import TISSUES
 
+MOST_MM = 1000.0  # no head is as large
+
 
 @dataclass(frozen=True)
 class ContextConfig:
@@ -31,6 +33,13 @@ class ContextConfig:
     signed: bool = True
     clip_mm: float = 10.0
     divisor_mm: float | None = None
+
+    def __post_init__(self):
+        if type(self.signed) is not bool:
+            raise ValueError(f"signed is {self.signed!r:.40}; wanted true or false.")
+        for name, value in {"clip_mm": self.clip_mm, "divisor_mm": 1.0 if self.divisor_mm is None else self.divisor_mm}.items():
+            if type(value) not in (int, float) or not 0 < value <= MOST_MM:
+                raise ValueError(f"{name} is {value!r:.40}; wanted a number above 0, at most {MOST_MM:g}.")
 
 
 def distance_maps(labels: np.ndarray, config: ContextConfig | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from ..core.errors import DeviceError
+from ..core.errors import DeviceError, ran_out
 
 T = TypeVar("T")
 
@@ -116,12 +116,7 @@ def prefers_channels_last(device: torch.device) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, on any kind of device."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-    )
+    return isinstance(error, torch.cuda.OutOfMemoryError) or ran_out(error)
 
 
 def run_with_memory_ladder(attempt: Callable[[torch.device, int], T], device: torch.device, batch_size: int, log: list[str]) -> T:

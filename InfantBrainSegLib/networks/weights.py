@@ -23,6 +23,7 @@ import torch
 from ..core.errors import WeightsError
 from .context import ContextConfig
 from .fcn import MultiStreamFCN, NetworkConfig
+from .weights_guard import MOST_BYTES, check_archive, check_state, check_training
 
 FORMAT = 2
 _READABLE = (1, FORMAT)
@@ -32,6 +33,7 @@ EXTRACTION_STAGES = ("locate", "refine")
 _ALL_STAGES = STAGES + EXTRACTION_STAGES
 TRAINING_PATHS = ("fcn1", "start_from", "init_t1", "init_t2")  # what a training record may tell of its machine
 MANIFEST = "manifest.json"
+_MOST_MANIFEST_BYTES = 1 << 20
 BUNDLED_DIR = Path(__file__).parents[1] / "weights"
 
 
@@ -151,7 +153,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, or of another format.
+        If the file is missing, damaged, of another format, or describes what no network of ours could need.
     """
     if stage_or_path in _ALL_STAGES:
         folder = Path(weights_dir or BUNDLED_DIR)
@@ -161,16 +163,19 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
         content, sha256 = _read(path, must_be_listed=True)
         if content.get("stage") != stage_or_path:
             raise WeightsError(
-                f"{path} holds the stage {content.get('stage')!r}; wanted {stage_or_path!r}: put each file under its own stage's name."
+                f"{path} holds the stage {content.get('stage')!r:.40}; wanted {stage_or_path!r}: put each file under its own stage's name."
             )
     else:
         path = Path(stage_or_path)
         content, sha256 = _read(path, must_be_listed=False)
     try:
-        network = MultiStreamFCN(NetworkConfig(**content["network"]))
-        network.load_state_dict(restored(content["state_dict"], content.get("scales", {})))
+        stage, training, state = str(content["stage"]), dict(content["training"]), content["state_dict"]
+        config = NetworkConfig(**content["network"])
         context = None if content["context"] is None else ContextConfig(**content["context"])
-        stage, training = str(content["stage"]), dict(content["training"])
+        check_training(training)
+        check_state(config, stage, state)
+        network = MultiStreamFCN(config)
+        network.load_state_dict(restored(state, content.get("scales", {})))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise WeightsError(
             f"{path} does not fit the network it describes ({_first_line(error)}): use weights saved by this version."
@@ -178,7 +183,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     wanted = list(range(network.config.classes))
     if content.get("labels") != wanted:
         raise WeightsError(
-            f"{path} holds the labels {content.get('labels')} and a network of {len(wanted)} classes; wanted {wanted}: "
+            f"{path} holds the labels {content.get('labels')!s:.200} and a network of {len(wanted)} classes; wanted {wanted}: "
             "use a file made by save_weights."
         )
     return LoadedNetwork(network.eval(), stage, sha256, context, training)
@@ -194,6 +199,8 @@ def _folder_of(file: Path) -> Path:
 def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
     if not path.is_file():
         raise WeightsError(f"The weights file {path} is missing: install the package again, or name a folder that holds it with --weights.")
+    if path.stat().st_size > MOST_BYTES:
+        raise WeightsError(f"The weights file {path} is larger than {MOST_BYTES >> 30} GB; wanted a file made by save_weights.")
     raw = path.read_bytes()
     sha256 = hashlib.sha256(raw).hexdigest()
     listed = _listed_sha256(path, must_be_listed)
@@ -202,8 +209,9 @@ def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
             f"The weights file {path} is damaged: its sha256 is {sha256[:12]}..., the manifest says {listed[:12]}...: install it again."
         )
     try:
+        check_archive(raw)
         content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{path} cannot be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
     if not isinstance(content, dict) or content.get("format") not in _READABLE:
         raise WeightsError(f"{path} is not a weights file of format {FORMAT} or older: wanted a file made by save_weights.")
@@ -226,8 +234,10 @@ def _listed_sha256(path: Path, must_be_listed: bool) -> str | None:
 
 def _manifest(manifest_path: Path) -> dict[str, Any]:
     try:
+        if manifest_path.stat().st_size > _MOST_MANIFEST_BYTES:
+            raise ValueError(f"it is longer than {_MOST_MANIFEST_BYTES} bytes")
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{manifest_path} is damaged ({_first_line(error)}): install the weights again.") from error
     if not isinstance(manifest, dict):
         raise WeightsError(f"{manifest_path} is damaged (it is no table of files): install the weights again.")
@@ -278,11 +288,16 @@ def restored(stored: dict[str, torch.Tensor], scales: dict[str, torch.Tensor]) -
     ------
     KeyError
         If integers have no scale.
+    ValueError
+        If a scale has another shape than they.
     """
     state = {}
     for name, tensor in stored.items():
         if tensor.dtype == torch.int8:
-            state[name] = tensor.float() * scales[name]
+            scale = scales[name]
+            if scale.dim() != tensor.dim() or any(n not in (1, wanted) for n, wanted in zip(scale.shape, tensor.shape, strict=True)):
+                raise ValueError(f"the scale of {name} has the shape {tuple(scale.shape)}; wanted one that fits {tuple(tensor.shape)}")
+            state[name] = tensor.float() * scale.float()
         else:
             state[name] = tensor.float() if tensor.is_floating_point() else tensor
     return state

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from .. import __version__
 from ..core.contract import COHORT
 from ..core.errors import InputError
+from ..core.json_text import to_json
 from ..core.labels import TISSUES
 from ..imaging.files import check_writable_folder, write_image, write_text
 from ..pipeline.segmenter import Segmentation
@@ -147,7 +148,7 @@ def write_sidecars(names: Names, sources: Sequence[str], folder: Path) -> None:
             if image == names.mask:
                 what = "The cerebrum with its CSF that was segmented, without cerebellum and brainstem where these were taken out."
                 content = {"Type": "ROI", "Description": what, **content}
-            write_text(_json(content), folder / sidecar)
+            write_text(to_json(content), folder / sidecar)
 
 
 def volume_table(volumes: list[TissueVolume]) -> str:
@@ -191,7 +192,7 @@ def _description(source: Path, output: Path) -> str:
     }
     if output.is_relative_to(source):  # from elsewhere the link would hold names of folders, which may be those of patients
         content["DatasetLinks"] = {"raw": Path(os.path.relpath(source, output)).as_posix()}
-    return _json(content)
+    return to_json(content)
 
 
 def _lookup_table() -> str:
@@ -214,7 +215,3 @@ def bids_uri(path: Path, root: Path) -> str:
     str
     """
     return f"bids:raw:{quote(path.relative_to(root).as_posix())}"
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2) + "\n"

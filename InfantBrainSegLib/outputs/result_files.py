@@ -9,6 +9,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from ..core.contract import MASK, OVERVIEW, REPORT, SEGMENTATION, TRANSFORM, VOLUMES, probability_file
+from ..core.json_text import to_json
 from ..core.labels import TISSUES, to_iseg
 from ..imaging.files import write_image, write_text
 from ..imaging.inputs import sha256_of
@@ -105,7 +106,7 @@ def write_report(report: Report, folder: Path) -> None:
     folder : Path
     """
     outputs = {path.name: sha256_of([path]) for path in sorted(folder.iterdir()) if path.name in ALL_NAMES}
-    write_text(json.dumps({**report.to_json(), "outputs": outputs}, indent=2) + "\n", folder / REPORT)
+    write_text(to_json({**report.to_json(), "outputs": outputs}), folder / REPORT)
 
 
 def keep_edited(staging: Staging) -> list[str]:

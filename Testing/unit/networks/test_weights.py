@@ -99,10 +99,12 @@ def test_a_file_of_format_1_gives_the_same_network(tmp_path, classes):
         assert torch.allclose(old.state_dict()[name], value, rtol=1e-3, atol=1e-6), name
 
 
-@pytest.mark.parametrize("scales", [{}, None, "none", {"encoders.0.levels.0.0.conv.weight": torch.ones(3)}])
-def test_integers_without_their_scales_are_refused(tmp_path, scales):
+@pytest.mark.parametrize("scales", [{}, None, "none", {"encoders.0.levels.0.0.conv.weight": torch.ones(3)}, "huge"])
+def test_integers_without_scales_of_their_own_are_refused(tmp_path, scales):
     save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
     content = torch.load(tmp_path / "fcn1.pt", weights_only=True)
+    if scales == "huge":
+        scales = {name: torch.ones(1000, *scale.shape[1:]) for name, scale in content["scales"].items()}  # would multiply the tensor itself
     torch.save({**content, "scales": scales}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="does not fit"):
         load_network(tmp_path / "other.pt")

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..core.check import STOP, Check, Reason, SignCode
-from ..core.labels import TISSUES
+from ..core.check import STOP, Check, Reason, SignCode, inside_of
+from ..core.labels import GM, TISSUES, WM
 from ..imaging.space import WorkingSpace
+from .growth import gray_to_white_range
 from .label_intensity import Mislabelled
 
 ACCEPT, LOOK, DO_NOT_USE = "accept", "look", "do not use"
@@ -66,6 +67,7 @@ class Outcome:
         Each tissue's share of the result, by its short name.
     islands_removed : int
     mislabelled : sequence of Mislabelled
+    age_months : float or None
     """
 
     first: np.ndarray | None
@@ -76,6 +78,7 @@ class Outcome:
     fractions: dict[str, float]
     islands_removed: int
     mislabelled: Sequence[Mislabelled] = ()
+    age_months: float | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
             (bad if value < worst else doubts).append(Reason(code, said))
     if islands_per_ml > ISLANDS_LOOK_PER_ML:
         doubts.append(Reason(SignCode.ISLANDS, f"{outcome.islands_removed} islands were removed"))
+    doubts += _gray_to_white(outcome)
     odd_places = []
     for odd in outcome.mislabelled:
         if odd.volume_ml >= MISLABELLED_LOOK_ML:
@@ -188,6 +192,19 @@ def _agreement(outcome: Outcome) -> dict[str, float]:
         both = np.count_nonzero(one) + np.count_nonzero(other)
         agreement[tissue.short_name] = float(2 * np.count_nonzero(one & other) / both) if both else 1.0
     return agreement
+
+
+def _gray_to_white(outcome: Outcome) -> list[Reason]:
+    """Doubt a ratio that no real brain of that age has: thin blades of white matter may be called gray."""
+    wanted, white = gray_to_white_range(outcome.age_months), outcome.fractions[WM.short_name]
+    if wanted is None or not white:
+        return []
+    ratio = outcome.fractions[GM.short_name] / white
+    if inside_of(ratio, wanted):
+        return []
+    text = f"there is {ratio:.2f} times as much GM as WM; wanted {wanted[0]:.2f} to {wanted[1]:.2f} at {outcome.age_months:g} months"
+    remedy = "look whether thin white matter inside the gyri is called gray, and whether the age is right"
+    return [Reason(SignCode.GRAY_TO_WHITE, text, remedy)]
 
 
 def _doubtful_places(outcome: Outcome) -> tuple[Place, ...]:

@@ -189,7 +189,7 @@ def _segment(
         fractions = {volume.tissue: volume.fraction for volume in volumes}
         given = prepared.images[[scan is not None for scan in (ready.pair.t1, ready.pair.t2)]]  # (C, X, Y, Z)
         odd = find_mislabelled(given, cleaned.labels)
-        outcome = Outcome(found.first, labels, confidence, prepared.mask, prepared.space, fractions, islands, odd)
+        outcome = Outcome(found.first, labels, confidence, prepared.mask, prepared.space, fractions, islands, odd, options.age_months)
         verdict = judge(outcome, ready.checks)
     report = Report(
         versions=versions(),

@@ -12,6 +12,7 @@ from ..networks.fcn import BUNDLED_FCN1, NetworkConfig
 from .losses import LOSS_WEIGHTS
 from .recipe import RECIPES, STAGES, Recipe, Stage
 from .simulation.contrast import PHASE_SHARES, PHASES
+from .simulation.synthesis import SIMULATIONS
 
 HELD_OUT = ("adult_15", "adult_17", "adult_18", "infant_05mo", "infant_08mo")
 _MORE = math.inf
@@ -62,6 +63,9 @@ class TrainingConfig:
         Names and checksums of the labelled scans trained on; empty for simulated patches. Keeps a run from going on with other scans.
     iterations, batch_size, patch_voxels, learning_rate, weight_decay, seed
         The paper: 10,000, 2, 64, 1e-3, 0.005.
+    simulation : str
+        "shrunken": adult maps brought to an infant's size, as the bundled weights learned from; "six months": anatomy and contrast that
+        enclose those of real six-month-olds, and wide ventricles. See `synthesis.SIMULATIONS`.
     phase_shares : tuple of float
         See `ContrastConfig`: of the patches that "fcn1" or "fcn2" trains on; held-out ones keep its default shares.
     stream_dropout : float
@@ -101,6 +105,7 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     loss_weights: tuple[float, ...] = LOSS_WEIGHTS
     seed: int = 1
+    simulation: str = "shrunken"
     phase_shares: tuple[float, ...] = PHASE_SHARES
     stream_dropout: float = 0.0
     own_context: float = 0.0
@@ -128,6 +133,8 @@ class TrainingConfig:
             raise TrainingError(f"stage is {self.stage!r}; wanted one of {', '.join(STAGES)}.")
         if self.recipe not in RECIPES:
             raise TrainingError(f"recipe is {self.recipe!r}; wanted one of {', '.join(RECIPES)}.")
+        if self.simulation not in SIMULATIONS:
+            raise TrainingError(f"simulation is {self.simulation!r}; wanted one of {', '.join(SIMULATIONS)}.")
         streams = self.stage_facts.streams
         if self.network.stream_channels != streams:
             raise TrainingError(

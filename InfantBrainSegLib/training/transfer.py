@@ -24,6 +24,7 @@ from torch import nn
 from ..core.errors import TrainingError, WeightsError
 from ..networks.fcn import MultiStreamFCN
 from ..networks.saved import UnreadableError, read_saved
+from ..networks.weights import restored
 
 _C3D = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b")
 _C3D_PLACES = ("levels.0.0", "levels.1.0", "levels.2.0", "levels.2.1", "levels.3.0", "levels.3.1")
@@ -228,6 +229,7 @@ def _read_state(path: str) -> dict[str, torch.Tensor]:
             f"{path} cannot be read as weights ({error}): it is none of torch's files, is damaged, or holds Python objects, which could "
             "run code and are not read; wanted tensors alone: save its state dict."
         ) from error
+    scales = content.get("scales") if isinstance(content, dict) else None  # of a weights file of ours
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -235,7 +237,7 @@ def _read_state(path: str) -> dict[str, torch.Tensor]:
     state = {_bare(str(name)): tensor for name, tensor in content.items() if torch.is_tensor(tensor)} if isinstance(content, dict) else {}
     if not state:
         raise WeightsError(f"{path} holds no named tensors; wanted a state dict.")
-    return state
+    return restored(state, scales) if isinstance(scales, dict) else state
 
 
 def _bare(name: str) -> str:

@@ -30,6 +30,8 @@ OTHERS = {
     "test-subjects": "make_test_subjects",
     "raw-heads": "make_raw_heads",
     "demo-subject": "make_demo_subject",
+    "store-weights": "store_weights",
+    "label-anatomy": "anatomy",
 }
 
 

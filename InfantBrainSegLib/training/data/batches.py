@@ -1,5 +1,6 @@
 """Fresh batches from the simulator, as a network sees them: patches, their augmentation and context, and the maps that they come from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -12,11 +13,10 @@ from ...imaging.files import check_writable_folder
 from ...networks.context import ContextConfig, distance_maps, signed_distance_maps
 from ..config import TrainingConfig
 from ..recipe import Recipe
-from ..simulation.contrast import ContrastConfig
 from ..simulation.head_synthesis import HeadConfig, HeadPatches, HeadSimulator
 from ..simulation.heads import build_head_pack, load_heads
 from ..simulation.labelmaps import build_pack, is_made_of, load_pack
-from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
+from ..simulation.synthesis import SIMULATIONS, Simulator, Synthesized
 
 _CLIP_QUANTILES = (0.005, 0.995)  # those of prepare.normalise
 
@@ -224,8 +224,10 @@ def _make_pack(config: TrainingConfig) -> None:
 
 def _brains(config: TrainingConfig, device: torch.device, held_out: bool) -> BatchMaker:
     maps = load_pack(Path(config.pack), lambda name: (name in config.held_out) == held_out)
-    contrast = ContrastConfig() if held_out else ContrastConfig(phase_shares=config.phase_shares)
-    simulator = Simulator(maps, SimulatorConfig(contrast=contrast), device)
+    drawn = SIMULATIONS[config.simulation]
+    if not held_out:
+        drawn = replace(drawn, contrast=replace(drawn.contrast, phase_shares=config.phase_shares))
+    simulator = Simulator(maps, drawn, device)
     return BatchMaker(simulator, config.recipe_facts, config.patch_voxels, config.stream_dropout)
 
 

@@ -93,6 +93,35 @@ def test_a_label_against_its_intensities_asks_for_a_look_or_forbids(volume_ml, s
         assert verdict.places[0].ras_mm == pytest.approx(outcome().space.place_to_scan((30.0, 31.0, 32.0))[0])
 
 
+@pytest.mark.parametrize(
+    ("age_months", "ratio", "decision"),
+    [
+        (6, 1.56, ACCEPT),
+        (6, 1.39, ACCEPT),
+        (5, 1.69, LOOK),
+        (8, 2.4, LOOK),
+        (6, 1.3, LOOK),
+        (4.9, 2.4, ACCEPT),
+        (9, 2.4, ACCEPT),
+        (None, 2.4, ACCEPT),
+    ],
+)
+def test_between_5_and_8_months_gray_to_white_matter_that_no_real_brain_has_asks_for_a_look(age_months, ratio, decision):
+    fractions = {"CSF": 0.2, "GM": 0.8 * ratio / (1 + ratio), "WM": 0.8 / (1 + ratio)}
+    verdict = judge(outcome(fractions=fractions, age_months=age_months), GOOD)
+    assert verdict.decision == decision
+    if decision == LOOK:
+        (reason,) = verdict.reasons
+        assert reason.code == SignCode.GRAY_TO_WHITE
+        assert f"{ratio:.2f} times as much GM as WM; wanted 1.39 to 1.68 at {age_months} months" in verdict.words
+        assert Reason.from_dict(reason.as_dict()) == reason
+
+
+def test_a_result_without_white_matter_is_judged_whatever_the_age():
+    fractions = {"CSF": 0.2, "GM": 0.8, "WM": 0.0}
+    assert judge(outcome(fractions=fractions, age_months=6), GOOD).decision == DO_NOT_USE
+
+
 def test_many_islands_ask_for_a_look():
     (reason,) = judge(outcome(islands_removed=5000), GOOD).reasons
     assert reason == Reason(SignCode.ISLANDS, "5000 islands were removed")

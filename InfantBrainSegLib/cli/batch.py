@@ -1,13 +1,12 @@
 """`batch`: many brains."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from ..core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED, FAILED, REASON_COLUMN, SCAN_COLUMN, STATUS_COLUMN
+from ..core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED, FAILED, STATUS_COLUMN
 from ..core.option import BATCH, from_arguments
 from ..pipeline.options import SegmentOptions
-from .common import NOTE, add_run_options, fail, path_argument, running
+from .common import NOTE, add_run_options, fail, path_argument, running, warn_of_failures
 
 
 def add_command(commands) -> None:
@@ -33,7 +32,8 @@ def add_command(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment what is not finished; give the exit code."""
-    from ..batch.run import BatchOptions, run_batch
+    from ..batch.job import BatchOptions
+    from ..batch.run import run_batch
 
     options = BatchOptions(from_arguments(SegmentOptions, arguments), arguments.save_probabilities, arguments.redo, arguments.single_scan)
     try:
@@ -43,8 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         fail("Stopped; what is finished is kept, and the same command goes on with the rest.")
         return EXIT_STOPPED
     failed = [row for row in rows if row[STATUS_COLUMN] == FAILED]
-    for row in failed:
-        print(f"Warning: {row[SCAN_COLUMN]}: {row[REASON_COLUMN]}", file=sys.stderr)
+    warn_of_failures(rows)
     table = Path(arguments.output_dir) / COHORT
     if failed:
         fail(f"{len(failed)} of {len(rows)} scans have no new result; {table} says why. Mend them and give the same command again.")

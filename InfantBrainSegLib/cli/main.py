@@ -1,4 +1,4 @@
-"""Command line: segment, batch, devices, evaluate, synthesize, train, finetune, reproduce.
+"""Command line: segment, batch, bids-app, devices, evaluate, synthesize, train, finetune, reproduce.
 
 Exit code 0; 2 with one line on stderr where the user can mend something; 3 when some scans of a batch have no result; 130 when stopped.
 Each command imports what it needs when it runs, so that `--help` and a wrong option answer at once.
@@ -14,10 +14,10 @@ from ..core.allocator import keep_freed_memory
 from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
 from ..core.errors import InfantBrainSegError, in_words
 from ..core.streams import tolerant_streams
-from . import batch, devices, evaluate, finetune, reproduce, segment, synthesize, train
+from . import batch, bids_app, devices, evaluate, finetune, reproduce, segment, synthesize, train
 from .common import NOTE, fail
 
-COMMANDS = (segment, batch, devices, evaluate, synthesize, train, finetune, reproduce)  # in the order of --help
+COMMANDS = (segment, batch, bids_app, devices, evaluate, synthesize, train, finetune, reproduce)  # in the order of --help
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,6 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def with_command(words: Sequence[str]) -> list[str]:
+    """Name the command of BIDS Apps, which are called without one: BIDS_DIR OUT_DIR participant."""
+    names = {command.__name__.rsplit(".", 1)[-1].replace("_", "-") for command in COMMANDS}
+    is_app = bool(words) and words[0] not in names and not set(bids_app.LEVELS).isdisjoint(words[1:])
+    return [bids_app.NAME, *words] if is_app else list(words)
+
+
 @tolerant_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -53,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code.
     """
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser().parse_args(with_command(sys.argv[1:] if argv is None else argv))
     keep_freed_memory()
     try:
         return arguments.run(arguments)

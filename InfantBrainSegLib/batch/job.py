@@ -36,6 +36,22 @@ _FAILURE = ".infantbrainseg-failed"
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """A Dask cluster.
+
+    Attributes
+    ----------
+    address : str
+        Of the scheduler, or the path of its scheduler file.
+    resources : tuple of str and float
+        What each scan needs of a worker that was started with such resources: (("GPU", 1.0),).
+    """
+
+    address: str
+    resources: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class BatchOptions:
     """How to segment many subjects.
 
@@ -50,6 +66,8 @@ class BatchOptions:
         Segment a T1 or a T2 that has no partner.
     select : Selection
         Which scans, where a run does not do all.
+    cluster : Cluster or None
+        Whose workers segment; None for this process.
     """
 
     segment: SegmentOptions = field(default_factory=SegmentOptions)
@@ -57,6 +75,7 @@ class BatchOptions:
     redo: bool = False
     single_scan: bool = False
     select: Selection = field(default_factory=Selection)
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True)

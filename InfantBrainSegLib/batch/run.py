@@ -1,22 +1,30 @@
 """Many subjects: goes on after a stop and past a bad subject, and keeps one table of all of them."""
 
-from collections.abc import Iterator
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from ..core.contract import COHORT, FAILED, PENDING, REASON_COLUMN, STATUS_COLUMN, Step
+from ..core.contract import COHORT, COHORT_PAGE, FAILED, PENDING, REASON_COLUMN, STATUS_COLUMN, Step
 from ..core.errors import InputError
 from ..core.progress import Progress, part_of, silent
 from ..imaging.files import write_text
+from ..networks.weights import Networks
 from ..outputs.bids import prepare_dataset
-from ..outputs.lock import STALE_S, owned
+from ..outputs.lock import WAIT_S, owned
 from ..outputs.overview import load_drawing
 from ..outputs.publishing import sweep
 from ..pipeline.segmenter import Segmenter
 from .cohort import Row, to_csv
 from .job import LOCK, BatchOptions, Job, SegmentOne
+from .page import make_page
+from .review import read_review, with_decision
 from .subjects import Scan, find_scans, select
 
-WAIT_S = STALE_S + 60.0  # for a scan whose owner may have been killed on another machine
+Work = Callable[[list[Scan], Progress], Iterator[tuple[Scan, Row]]]
+WRITING_SHARE = 0.05  # of a run's time at most goes into writing the table of very many scans
 
 
 def run_batch(
@@ -36,7 +44,7 @@ def run_batch(
     source : path
         As `find_scans` takes it.
     output_dir : path
-        Gets the results, and `cohort.csv` with one row a scan of `source`, written anew after each.
+        Gets the results, `cohort.csv` with one row a scan of `source`, written anew after each, and at the end `cohort.html`.
     options : BatchOptions, optional
     progress : Progress
         Told "sub-01: stage 1" and the share of the whole batch that is done.
@@ -56,24 +64,67 @@ def run_batch(
     """
     options = options or BatchOptions()
     scans = find_scans(source, options.single_scan)
-    ours = Segmenter(options.segment.weights_dir, options.segment.device)
-    job = Job.of(source, output_dir, options, ours.networks)
-    prepare_dataset(job.output_dir, job.source)
-    with owned(job.output_dir / LOCK, f"The output folder {job.output_dir}"):
-        sweep(folder for scan in scans for folder in job.folders(scan))
-        load_drawing()
-        rows = {scan.name: job.row_before(scan) for scan in scans}
-        _write_table(job, rows)
-        waiting = [scan for scan in scans if rows[scan.name][STATUS_COLUMN] == PENDING]
-        for done, (scan, row) in enumerate(_one_by_one(job, waiting, segmenter or ours, progress), 1):
-            rows[scan.name] = row
-            try:
-                _write_table(job, rows)
-            except InputError:  # open in a spreadsheet, perhaps: the next scan writes it again
-                if done == len(waiting):
-                    raise
+    with _workers(source, output_dir, options, segmenter) as (job, work):
+        prepare_dataset(job.output_dir, job.source)
+        with owned(job.output_dir / LOCK, f"The output folder {job.output_dir}"):
+            sweep(folder for scan in scans for folder in job.folders(scan))
+            decided = read_review(job.output_dir)
+            rows = {scan.name: with_decision(job.row_before(scan), decided) for scan in scans}
+            waiting = [scan for scan in scans if rows[scan.name][STATUS_COLUMN] == PENDING]
+            with _kept_table(job, rows) as rewrite:
+                for scan, row in work(waiting, progress):
+                    rows[scan.name] = with_decision(row, decided)
+                    rewrite()
+            _write_page(job, rows)
     progress(Step.DONE, 1.0)
     return list(rows.values())
+
+
+@contextlib.contextmanager
+def _workers(source: str | Path, output_dir: str | Path, options: BatchOptions, segmenter: SegmentOne | None) -> Iterator[tuple[Job, Work]]:
+    """Check weights and device before any work, a device elsewhere where it is; gives what segments scans."""
+    cluster = options.cluster
+    if cluster is not None:
+        from .cluster import connected
+
+        weights = options.segment.weights_dir
+        if weights is not None:  # a worker works in another folder
+            options = replace(options, segment=replace(options.segment, weights_dir=Path(weights).absolute()))
+        job = Job.of(source, output_dir, options, Networks(weights))
+        with connected(job, cluster) as work:
+            yield job, work
+    else:
+        ours = Segmenter(options.segment.weights_dir, options.segment.device)
+        job = Job.of(source, output_dir, options, ours.networks)
+        load_drawing()
+        yield job, partial(_one_by_one, job, segmenter or ours, 0.0)
+
+
+@contextlib.contextmanager
+def _kept_table(job: Job, rows: dict[str, Row]) -> Iterator[Callable[[], None]]:
+    """Write the table before and after the block, whatever ends it; gives what writes it meanwhile, unless that would take long."""
+
+    def write() -> None:
+        write_text(to_csv(rows.values()), job.output_dir / COHORT)
+
+    next_at = 0.0
+
+    def rewrite() -> None:
+        nonlocal next_at
+        started = time.monotonic()
+        if started >= next_at:
+            with contextlib.suppress(InputError):  # open in a spreadsheet, perhaps: the next scan writes it again
+                write()
+            next_at = started + (time.monotonic() - started) / WRITING_SHARE
+
+    write()
+    try:
+        yield rewrite
+    except BaseException:
+        with contextlib.suppress(InputError):
+            write()
+        raise
+    write()
 
 
 def run_selected(
@@ -108,7 +159,7 @@ def run_selected(
     load_drawing()
     rows = {scan.name: job.row_before(scan) for scan in scans}
     waiting = [scan for scan in scans if rows[scan.name][STATUS_COLUMN] == PENDING]
-    for scan, row in _one_by_one(job, waiting, segmenter or ours, progress, WAIT_S):
+    for scan, row in _one_by_one(job, segmenter or ours, WAIT_S, waiting, progress):
         rows[scan.name] = row
         if row[STATUS_COLUMN] == FAILED:
             job.note_failure(scan, row[REASON_COLUMN])
@@ -117,7 +168,7 @@ def run_selected(
 
 
 def write_group(source: str | Path, output_dir: str | Path, options: BatchOptions) -> list[Row]:
-    """Write the table of all scans of a BIDS folder or a CSV from the results that are there.
+    """Write the table of all scans of a BIDS folder or a CSV, and the page to look them through, from the results that are there.
 
     Parameters
     ----------
@@ -139,12 +190,18 @@ def write_group(source: str | Path, output_dir: str | Path, options: BatchOption
     job = Job(Path(source).absolute(), Path(output_dir).absolute(), options, {})
     prepare_dataset(job.output_dir, job.source)
     with owned(job.output_dir / LOCK, f"The output folder {job.output_dir}"):
-        rows = {scan.name: job.row_there(scan) for scan in scans}
-        _write_table(job, rows)
+        decided = read_review(job.output_dir)
+        rows = {scan.name: with_decision(job.row_there(scan), decided) for scan in scans}
+        write_text(to_csv(rows.values()), job.output_dir / COHORT)
+        _write_page(job, rows)
     return list(rows.values())
 
 
-def _one_by_one(job: Job, scans: list[Scan], segmenter: SegmentOne, progress: Progress, wait_s: float = 0.0) -> Iterator[tuple[Scan, Row]]:
+def _write_page(job: Job, rows: dict[str, Row]) -> None:
+    write_text(make_page(list(rows.values()), job.output_dir), job.output_dir / COHORT_PAGE)
+
+
+def _one_by_one(job: Job, segmenter: SegmentOne, wait_s: float, scans: list[Scan], progress: Progress) -> Iterator[tuple[Scan, Row]]:
     for done, scan in enumerate(scans):
         inside = _named(part_of(progress, done / len(scans), (done + 1) / len(scans)), scan.name)
         yield scan, job.attempt(scan, segmenter, inside, wait_s)
@@ -152,7 +209,3 @@ def _one_by_one(job: Job, scans: list[Scan], segmenter: SegmentOne, progress: Pr
 
 def _named(progress: Progress, name: str) -> Progress:
     return lambda step, fraction: progress(f"{name}: {step}", fraction)
-
-
-def _write_table(job: Job, rows: dict[str, Row]) -> None:
-    write_text(to_csv(rows.values()), job.output_dir / COHORT)

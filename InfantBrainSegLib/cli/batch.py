@@ -1,6 +1,7 @@
 """`batch`: many brains."""
 
 import argparse
+import math
 from pathlib import Path
 
 from ..core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, EXIT_STOPPED, FAILED, STATUS_COLUMN
@@ -26,16 +27,33 @@ def add_command(commands) -> None:
     batch.add_argument("--single-scan", action="store_true", help="also segment a T1 or a T2 that has no partner, less accurately")
     batch.add_argument("--save-probabilities", action="store_true", help="also write one probability map for each tissue")
     batch.add_argument("--redo", action="store_true", help="segment again what is finished")
+    batch.add_argument(
+        "--dask", metavar="ADDRESS", type=path_argument, help="segment on the workers of this Dask scheduler, or of this scheduler file"
+    )
+    batch.add_argument(
+        "--dask-resources",
+        metavar="NAME=N",
+        type=_resource,
+        nargs="+",
+        default=[],
+        help="what each scan needs of a worker, as GPU=1; for workers started with --resources",
+    )
     add_run_options(batch, BATCH)
     batch.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment what is not finished; give the exit code."""
-    from ..batch.job import BatchOptions
+    from ..batch.job import BatchOptions, Cluster
     from ..batch.run import run_batch
 
-    options = BatchOptions(from_arguments(SegmentOptions, arguments), arguments.save_probabilities, arguments.redo, arguments.single_scan)
+    options = BatchOptions(
+        from_arguments(SegmentOptions, arguments),
+        arguments.save_probabilities,
+        arguments.redo,
+        arguments.single_scan,
+        cluster=Cluster(arguments.dask, tuple(arguments.dask_resources)) if arguments.dask else None,
+    )
     try:
         with running(arguments.progress) as progress:
             rows = run_batch(arguments.input, arguments.output_dir, options, progress)
@@ -52,3 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
         warned = sum(bool(row["warnings"]) for row in rows)
         print(f"All {len(rows)} scans are segmented, {warned} with warnings: see {table}. {NOTE}")
     return EXIT_OK
+
+
+def _resource(text: str) -> tuple[str, float]:
+    """Take a resource of a Dask worker."""
+    name, _, amount = text.partition("=")
+    try:
+        if name and 0 < float(amount) < math.inf:
+            return name, float(amount)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{text}' given; wanted a name and a number above 0, as GPU=1")

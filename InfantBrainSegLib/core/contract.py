@@ -13,6 +13,8 @@ REPORT = "report.json"
 OVERVIEW = "overview.png"
 TRANSFORM = "t2_to_t1.tfm"  # only where T2 was moved
 COHORT = "cohort.csv"
+COHORT_PAGE = "cohort.html"
+REVIEW = "cohort_review.json"  # what people decided on the page
 
 SCAN_COLUMN, STATUS_COLUMN, REASON_COLUMN = "scan", "status", "reason"  # of the batch's table
 OK, FAILED, PENDING = "ok", "failed", "pending"  # in its column of the status

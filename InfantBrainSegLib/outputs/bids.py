@@ -13,7 +13,7 @@ from urllib.parse import quote
 import SimpleITK as sitk
 
 from .. import __version__
-from ..core.contract import COHORT
+from ..core.contract import COHORT, COHORT_PAGE, REVIEW
 from ..core.errors import InputError
 from ..core.labels import TISSUES
 from ..imaging.files import check_writable_folder, write_image, write_text
@@ -36,7 +36,17 @@ LABEL_TABLE = [
     }
     for tissue in TISSUES
 ]
-IGNORED = (COHORT, "*_stats.tsv", "*_xfm.tfm", "*_report.json", "*_overview.png", "*.edited-*", ".infantbrainseg-*")  # by a BIDS validator
+IGNORED = (
+    COHORT,
+    COHORT_PAGE,
+    REVIEW,
+    "*_stats.tsv",
+    "*_xfm.tfm",
+    "*_report.json",
+    "*_overview.png",
+    "*.edited-*",
+    ".infantbrainseg-*",
+)  # by a BIDS validator
 
 
 class Names:

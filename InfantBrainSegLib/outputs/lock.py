@@ -20,6 +20,7 @@ from ..core.errors import ErrorCode, InputError
 
 HEARTBEAT_S = 15.0
 STALE_S = 180.0  # a share may show another machine's touch a minute late
+WAIT_S = STALE_S + 60.0  # enough for a lock whose owner was killed on another machine
 POLL_S = 1.0
 _held: set[str] = set()  # by this process
 

@@ -64,7 +64,9 @@ def test_the_output_is_a_bids_derivative_dataset_with_one_table(bids, tmp_path, 
         for place, name in (("sub-01", "sub-01"), ("sub-02/ses-1", "sub-02_ses-1"), ("sub-02/ses-2", "sub-02_ses-2"))
         for result in RESULTS
     ]
-    assert files_below(tmp_path / "out") == sorted([".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv", *results])
+    assert files_below(tmp_path / "out") == sorted(
+        [".bidsignore", "cohort.csv", "cohort.html", "dataset_description.json", "dseg.tsv", *results]
+    )
     description = json.loads((tmp_path / "out/dataset_description.json").read_text(encoding="utf-8"))
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "InfantBrainSeg"

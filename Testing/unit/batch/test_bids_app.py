@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from command_line import ROOT, cohort, files_below
+from command_line import QUICK, ROOT, cohort, files_below, labels_below
 from stand_ins import StandIn
 
 from InfantBrainSegLib.batch import run as batch_module
@@ -27,10 +27,6 @@ SESSIONS = ["sub-02_ses-1", "sub-02_ses-2"]
 
 def only(options, *participants, **more):
     return replace(options, select=Selection(participants, **more))
-
-
-def labels_below(folder):
-    return {path.name: path.read_bytes() for path in folder.rglob("*_dseg.nii.gz")}
 
 
 def test_one_participant_is_segmented_and_the_table_left_to_group(bids, tmp_path, options, stand_in):
@@ -177,7 +173,7 @@ main(sys.argv[1:])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_after_kill_9_another_run_goes_on_at_once_and_its_labels_are_those_of_an_undisturbed_run(bids, tmp_path, weights_dir):
     shutil.rmtree(bids / "sub-02")
-    more = ["--weights", str(weights_dir), "--device", "cpu", "--extract", "off"]
+    more = ["--weights", str(weights_dir), "--device", "cpu", "--extract", "off", *QUICK]
     argv = [str(bids), str(tmp_path / "out"), "participant", *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, "-c", SLOW_RUN, *argv], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as first:

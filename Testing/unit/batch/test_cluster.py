@@ -1,17 +1,15 @@
 """A batch on Dask workers: real processes that are killed, stopped, or cannot do the work."""
 
-import json
 import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
-from command_line import ROOT, cohort, files_below
+from command_line import QUICK, ROOT, cohort, files_below, labels_below, quick, running_owner
 
 from InfantBrainSegLib.batch import cluster as cluster_module
 from InfantBrainSegLib.batch.job import Cluster
@@ -54,7 +52,7 @@ def local_cluster(request):
 @pytest.fixture
 def on_it(local_cluster, options):
     """Options that send the scans there."""
-    return replace(options, cluster=Cluster(local_cluster.scheduler_address))
+    return replace(quick(options), cluster=Cluster(local_cluster.scheduler_address))
 
 
 @pytest.fixture
@@ -68,28 +66,11 @@ def stand_ins_there(local_cluster, weights_dir):
         yield lambda code: (client.run(exec, code, workers=[first]), first)[1]
 
 
-def running_owner(out, seconds=120.0):
-    """Wait until a scan is being segmented; give its worker's number and its name."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        for lock in out.glob(".infantbrainseg-lock-sub-??*"):
-            try:
-                return json.loads(lock.read_text())["pid"], lock.name.removeprefix(".infantbrainseg-lock-")
-            except (OSError, ValueError):
-                continue
-        time.sleep(0.02)
-    raise AssertionError("No scan was begun.")
-
-
 def start(bids, out, weights_dir, address):
     """Start the command in a process of its own."""
-    words = ["batch", "--input", bids, "--output-dir", out, "--weights", weights_dir, "--device", "cpu", "--extract", "off"]
+    words = ["batch", "--input", bids, "--output-dir", out, "--weights", weights_dir, "--device", "cpu", "--extract", "off", *QUICK]
     argv = [sys.executable, "-m", "InfantBrainSegLib", *map(str, words), "--dask", address]
     return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def labels_below(folder):
-    return {path.name: path.read_bytes() for path in folder.rglob("*_dseg.nii.gz")}
 
 
 @slow
@@ -105,7 +86,7 @@ def test_when_a_worker_is_killed_its_scan_is_done_elsewhere_and_the_labels_are_t
     assert err == ""
     assert process.returncode == 0
     assert "All 3 scans are segmented" in told
-    run_batch(bids, tmp_path / "alone", options)
+    run_batch(bids, tmp_path / "alone", quick(options))
     assert [row["status"] for row in cohort(out).values()] == ["ok"] * 3
     assert files_below(out) == files_below(tmp_path / "alone")
     assert labels_below(out) == labels_below(tmp_path / "alone")

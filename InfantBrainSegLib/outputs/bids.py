@@ -166,7 +166,7 @@ def write_sidecars(names: Names, sources: Sequence[str], folder: Path) -> None:
         if (folder / image).exists():
             content = {"Manual": False, "SpatialReference": sources[0], "Sources": list(sources)}
             if image == names.labels:
-                content["LabelTable"] = LABEL_TABLE
+                content |= {"Description": "Discrete tissue labels of the cerebrum.", "LabelTable": LABEL_TABLE}
             if image == names.mask:
                 what = "The cerebrum with its CSF that was segmented, without cerebellum and brainstem where these were taken out."
                 content = {"Type": "ROI", "Description": what, **content}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +154,24 @@ def test_what_a_killed_run_of_another_machine_left_of_a_scan_goes_and_a_neighbou
         (hidden[name] / "owner.json").write_text(json.dumps({"pid": 1, "host": "elsewhere", "output": "anat", "last": last}))
     run_batch(bids, out, options, segmenter=stand_in)
     assert {name: path.exists() for name, path in hidden.items()} == {"mine": False, "other": True}
+
+
+VALIDATOR = next(filter(None, map(shutil.which, (str(Path(sys.executable).with_name("bids-validator-deno")), "bids-validator-deno"))), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(VALIDATOR is None, reason="The validator of BIDS is not installed: pip install bids-validator-deno")
+def test_the_bids_validator_finds_no_error_in_the_output(bids, tmp_path, weights_dir):
+    shutil.rmtree(bids / "sub-02/ses-2")
+    more = ["--weights", str(weights_dir), "--device", "cpu", "--extract", "off", "--save-probabilities", *QUICK]
+    for output in (tmp_path / "out", bids / "derivatives/infantbrainseg"):
+        assert main([str(bids), str(output), "participant", *more]) == 0
+        assert main([str(bids), str(output), "group"]) == 0
+        assert len(list(output.rglob("*_probseg.nii.gz"))) == 6
+        done = subprocess.run([VALIDATOR, str(output), "--json"], capture_output=True, text=True, check=False, timeout=120)
+        issues = json.loads(done.stdout)["issues"]["issues"]
+        assert [issue for issue in issues if issue["severity"] == "error"] == []
+        assert issues, "it warns at least of the README that is not there"
 
 
 SLOW_RUN = """

@@ -1,5 +1,6 @@
 """A batch on Dask workers: real processes that are killed, stopped, or cannot do the work."""
 
+import errno
 import logging
 import os
 import shutil
@@ -12,10 +13,11 @@ import pytest
 from command_line import QUICK, ROOT, cohort, files_below, labels_below, quick, running_owner
 
 from InfantBrainSegLib.batch import cluster as cluster_module
-from InfantBrainSegLib.batch.job import Cluster
+from InfantBrainSegLib.batch.job import Cluster, Job
 from InfantBrainSegLib.batch.run import run_batch
 from InfantBrainSegLib.cli.main import build_parser, main
 from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.networks.weights import Networks
 
 slow = pytest.mark.slow
 STAND_IN = """
@@ -180,6 +182,35 @@ def test_without_dask_the_message_says_how_to_get_it(bids, tmp_path, options, mo
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"Dask is not installed here; .* pip install 'infantbrainseg\[cluster\]'"):
         run_batch(bids, tmp_path / "out", replace(options, cluster=Cluster("tcp://127.0.0.1:9")))
+
+
+@pytest.fixture
+def job(bids, tmp_path, options):
+    return Job.of(bids, tmp_path / "out", options, Networks(options.segment.weights_dir))
+
+
+def test_a_process_that_can_do_the_work_has_nothing_to_say(job):
+    assert cluster_module.why_unfit(job) == ""
+
+
+def test_a_process_says_why_it_can_do_no_scan(job, monkeypatch, tmp_path):
+    def read_only(folder):
+        raise InputError(f"The output folder {folder} cannot be written (Read-only file system): choose one you may write to.")
+
+    weights = {**job.settings, "weights": {"fcn1": "other"}}
+    assert "wanted 9.9: install the same version" in cluster_module.why_unfit(replace(job, settings={**job.settings, "version": "9.9"}))
+    assert "the input is not there" in cluster_module.why_unfit(replace(job, source=tmp_path / "none"))
+    assert "its weights are others" in cluster_module.why_unfit(replace(job, settings=weights))
+    monkeypatch.setattr(cluster_module, "check_writable_folder", read_only)
+    assert "Read-only file system" in cluster_module.why_unfit(job)
+
+
+def test_a_full_disk_is_the_machines_fault_and_a_missing_file_the_scans():
+    full = InputError("No room.")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert cluster_module._is_of_the_machine(full)
+    assert not cluster_module._is_of_the_machine(FileNotFoundError(errno.ENOENT, "No such file"))
+    assert not cluster_module._is_of_the_machine(InputError("Not an image."))
 
 
 def test_versions_that_differ_are_named_and_of_python_two_numbers_count():

@@ -29,15 +29,21 @@ stand_in.networks = Networks({weights!r})
 cluster._segmenters[({weights!r}, "cpu")] = stand_in
 """
 FULL_DISK = """
-import errno
 from InfantBrainSegLib.outputs import bids
 def full(image, path):
+    import errno
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
 bids.write_image = full
 """
 OTHER_VERSION = "from InfantBrainSegLib.batch import cluster\ncluster.__version__ = '0.0'"
-NO_WEIGHTS = "from InfantBrainSegLib.batch import cluster\ncluster._segmenters.clear()\ncluster.Segmenter = lambda *_: cluster.missing()\n"
-NO_WEIGHTS += "def missing():\n    raise cluster.InputError('The weights file is missing: install it.')\ncluster.missing = missing"
+NO_WEIGHTS = """
+from InfantBrainSegLib.batch import cluster
+def missing(*_):
+    from InfantBrainSegLib.core.errors import InputError
+    raise InputError("The weights file is missing: install it.")
+cluster._segmenters.clear()
+cluster.Segmenter = missing
+"""
 
 
 @pytest.fixture

@@ -150,11 +150,11 @@ def test_where_no_worker_is_left_each_scan_says_why_and_a_bad_scan_is_no_fault_o
     rows = run_batch(bids, tmp_path / "other", on_it)
     assert [row["status"] for row in rows] == ["failed"] * 3
     assert [("No Dask worker can do it" in row["reason"], "No space left" in row["reason"]) for row in rows[1:]] == [(True, True)] * 2
+    with pytest.raises(InputError, match="No Dask worker offers GPU=1; wanted one that does: start workers with --resources GPU=1"):
+        run_batch(bids, tmp_path / "third", replace(on_it, cluster=replace(on_it.cluster, resources=(("GPU", 1.0),))))
     stand_ins_there(OTHER_VERSION)
     with pytest.raises(InputError, match="No Dask worker can do a scan"):
-        run_batch(bids, tmp_path / "third", on_it)
-    with pytest.raises(InputError, match="No Dask worker offers GPU=1; wanted one that does: start workers with --resources GPU=1"):
-        run_batch(bids, tmp_path / "fourth", replace(on_it, cluster=replace(on_it.cluster, resources=(("GPU", 1.0),))))
+        run_batch(bids, tmp_path / "fourth", on_it)
 
 
 @slow

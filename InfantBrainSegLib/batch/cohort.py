@@ -21,7 +21,7 @@ SEPARATOR = " | "  # within a cell
 _TISSUES = [tissue.short_name.lower() for tissue in TISSUES]
 COLUMNS = (
     *("subject", "session", SCAN_COLUMN, STATUS_COLUMN, REASON_COLUMN),
-    *("verdict", "checks_warn", "checks_stop"),
+    *("verdict", "checks_warn", "checks_stop", "review", "review_note"),
     *(f"{tissue}_ml" for tissue in _TISSUES),
     *(f"{tissue}_fraction" for tissue in _TISSUES),
     *("mean_confidence", *(f"{tissue}_confidence" for tissue in _TISSUES)),

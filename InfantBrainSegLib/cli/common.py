@@ -3,9 +3,9 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
+from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR, FAILED, REASON_COLUMN, SCAN_COLUMN, STATUS_COLUMN
 from ..core.option import SEGMENT, add_options
 from ..core.progress import JsonLines, Progress, TerminalBar, silent
 from ..core.stops import Stopped, stops_like_ctrl_c
@@ -32,6 +32,13 @@ def add_run_options(parser: argparse.ArgumentParser, place: str) -> None:
     parser.add_argument(
         "--progress", choices=("auto", "bar", "lines", "none"), default="auto", help="lines: one JSON object a line on stdout"
     )
+
+
+def warn_of_failures(rows: Iterable[Mapping[str, str]]) -> None:
+    """Print one line on stderr for each scan that failed."""
+    for row in rows:
+        if row[STATUS_COLUMN] == FAILED:
+            print(f"Warning: {row[SCAN_COLUMN]}: {row[REASON_COLUMN]}", file=sys.stderr)
 
 
 def fail(message: str) -> int:

@@ -16,10 +16,10 @@ from ..core.cores import wait_passively
 from ..core.errors import InfantBrainSegError, describe_error, ran_out
 from ..core.memory import LIBRARIES, check_memory
 from ..core.streams import tolerant_streams
-from . import batch, devices, evaluate, finetune, reproduce, segment, synthesize, train
+from . import batch, bids_app, devices, evaluate, finetune, reproduce, segment, synthesize, train
 from .common import NOTE, fail
 
-COMMANDS = (segment, batch, devices, evaluate, synthesize, train, finetune, reproduce)  # in the order of --help
+COMMANDS = (segment, batch, bids_app, devices, evaluate, synthesize, train, finetune, reproduce)  # in the order of --help
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,6 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def with_command(words: Sequence[str]) -> list[str]:
+    """Name the command of BIDS Apps, which are called without one: BIDS_DIR OUT_DIR participant."""
+    names = {command.__name__.rsplit(".", 1)[-1].replace("_", "-") for command in COMMANDS}
+    is_app = bool(words) and words[0] not in names and not set(bids_app.LEVELS).isdisjoint(words[1:])
+    return [bids_app.NAME, *words] if is_app else list(words)
+
+
 @tolerant_streams()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -57,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code.
     """
     wait_passively()
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser().parse_args(with_command(sys.argv[1:] if argv is None else argv))
     keep_freed_memory()
     try:
         check_memory(arguments.need(arguments))

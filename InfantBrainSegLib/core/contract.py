@@ -15,6 +15,8 @@ REPORT = "report.json"
 OVERVIEW = "overview.png"
 TRANSFORM = "t2_to_t1.tfm"  # only where T2 was moved
 COHORT = "cohort.csv"
+COHORT_PAGE = "cohort.html"
+REVIEW = "cohort_review.json"  # what people decided on the page
 
 STAGES = ("fcn1", "fcn2")  # of tissue segmentation; the second one sees distance maps of the first one's labels
 EXTRACTION_STAGES = ("locate", "refine")

@@ -35,6 +35,7 @@ class ErrorCode(Enum):
     NO_CEREBRUM = "no_cerebrum"
     ALIGNMENT = "alignment"
     REPORT_VERSION = "report_version"
+    IN_USE = "in_use"
     DEVICE = "device"
     MEMORY = "memory"
     WEIGHTS = "weights"

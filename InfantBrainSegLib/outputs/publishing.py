@@ -107,7 +107,7 @@ def staged_folder(output_dir: str | Path, names: Sequence[str], inputs: Mapping[
         ) from error
     transaction = _Transaction(hidden, output_dir)
     try:
-        transaction.begin()
+        transaction.begin(names[-1])
         transaction.try_targets(names)
         staging = Staging(hidden / _NEW, output_dir)
         yield staging
@@ -133,8 +133,8 @@ class _Transaction:
         self._hidden = hidden
         self._output_dir = output_dir
 
-    def begin(self) -> None:
-        owner = {**record(), "output": Path(os.path.relpath(self._output_dir, self._hidden.parent)).as_posix()}
+    def begin(self, last: str) -> None:
+        owner = {**record(), "output": Path(os.path.relpath(self._output_dir, self._hidden.parent)).as_posix(), "last": last}
         (self._hidden / _OWNER).write_text(json.dumps(owner), encoding="utf-8")
         for name in (_NEW, _OLD):
             (self._hidden / name).mkdir()
@@ -232,7 +232,7 @@ def deferred_signals() -> Iterator[None]:
             signal.raise_signal(came[0])
 
 
-def sweep(folders: Iterable[Path]) -> None:
+def sweep(folders: Iterable[Path], ours: tuple[Path, str] | None = None) -> None:
     """Remove the hidden folders of runs that were killed; what one had half published is rolled back.
 
     A folder of a running process or of another machine stays.
@@ -241,12 +241,23 @@ def sweep(folders: Iterable[Path]) -> None:
     ----------
     folders : iterable of Path
         Where to look, not below them.
+    ours : Path and str, optional
+        An output folder and the last of the names that are published there, which the caller alone may write: what another run left
+        of them goes too, from whatever machine.
     """
     for folder in dict.fromkeys(folders):
         with contextlib.suppress(OSError, InputError):  # a folder that cannot be listed or written holds nothing of ours to remove
             for hidden in [path for path in folder.iterdir() if path.name.startswith(PREFIX)]:
-                if hidden.is_dir() and not hidden.is_symlink() and not _has_owner(hidden):
+                if hidden.is_dir() and not hidden.is_symlink() and (_is_for(hidden, ours) or not _has_owner(hidden)):
                     _sweep_one(hidden)
+
+
+def _is_for(hidden: Path, ours: tuple[Path, str] | None) -> bool:
+    """Whether a hidden folder is on its way to this output and this last name."""
+    owner = read_record(hidden / _OWNER)
+    if ours is None or not isinstance(owner.get("output"), str):
+        return False
+    return (os.path.normpath(hidden.parent / owner["output"]), owner.get("last")) == (os.path.normpath(ours[0]), ours[1])
 
 
 def _sweep_one(hidden: Path) -> None:

@@ -26,6 +26,7 @@ OTHERS = {
     "card": "card",
     "speed": "benchmark_segment",
     "training-speed": "benchmark_training",
+    "scale": "measure_scale",
     "calibration": "plot_calibration",
     "test-subjects": "make_test_subjects",
     "raw-heads": "make_raw_heads",

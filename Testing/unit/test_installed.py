@@ -42,8 +42,8 @@ def installed(tmp_path_factory):
 def test_the_wheel_runs_every_command_outside_the_clone(installed, tmp_path):
     where = run(installed / "python", "-c", "import InfantBrainSegLib; print(InfantBrainSegLib.__file__)", cwd=tmp_path)
     assert installed.parent in Path(where.strip()).parents
-    commands = re.findall(r"^    (\w+)", run(installed / "infantbrainseg", "--help", cwd=tmp_path), re.MULTILINE)
-    assert {"segment", "batch", "devices", "evaluate", "synthesize", "train", "finetune", "reproduce"} <= set(commands)
+    commands = re.findall(r"^    ([\w-]+)", run(installed / "infantbrainseg", "--help", cwd=tmp_path), re.MULTILINE)
+    assert {"segment", "batch", "bids-app", "devices", "evaluate", "synthesize", "train", "finetune", "reproduce"} <= set(commands)
     for command in commands:
         assert command in run(installed / "infantbrainseg", command, "--help", cwd=tmp_path)
     run(installed / "infantbrainseg", "devices", cwd=tmp_path)

@@ -33,6 +33,8 @@ REFINE_MM = 1.0
 REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64)
 MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.04  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
 MIN_CEREBRUM_ML = 100.0  # a preterm brain of 25 weeks
+_CLEARLY_LESS = 0.5  # of these limits at 3 mm: then the second network need not look
+_NOTHING_BELOW = "The scans were stripped already, cerebellum and brainstem too: they are taken as they are."
 _REACH_MM = 12.0  # the second network is believed no further than this from what the first one found
 
 
@@ -152,8 +154,12 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         message = "The scans were stripped already; how the brain lies cannot be determined, and they are taken as they are."
         report = ExtractionReport(message, found=message, stripped=True, confidence=round(located.confidence, 3), rotated=False)
         return Extraction(t1, t2, None, None, report)
-    found = _refine(heads, located, predictor, lambda share: on_progress(0.4 + 0.6 * share))
-    mask, message = found.without_cerebellum() if stripped else found.cerebrum()
+    looked = EXTRACTION_STAGES
+    if stripped and _below_ml(parts) < _CLEARLY_LESS * max(MIN_REMOVED_ML, MIN_REMOVED_SHARE * located_ml):
+        mask, message, looked = None, _NOTHING_BELOW, ("locate",)
+    else:
+        found = _refine(heads, located, predictor, lambda share: on_progress(0.4 + 0.6 * share))
+        mask, message = found.without_cerebellum() if stripped else found.cerebrum()
     used_t1, used_t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
     report = ExtractionReport(
         message=f"{message} {pose.message}",
@@ -166,7 +172,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         front_is_back=pose.front_is_back,
         upside_down=pose.upside_down,
         orientation_told=pose.told,
-        weights=predictor.networks.sha256(EXTRACTION_STAGES),
+        weights=predictor.networks.sha256(looked),
     )
     return Extraction(used_t1, used_t2, mask, pose.rotation, report)
 
@@ -231,6 +237,11 @@ def context_of(parts: torch.Tensor) -> torch.Tensor:
     return F.avg_pool3d(maps[None], 3, 1, 1, count_include_pad=False)[0]
 
 
+def _below_ml(parts: sitk.Image) -> float:
+    """Volume of cerebellum and brainstem."""
+    return float(np.count_nonzero(sitk.GetArrayViewFromImage(parts) == INFRATENTORIAL)) * voxel_mm3(parts) / 1000
+
+
 def _refine(heads: dict[str, Head], located: Located, predictor: Predictor, on_progress: Callable[[float], None]) -> "_RefinedParts":
     """What the second network says at 1 mm round what was located."""
     parts = located.parts
@@ -283,7 +294,7 @@ class _RefinedParts:
         removed = brain & (self._on_scan(kept) > 0.5)
         removed_ml = np.count_nonzero(removed) * voxel_mm3(scan) / 1000
         if removed_ml < max(MIN_REMOVED_ML, MIN_REMOVED_SHARE * np.count_nonzero(brain) * voxel_mm3(scan) / 1000):
-            return None, "The scans were stripped already, cerebellum and brainstem too: they are taken as they are."
+            return None, _NOTHING_BELOW
         mask = quality.solid_brain(brain & ~removed)
         message = f"The scans were stripped already; {removed_ml:.0f} ml of cerebellum and brainstem were taken out."
         return on_grid_of(scan, mask.astype(np.uint8)), message

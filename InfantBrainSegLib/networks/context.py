@@ -99,12 +99,14 @@ def signed_distance_maps(labels: torch.Tensor, clip_mm: float) -> torch.Tensor:
 
 def _distances_mm(target: torch.Tensor, reach: int) -> torch.Tensor:
     """(B, C, X, Y, Z) distance to the nearest voxel that is True, exact up to `reach` voxels and more than that beyond."""
-    far = 4 * reach**2
-    square = torch.where(target, 0, far).to(torch.int16 if far + reach**2 < 2**15 else torch.int32)
+    small = 2 * reach**2 < 255  # then squares that count, and those of steps beyond them, fit a byte: half the memory, twice the speed
+    far = 255 - reach**2 if small else 4 * reach**2
+    square = torch.where(target, 0, far).to(torch.uint8 if small else torch.int16 if far + reach**2 < 2**15 else torch.int32)
     for axis in range(2, 5):
         pad = [0] * 6
         pad[2 * (4 - axis)] = pad[2 * (4 - axis) + 1] = reach
-        padded = F.pad(square, pad, value=far)
-        for step in range(-reach, reach + 1):
-            square = torch.minimum(square, padded.narrow(axis, reach + step, square.shape[axis]) + step**2)
-    return square.float().sqrt()
+        padded, length = F.pad(square, pad, value=far), square.shape[axis]
+        for step in range(1, reach + 1):
+            beside = torch.minimum(padded.narrow(axis, reach - step, length), padded.narrow(axis, reach + step, length))
+            square = torch.minimum(square, beside.add_(step**2))
+    return square.float().sqrt_()

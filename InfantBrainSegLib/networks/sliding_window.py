@@ -206,10 +206,10 @@ def predict(
     dtype = autocast_dtype(device) if config.amp else None
     if dtype is not None:
         probabilities = _blend(_reduced(network, device, dtype), inputs.to(dtype), plan, config, progress)
-        if bool(torch.isfinite(probabilities).all()):
+        if bool(torch.isfinite(probabilities.sum())):
             return probabilities
     probabilities = _blend(_placed(network, device), inputs, plan, config, progress)
-    if not bool(torch.isfinite(probabilities).all()):
+    if not bool(torch.isfinite(probabilities.sum())):
         raise WeightsError("The network's output holds NaN or infinite numbers; wanted finite logits: check or replace the weights.")
     return probabilities
 
@@ -262,9 +262,8 @@ def _reduced(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn
     state = (dtype, *(tensor._version for tensor in network.state_dict().values()))
     made_of, reduced = _REDUCED.get(network, (None, network))
     if made_of != state:
-        reduced = copy.deepcopy(network)
-        for module in reduced.modules():
-            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-                module.to(dtype)
+        convolutions = [module for module in network.modules() if isinstance(module, nn.Conv3d | nn.ConvTranspose3d)]
+        weights = {id(weight): weight.detach().to(dtype) for module in convolutions for weight in module.parameters()}
+        reduced = copy.deepcopy(network, {known: nn.Parameter(weight, False) for known, weight in weights.items()})
         _REDUCED[network] = (state, reduced)
     return _placed(reduced, device)

@@ -168,8 +168,9 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
         context = None if content["context"] is None else ContextConfig(**content["context"])
         check_training(training)
         check_state(config, stage, state)
-        network = MultiStreamFCN(config)
-        network.load_state_dict(restored(state, content.get("scales", {})))
+        with torch.device("meta"):  # without random weights, which would be replaced at once
+            network = MultiStreamFCN(config)
+        network.load_state_dict(restored(state, content.get("scales", {})), assign=True)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise WeightsError(
             f"{path} does not fit the network it describes ({_first_line(error)}): use weights saved by this version."

@@ -245,7 +245,11 @@ def with_distance_maps(images: torch.Tensor, labels: torch.Tensor, config: Conte
 
 def most_likely(probabilities: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
     """(4, X, Y, Z) probabilities to (X, Y, Z) uint8 labels, background outside the (X, Y, Z) bool brain."""
-    return probabilities.argmax(0).mul_(brain.to(probabilities.device)).to(torch.uint8)
+    best, labels = probabilities[0], torch.zeros(probabilities.shape[1:], dtype=torch.uint8, device=probabilities.device)
+    for value in range(1, len(probabilities)):  # a tenth of the time of argmax
+        labels[probabilities[value] > best] = value
+        best = torch.maximum(best, probabilities[value])
+    return labels.mul_(brain.to(labels.device))
 
 
 def _without_paths(training: dict[str, Any]) -> dict[str, Any]:

@@ -366,7 +366,7 @@ _STYLE = """
 :root { --ink: #1d2327; --quiet: #667078; --line: #dfe3e6; --pass: #4a7c59; --warn: #b7791f; --stop: #b03a2e; }
 * { box-sizing: border-box; }
 html { background: #fff; color: var(--ink); }
-body { max-width: 52rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; font: 15px/1.5 system-ui, "Segoe UI", Roboto, Arial, sans-serif; }
+body { max-width: 54rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; font: 15px/1.5 system-ui, "Segoe UI", Roboto, Arial, sans-serif; }
 h1 { margin: 0; font-size: 1.7rem; font-weight: 600; letter-spacing: -.01em; line-height: 1.2; }
 h2 { margin: 2.2rem 0 .6rem; font-size: 1.05rem; font-weight: 600; }
 h3 { margin: 1.2rem 0 .3rem; font-size: 1rem; font-weight: 600; }

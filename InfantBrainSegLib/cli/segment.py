@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("the following arguments are required: --output-dir")
     if arguments.json is not None:
         arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
-    from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
+    from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_page, write_report, write_results
     from ..pipeline.report import Steps
     from ..pipeline.segmenter import segment
 
@@ -119,7 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
                 options = OutputOptions(arguments.save_probabilities, arguments.iseg_labels, arguments.html)
                 notes += write_results(result, options, staging.folder)
             report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
-            write_report(report, options, staging.folder)
+            if options.html:
+                write_page(report, staging.folder)
+            write_report(report, staging.folder)
         progress(Step.DONE, 1.0)
     for warning in report.warnings:
         print(f"Warning: {warning}", file=sys.stderr)

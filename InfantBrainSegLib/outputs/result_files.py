@@ -105,34 +105,16 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     return warnings
 
 
-def write_report(report: Report, options: OutputOptions, folder: Path) -> None:
-    """Write the page where it was asked for, then the report as indented JSON, with the SHA-256 of each file beside it.
-
-    By that a later edit is known.
+def write_report(report: Report, folder: Path) -> None:
+    """Write a report as indented JSON, with the SHA-256 of each file beside it, by which a later edit is known.
 
     Parameters
     ----------
     report : Report
-    options : OutputOptions
     folder : Path
-        With the overview picture, where there is one.
     """
-    if options.html:
-        made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-        write_text(to_html(page_of(report.to_json(), _pictures(folder / OVERVIEW), made=made)), folder / HTML_REPORT)
     outputs = {path.name: sha256_of([path]) for path in sorted(folder.iterdir()) if path.name in ALL_NAMES}
     write_text(json.dumps({**report.to_json(), "outputs": outputs}, indent=2) + "\n", folder / REPORT)
-
-
-def _pictures(overview: Path) -> list[Picture]:
-    """Give the overview picture without its volumes, which the page tells itself."""
-    if not overview.is_file():
-        return []
-    picture = without_legend(sitk.GetArrayFromImage(sitk.ReadImage(str(overview))))
-    with tempfile.TemporaryDirectory(dir=overview.parent) as folder:
-        cut = Path(folder) / OVERVIEW
-        write_overview(picture, cut)
-        return [Picture(cut.read_bytes(), PICTURE_ALT, PICTURE_CAPTION)]
 
 
 def keep_edited(staging: Staging) -> list[str]:
@@ -160,3 +142,20 @@ def _written(report: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return outputs if isinstance(outputs, dict) else {}
+
+
+def write_page(report: Report, folder: Path) -> None:
+    """Write the page to read and print beside the overview picture, which it shows where there is one; the report comes after it."""
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    write_text(to_html(page_of(report.to_json(), _pictures(folder / OVERVIEW), made=made)), folder / HTML_REPORT)
+
+
+def _pictures(overview: Path) -> list[Picture]:
+    """Give the overview picture without its volumes, which the page tells itself."""
+    if not overview.is_file():
+        return []
+    picture = without_legend(sitk.GetArrayFromImage(sitk.ReadImage(str(overview))))
+    with tempfile.TemporaryDirectory(dir=overview.parent) as folder:
+        cut = Path(folder) / OVERVIEW
+        write_overview(picture, cut)
+        return [Picture(cut.read_bytes(), PICTURE_ALT, PICTURE_CAPTION)]

@@ -40,6 +40,9 @@ def add_command(commands) -> None:
     segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
     segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
     segment.add_argument(
+        "--html", action="store_true", help="also write report.html: pictures, volumes, checks and verdict to read and print"
+    )
+    segment.add_argument(
         "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
     )
     segment.add_argument("--json", type=path_argument, metavar="FILE", help="with --check-only: also write the table as JSON")
@@ -127,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         steps = Steps(progress)
         with steps(Step.READ):
             read = _read(arguments)
-        from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
+        from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_page, write_report, write_results
         from ..pipeline.segmenter import segment  # torch, which an input that cannot be read does not wait for
 
         images = {role: image for role, (image, _) in read.items()}
@@ -136,8 +139,11 @@ def run(arguments: argparse.Namespace) -> int:
             result = segment(images.get("t1"), images.get("t2"), images.get("mask"), from_arguments(SegmentOptions, arguments), progress)
             notes = [warning for _, record in read.values() for warning in record.warnings] + keep_edited(staging)
             with steps(Step.WRITE):
-                notes += write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), staging.folder)
+                options = OutputOptions(arguments.save_probabilities, arguments.iseg_labels, arguments.html)
+                notes += write_results(result, options, staging.folder)
             report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
+            if options.html:
+                write_page(report, staging.folder)
             write_report(report, staging.folder)
         progress(Step.DONE, 1.0)
     for warning in report.warnings:

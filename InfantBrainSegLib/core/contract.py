@@ -13,6 +13,7 @@ MASK = "brain_mask.nii.gz"
 VOLUMES = "volumes.csv"
 REPORT = "report.json"
 OVERVIEW = "overview.png"
+HTML_REPORT = "report.html"  # only where it was asked for
 TRANSFORM = "t2_to_t1.tfm"  # only where T2 was moved
 COHORT = "cohort.csv"
 COHORT_PAGE = "cohort.html"

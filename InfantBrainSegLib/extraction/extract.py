@@ -154,7 +154,7 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
         message = "The scans were stripped already; how the brain lies cannot be determined, and they are taken as they are."
         report = ExtractionReport(message, found=message, stripped=True, confidence=round(located.confidence, 3), rotated=False)
         return Extraction(t1, t2, None, None, report)
-    looked = EXTRACTION_STAGES
+    looked: tuple[str, ...] = EXTRACTION_STAGES
     if stripped and _below_ml(parts) < _CLEARLY_LESS * max(MIN_REMOVED_ML, MIN_REMOVED_SHARE * located_ml):
         mask, message, looked = None, _NOTHING_BELOW, ("locate",)
     else:

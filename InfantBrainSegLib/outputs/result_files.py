@@ -2,13 +2,15 @@
 
 import contextlib
 import json
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import SimpleITK as sitk
 
-from ..core.contract import MASK, OVERVIEW, REPORT, SEGMENTATION, TRANSFORM, VOLUMES, probability_file
+from ..core.contract import HTML_REPORT, MASK, OVERVIEW, REPORT, SEGMENTATION, TRANSFORM, VOLUMES, probability_file
 from ..core.json_text import to_json
 from ..core.labels import TISSUES, to_iseg
 from ..imaging.files import write_image, write_text
@@ -17,9 +19,12 @@ from ..imaging.resample import on_grid_of
 from ..pipeline.report import Report
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import to_csv
-from .overview import load_drawing, try_overview
+from .html_report import Picture, page_of, to_html
+from .overview import load_drawing, try_overview, without_legend, write_overview
 from .publishing import Staging, staged_folder
 
+PICTURE_ALT = "Axial, coronal and sagittal slices: T1 in the left column, T2 in the middle, the labels in colour at the right"
+PICTURE_CAPTION = "T1, T2 and the labels. The patient's right is on the left of axial and coronal slices."
 PROBABILITIES = {tissue.short_name: probability_file(tissue.short_name) for tissue in TISSUES}
 ALL_NAMES = (
     SEGMENTATION,
@@ -28,6 +33,7 @@ ALL_NAMES = (
     OVERVIEW,
     TRANSFORM,
     *PROBABILITIES.values(),
+    HTML_REPORT,
     REPORT,
 )  # the report last: where it lies, all is there
 
@@ -42,10 +48,13 @@ class OutputOptions:
         Write one probability map for each tissue.
     iseg_labels : bool
         Write 0, 10, 150, 250 in place of 0, 1, 2, 3.
+    html : bool
+        Write the page to read and print.
     """
 
     save_probabilities: bool = False
     iseg_labels: bool = False
+    html: bool = False
 
 
 @contextlib.contextmanager
@@ -118,3 +127,20 @@ def _written(report: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return outputs if isinstance(outputs, dict) else {}
+
+
+def write_page(report: Report, folder: Path) -> None:
+    """Write the page to read and print beside the overview picture, which it shows where there is one; the report comes after it."""
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    write_text(to_html(page_of(report.to_json(), _pictures(folder / OVERVIEW), made=made)), folder / HTML_REPORT)
+
+
+def _pictures(overview: Path) -> list[Picture]:
+    """Give the overview picture without its volumes, which the page tells itself."""
+    if not overview.is_file():
+        return []
+    picture = without_legend(sitk.GetArrayFromImage(sitk.ReadImage(str(overview))))
+    with tempfile.TemporaryDirectory(dir=overview.parent) as folder:
+        cut = Path(folder) / OVERVIEW
+        write_overview(picture, cut)
+        return [Picture(cut.read_bytes(), PICTURE_ALT, PICTURE_CAPTION)]

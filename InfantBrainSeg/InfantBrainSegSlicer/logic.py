@@ -68,10 +68,6 @@ class SceneLogic:
         wait : bool
             True to return after the end; with False call `Run.poll` until it gives False.
 
-        Returns
-        -------
-        Run
-
         Raises
         ------
         InfantBrainSegError
@@ -176,10 +172,6 @@ class SceneLogic:
         ----------
         t1Node, t2Node : vtkMRMLNode or None
         parameters : SegmentParameters, optional
-
-        Returns
-        -------
-        str
         """
         try:
             _checked(t1Node, t2Node, parameters or SegmentParameters())
@@ -195,10 +187,6 @@ class SceneLogic:
         t1Node, t2Node : vtkMRMLScalarVolumeNode
             One of them may be None.
         parameters : SegmentParameters, optional
-
-        Returns
-        -------
-        Findings
 
         Raises
         ------

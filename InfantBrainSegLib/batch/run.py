@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from .. import __version__
 from ..core.contract import COHORT, FAILED, PENDING, STATUS_COLUMN, Step
-from ..core.errors import InfantBrainSegError, InputError, in_words
+from ..core.errors import InfantBrainSegError, InputError, describe_error
 from ..core.json_text import to_json
 from ..core.labels import from_any
 from ..core.memory import check_memory, segment_need, work_of
@@ -21,8 +21,8 @@ from ..core.option import recorded
 from ..core.progress import Progress, part_of, silent
 from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
-from ..imaging.inputs import Record, find_input, is_same_input, read_found
-from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
+from ..imaging.inputs import InputRecord, find_input, is_same_input, read_found
+from ..networks.weights import EXTRACTION_STAGES, Networks
 from ..outputs.bids import bids_uri, prepare_dataset, write_derivatives, write_sidecars
 from ..outputs.overview import load_drawing
 from ..outputs.publishing import staged_folder, sweep
@@ -133,9 +133,9 @@ class _Batch:
             report = None if self._options.redo else self._finished(scan)
             if report is None:
                 return row_of(scan, self._source, PENDING)
-            return row_with_result(scan, self._source, report, [_told_edit(scan, name) for name in self._edited(scan)])
+            return row_with_result(scan, self._source, report, [_edit_note(scan, name) for name in self._edited(scan)])
         except OSError as error:
-            return row_of(scan, self._source, FAILED, reason=self._without_paths(in_words(error), scan))
+            return row_of(scan, self._source, FAILED, reason=self._without_paths(describe_error(error), scan))
 
     def _own_mask(self, scan: Scan) -> str:
         """Tell of a mask that a new result would replace."""
@@ -148,7 +148,7 @@ class _Batch:
         try:
             report, notes = self._segment(scan, progress)
         except Exception as error:  # whatever is wrong with one scan, the others get their turn
-            reason = self._without_paths(in_words(error), scan)
+            reason = self._without_paths(describe_error(error), scan)
             if os.path.exists(self._folder(scan) / names_of(scan).report):
                 reason += " The results of an earlier run still lie there."
             return row_of(scan, self._source, FAILED, reason=reason, seconds=f"{time.perf_counter() - started:.1f}")
@@ -182,7 +182,7 @@ class _Batch:
                 notes += write_derivatives(result, names, self._options.save_probabilities, folder)
                 write_sidecars(names, self._sources(scan, records), folder)
             report = result.report.with_ends({role: record.for_report() for role, record in records.items()}, steps.seconds, notes)
-            told = {
+            document = {
                 **report.to_json(),
                 "batch": {
                     "settings": self._settings_of(scan),
@@ -191,16 +191,16 @@ class _Batch:
                     "outputs": {path.name: _describe(path) for path in sorted(folder.iterdir())},
                 },
             }
-            write_text(to_json(told), folder / names.report)
+            write_text(to_json(document), folder / names.report)
             aside = [staging.keep(name) for name in self._changed(scan) if _is_sound(target / name, False)]
         return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
 
     def _finished(self, scan: Scan) -> Report | None:
         """Give the report of a finished scan."""
-        told = _read_report(self._folder(scan) / names_of(scan).report)
-        record = told.get("batch", {})
+        document = _read_report(self._folder(scan) / names_of(scan).report)
+        record = document.get("batch", {})
         same_run = (
-            told.get("schema_version") == SCHEMA_VERSION
+            document.get("schema_version") == SCHEMA_VERSION
             and record.get("settings") == self._settings_of(scan)
             and record["probabilities"] >= self._options.save_probabilities
             and record["inputs"].keys() == scan.inputs.keys()
@@ -209,7 +209,7 @@ class _Batch:
         if not same_run:
             return None
         changed = {name for name, was in record["outputs"].items() if not _is_same(self._folder(scan) / name, was)}
-        return Report.from_json(told) if changed <= set(self._edited(scan)) else None
+        return Report.from_json(document) if changed <= set(self._edited(scan)) else None
 
     def _edited(self, scan: Scan) -> list[str]:
         """Name the labels and the mask where they are sound, and no more those that their report tells of."""
@@ -221,7 +221,7 @@ class _Batch:
         outputs = _read_report(folder / names.report).get("batch", {}).get("outputs", {})
         return [name for name in (names.labels, names.mask) if name in outputs and not _is_same(folder / name, outputs[name])]
 
-    def _sources(self, scan: Scan, records: dict[str, Record]) -> list[str]:
+    def _sources(self, scan: Scan, records: dict[str, InputRecord]) -> list[str]:
         """Give URIs of what was segmented: names in a BIDS folder, else checksums, because a path may hold a patient's name."""
         if self._source.is_dir():
             return [bids_uri(given.path, self._source) for given in scan.inputs.values()]
@@ -242,12 +242,12 @@ class _Batch:
 
 def _settings(options: SegmentOptions, networks: Networks) -> dict[str, Any]:
     """Check the weights before any work; give what makes two runs comparable, as JSON gives it back."""
-    weights = networks.sha256(STAGES[: 1 + options.use_context])
+    weights = networks.sha256(options.stages)
     weights |= {} if options.extract == OFF else networks.sha256(EXTRACTION_STAGES)
     return json.loads(json.dumps({"version": __version__, "weights": weights, "options": recorded(options)}))
 
 
-def _told_edit(scan: Scan, name: str) -> str:
+def _edit_note(scan: Scan, name: str) -> str:
     if name == names_of(scan).labels:
         return f"{name} was edited after the run; the volumes are those before."
     return f"{name} was edited after the run; to segment inside it, copy it and name the copy as this scan's mask."

@@ -88,7 +88,7 @@ class Verdict:
     Attributes
     ----------
     decision : "accept", "look" or "do not use"
-    words : str
+    message : str
         One line for a person.
     reasons : tuple of Reason
         Those that forbid the use first.
@@ -101,7 +101,7 @@ class Verdict:
     """
 
     decision: str
-    words: str
+    message: str
     reasons: tuple[Reason, ...]
     places: tuple[Place, ...]
     fractions: dict[str, float]
@@ -115,25 +115,15 @@ class Verdict:
         return {**asdict(self), "reasons": reasons, "places": [asdict(place) for place in self.places]}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> "Verdict":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Verdict":
         """Read what `as_dict` gave."""
-        places = [Place(place["slice_index"], tuple(place["ras_mm"]), place["doubtful_share"]) for place in told["places"]]
-        return cls(**{**told, "reasons": tuple(map(Reason.from_dict, told["reasons"])), "places": tuple(places)})
+        places = [Place(place["slice_index"], tuple(place["ras_mm"]), place["doubtful_share"]) for place in values["places"]]
+        return cls(**{**values, "reasons": tuple(map(Reason.from_dict, values["reasons"])), "places": tuple(places)})
 
 
 def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
-    """Judge a run by its own signs and by the checks of its images.
-
-    Parameters
-    ----------
-    outcome : Outcome
-    checks : sequence of Check
-
-    Returns
-    -------
-    Verdict
-    """
-    agreement = {} if outcome.first is None else _agreement(outcome.first, outcome.last)
+    """Judge a run by its own signs and by the checks of its images."""
+    agreement = {} if outcome.first is None else _agreement(outcome)
     confidence = float(outcome.confidence[outcome.mask].mean(dtype=np.float64))
     islands_per_ml = outcome.islands_removed / max(np.count_nonzero(outcome.mask) / 1000, 1.0)  # 1 mm voxels
     bad: list[Reason] = []
@@ -174,13 +164,13 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
     decision = DO_NOT_USE if bad else LOOK if doubts else ACCEPT
     shown = found or (places[:3] if decision == LOOK else ())
     reasons = (*bad, *doubts)
-    words = _words(decision, reasons, shown)
-    return Verdict(decision, words, reasons, shown, outcome.fractions, agreement, confidence, outcome.islands_removed)
+    message = _message(decision, reasons, shown)
+    return Verdict(decision, message, reasons, shown, outcome.fractions, agreement, confidence, outcome.islands_removed)
 
 
-def _words(decision: str, reasons: Sequence[Reason], places: Sequence[Place]) -> str:
+def _message(decision: str, reasons: Sequence[Reason], places: Sequence[Place]) -> str:
     if decision == ACCEPT:
-        return "Accept: no sign of trouble was found; glance at the overview all the same."
+        return "Accept: no sign of trouble was found; look at the overview all the same."
     why = "; ".join(reason.text for reason in reasons)
     if decision == DO_NOT_USE:
         return f"Do not use: {why}."
@@ -193,10 +183,12 @@ def _words(decision: str, reasons: Sequence[Reason], places: Sequence[Place]) ->
     )
 
 
-def _agreement(first: np.ndarray, last: np.ndarray) -> dict[str, float]:
+def _agreement(outcome: Outcome) -> dict[str, float]:
     agreement = {}
     for tissue in TISSUES:
-        one, other = first == tissue.value, last == tissue.value
+        if tissue.short_name not in outcome.fractions:
+            continue
+        one, other = outcome.first == tissue.value, outcome.last == tissue.value
         both = np.count_nonzero(one) + np.count_nonzero(other)
         agreement[tissue.short_name] = float(2 * np.count_nonzero(one & other) / both) if both else 1.0
     return agreement

@@ -13,7 +13,7 @@ from .common import NOTE, add_run_options, fail, path_argument, running
 
 def add_command(commands) -> None:
     """Add the command to the subparsers of the whole command line."""
-    batch = commands.add_parser("batch", help="segment many subjects; goes on where it was stopped")
+    batch = commands.add_parser("batch", help="segment many subjects; resumes where it was stopped")
     batch.add_argument(
         "--input",
         required=True,
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         with running(arguments.progress) as progress:
             rows = run_batch(arguments.input, arguments.output_dir, options, progress)
     except KeyboardInterrupt:
-        fail("Stopped; what is finished is kept, and the same command goes on with the rest.")
+        fail("Stopped; what is finished is kept, and the same command continues with the rest.")
         return EXIT_STOPPED
     failed = [row for row in rows if row[STATUS_COLUMN] == FAILED]
     for row in failed:

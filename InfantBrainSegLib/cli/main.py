@@ -1,4 +1,4 @@
-"""Command line: segment, batch, devices, evaluate, synthesize, train, finetune, reproduce.
+"""The command line, its commands in `COMMANDS`.
 
 Exit code 0; 2 with one line on stderr where the user can mend something; 3 when some scans of a batch have no result; 130 when stopped.
 Each command imports what it needs when it runs, so that `--help` and a wrong option answer at once.
@@ -12,7 +12,8 @@ from typing import NoReturn
 from .. import __version__
 from ..core.allocator import keep_freed_memory
 from ..core.contract import EXIT_STOPPED, EXIT_USER_ERROR
-from ..core.errors import InfantBrainSegError, in_words, ran_out
+from ..core.cores import wait_passively
+from ..core.errors import InfantBrainSegError, describe_error, ran_out
 from ..core.memory import LIBRARIES, check_memory
 from ..core.streams import tolerant_streams
 from . import batch, devices, evaluate, finetune, reproduce, segment, synthesize, train
@@ -55,17 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code.
     """
+    wait_passively()
     arguments = build_parser().parse_args(argv)
     keep_freed_memory()
     try:
         check_memory(arguments.need(arguments))
         return arguments.run(arguments)
     except (InfantBrainSegError, OSError, MemoryError) as error:
-        return fail(in_words(error))
+        return fail(describe_error(error))
     except (RuntimeError, ImportError) as error:
         if not ran_out(error):
             raise
-        return fail(in_words(error))
+        return fail(describe_error(error))
     except KeyboardInterrupt as stop:
         fail(str(stop) or "Stopped; no result was written.")
         return EXIT_STOPPED

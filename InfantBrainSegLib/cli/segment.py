@@ -17,7 +17,7 @@ from .common import NOTE, add_run_options, path_argument, running
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-    from ..imaging.inputs import Input, Record
+    from ..imaging.inputs import Input, InputRecord
 
 
 def add_command(commands) -> None:
@@ -65,7 +65,7 @@ def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
     return {role: Input(role, Path(path), series.get(role) or "") for role, path in given.items() if path is not None}
 
 
-def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, Record]]":
+def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, InputRecord]]":
     """Read the inputs, if memory is enough for all of them."""
     from ..imaging.inputs import find_input, read_found
 
@@ -121,14 +121,15 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("the following arguments are required: --output-dir")
     if arguments.json is not None:
         arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
-    from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
     from ..pipeline.report import Steps
-    from ..pipeline.segmenter import segment
 
     with running(arguments.progress) as progress:
         steps = Steps(progress)
         with steps(Step.READ):
             read = _read(arguments)
+        from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
+        from ..pipeline.segmenter import segment  # torch, which an input that cannot be read does not wait for
+
         images = {role: image for role, (image, _) in read.items()}
         inputs = {given.name: given.path for given in _inputs_of(arguments).values()}
         with staged_results(arguments.output_dir, inputs) as staging:
@@ -144,6 +145,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not isinstance(progress, JsonLines):
         for volume in result.volumes:
             print(f"{volume.tissue:<4}{volume.volume_ml:9.1f} ml{100 * volume.fraction:7.1f} %")
-        print(report.verdict.words)
+        print(report.verdict.message)
         print(f"Wrote {arguments.output_dir} in {report.seconds['total']:.0f} s on {report.device['used']}. {NOTE}")
     return EXIT_OK

@@ -122,7 +122,7 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError | ImportError | OSError) and any(sign in text for sign in _OUT_OF_MEMORY)
 
 
-def in_words(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Say in one line what went wrong, for errors of ours and for those of the machine.
 
     Parameters
@@ -140,5 +140,5 @@ def in_words(error: Exception) -> str:
     elif isinstance(error, OSError):
         text = f"{error.filename or 'A file'} cannot be read or written ({error.strerror or error}): check the path and the free space."
     else:
-        text = f"Unexpected {type(error).__name__} ({error}): a fault of this program; please report it."
+        text = f"Unexpected {type(error).__name__} ({error}): a bug in this program; please report it."
     return " ".join(text.split())

@@ -182,7 +182,7 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
             if kept:
                 restore_transforms(plain, kept)
             else:
-                write_sform(plain, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
+                write_sform(plain, index_to_physical(image)[:3])
             if extension == ".nii":
                 os.replace(plain, temporary)
             else:
@@ -228,16 +228,7 @@ def check_path(path: str | os.PathLike, name: str) -> None:
 
 
 def is_link_to_nothing(path: str | os.PathLike) -> bool:
-    """Tell whether a path is a link whose file or folder is not there, as in a dataset of which only the names were fetched.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a path is a link whose file or folder is not there, as in a dataset of which only the names were fetched."""
     return os.path.islink(path) and not os.path.exists(path)
 
 
@@ -247,10 +238,6 @@ def check_writable_folder(path: str | os.PathLike) -> Path:
     Parameters
     ----------
     path : the folder, made with its parents when missing
-
-    Returns
-    -------
-    Path
 
     Raises
     ------
@@ -275,10 +262,6 @@ def check_writable_folder(path: str | os.PathLike) -> Path:
 def describe_geometry(image: sitk.Image) -> dict[str, list]:
     """Give an image's grid as plain lists, for a report.
 
-    Parameters
-    ----------
-    image : sitk.Image
-
     Returns
     -------
     dict with size (voxels), spacing_mm, origin_mm (LPS) and direction (3 rows, LPS).
@@ -294,10 +277,6 @@ def describe_geometry(image: sitk.Image) -> dict[str, list]:
 def index_to_physical(image: sitk.Image) -> np.ndarray:
     """Give the affine from voxel index (i, j, k) to LPS mm.
 
-    Parameters
-    ----------
-    image : sitk.Image
-
     Returns
     -------
     (4, 4) float array
@@ -309,16 +288,7 @@ def index_to_physical(image: sitk.Image) -> np.ndarray:
 
 
 def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
-    """Tell whether two images share one grid: no voxel lies more than a hundredth of a voxel off.
-
-    Parameters
-    ----------
-    first, second : sitk.Image
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether two images share one grid: no voxel lies more than a hundredth of a voxel off."""
     if first.GetSize() != second.GetSize():
         return False
     to_first = np.linalg.inv(index_to_physical(first)) @ index_to_physical(second)

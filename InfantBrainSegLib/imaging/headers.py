@@ -32,10 +32,6 @@ _ANY_ZLIB = 47  # zlib's own frame or gzip's
 def stated_spacing_mm(path: Path) -> tuple[float, ...] | None:
     """Read the spacing that a MetaImage header states, which SimpleITK mends without a word: a negative one becomes a flip.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     tuple of 3 floats, or None where the format has no such field
@@ -57,10 +53,6 @@ def spacing_remedy(spacing_mm: Iterable[float], name: str) -> str:
     spacing_mm : iterable of float
     name : str
         What messages call the image.
-
-    Returns
-    -------
-    str
     """
     remedy = "repair its header, or use a finer acquisition"
     scan = next((scan for scan in ("T1", "T2") if name.endswith(scan)), None)
@@ -70,16 +62,7 @@ def spacing_remedy(spacing_mm: Iterable[float], name: str) -> str:
 
 
 def lacks_spacing(path: Path) -> bool:
-    """Tell whether a MetaImage or NRRD header gives no voxel size in mm, in place of which SimpleITK takes 1 mm.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a MetaImage or NRRD header gives no voxel size in mm, in place of which SimpleITK takes 1 mm."""
     name = path.name.lower()
     if name.endswith((".mha", ".mhd")):
         return re.search(rb"^ElementSpacing\s*=", _beginning(path), re.MULTILINE) is None
@@ -147,10 +130,6 @@ def stated_voxels(path: Path) -> int:
 
 def check_voxels(path: Path) -> None:
     """Make sure that the voxels of a MetaImage or NRRD file are all there, and undamaged where they are packed.
-
-    Parameters
-    ----------
-    path : Path
 
     Raises
     ------

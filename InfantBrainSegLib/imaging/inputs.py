@@ -51,7 +51,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Record:
+class InputRecord:
     """What may be kept of an input.
 
     Attributes
@@ -96,10 +96,6 @@ class Found:
 def find_input(given: Input) -> Found:
     """Find an image and tell its size, without reading its voxels.
 
-    Parameters
-    ----------
-    given : Input
-
     Returns
     -------
     Found
@@ -119,7 +115,7 @@ def find_input(given: Input) -> Found:
         return Found(given, stated_voxels(given.path))
 
 
-def read_found(found: Found) -> tuple[sitk.Image, Record]:
+def read_found(found: Found) -> tuple[sitk.Image, InputRecord]:
     """Read an image, and note by what it is known.
 
     Parameters
@@ -128,7 +124,7 @@ def read_found(found: Found) -> tuple[sitk.Image, Record]:
 
     Returns
     -------
-    3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1; and its Record
+    3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1; and its InputRecord
 
     Raises
     ------
@@ -146,10 +142,10 @@ def read_found(found: Found) -> tuple[sitk.Image, Record]:
                 image, doubts = to_mask(image, given.name)
                 warnings += doubts
             kind, files = FILE, parts_of(given.path)
-        return image, Record(kind, sha256_of(files), _state_of(given), tuple(warnings))
+        return image, InputRecord(kind, sha256_of(files), _state_of(given), tuple(warnings))
 
 
-def read_input(given: Input) -> tuple[sitk.Image, Record]:
+def read_input(given: Input) -> tuple[sitk.Image, InputRecord]:
     """Read an image as `find_input` and `read_found` do."""
     return read_found(find_input(given))
 
@@ -171,11 +167,7 @@ def is_same_input(given: Input, record: dict[str, str]) -> bool:
     ----------
     given : Input
     record : dict
-        A Record's fields.
-
-    Returns
-    -------
-    bool
+        An InputRecord's fields.
     """
     try:
         if _state_of(given) == record["state"]:
@@ -190,16 +182,7 @@ def is_same_input(given: Input, record: dict[str, str]) -> bool:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """Give the files of one image: most formats need one, Analyze and some others have the voxels beside the header.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of Path
-    """
+    """Give the files of one image: most formats need one, Analyze and some others have the voxels beside the header."""
     half = next((ending for ending in _HALVES if path.name.lower().endswith(ending)), None)
     if half is None:
         return [path]
@@ -250,10 +233,6 @@ def sha256_of(files: Sequence[Path]) -> str:
     Parameters
     ----------
     files : sequence of Path, at least one
-
-    Returns
-    -------
-    str
     """
     digests = sorted(_digest(file) for file in files)
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()

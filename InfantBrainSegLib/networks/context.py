@@ -43,36 +43,42 @@ class ContextConfig:
 
 
 def distance_maps(labels: np.ndarray, config: ContextConfig | None = None) -> np.ndarray:
-    """Distance maps of CSF, GM and WM, of labels on a grid of 1 mm.
+    """As `distance_maps_on_device`, from an (X, Y, Z) uint8 array to a (3, X, Y, Z) float32 array."""
+    return distance_maps_on_device(torch.from_numpy(labels), config).numpy()
+
+
+def distance_maps_on_device(labels: torch.Tensor, config: ContextConfig | None = None) -> torch.Tensor:
+    """Distance maps of CSF, GM and WM, of labels on a grid of 1 mm, on the labels' device.
 
     A signed distance is d(outside) - d(inside) between voxel centres, so that the two sides of a border are at +1 and -1 voxel.
 
     Parameters
     ----------
-    labels : (X, Y, Z) uint8 array
+    labels : (X, Y, Z) uint8 torch.Tensor
         Label map of the first stage.
     config : ContextConfig, optional
 
     Returns
     -------
-    (3, X, Y, Z) float32 array
+    (3, X, Y, Z) float32 torch.Tensor
         In [-1, 1] for signed distances (units of `clip_mm`), in [0, 1] for the paper's, 0 or more with `divisor_mm`. A tissue that is
         absent is at 1 everywhere.
     """
     config = config or ContextConfig()
     if config.signed:
-        return signed_distance_maps(torch.from_numpy(labels)[None], config.clip_mm)[0].numpy()
-    maps = np.ones((len(TISSUES), *labels.shape), np.float32)
+        return signed_distance_maps(labels[None], config.clip_mm)[0]
+    array = labels.cpu().numpy()
+    maps = np.ones((len(TISSUES), *array.shape), np.float32)
     for channel, tissue in enumerate(TISSUES):
-        inside = labels == tissue.value
+        inside = array == tissue.value
         if inside.any():
             distance_mm = ndimage.distance_transform_edt(~inside)
             maps[channel] = distance_mm / (config.divisor_mm or max(distance_mm.max(), 1e-6))
-    return maps
+    return torch.from_numpy(maps).to(labels.device)
 
 
 def signed_distance_maps(labels: torch.Tensor, clip_mm: float) -> torch.Tensor:
-    """The signed maps of `distance_maps`, of many label maps of 1 mm at once and on any device.
+    """The signed maps of `distance_maps_on_device`, of many label maps of 1 mm at once and on any device.
 
     The nearest voxel is sought as far as `clip_mm`, along one axis after the other: squared distances add up.
 

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import tempfile
 import zipfile
 from collections.abc import Iterable
@@ -20,19 +19,18 @@ from typing import Any
 
 import torch
 
+from ..core.contract import EXTRACTION_STAGES, MANIFEST, STAGES, weights_file
 from ..core.errors import WeightsError
 from .context import ContextConfig
 from .fcn import MultiStreamFCN, NetworkConfig
+from .saved import UnreadableError, read_saved
 from .weights_guard import MOST_BYTES, check_archive, check_state, check_training
 
 FORMAT = 2
 _READABLE = (1, FORMAT)
 _LEVELS = 127  # of 8 bits, either way; as many as keep 0 at 0
-STAGES = ("fcn1", "fcn2")  # of tissue segmentation
-EXTRACTION_STAGES = ("locate", "refine")
 _ALL_STAGES = STAGES + EXTRACTION_STAGES
 TRAINING_PATHS = ("fcn1", "start_from", "init_t1", "init_t2")  # what a training record may tell of its machine
-MANIFEST = "manifest.json"
 _MOST_MANIFEST_BYTES = 1 << 20
 BUNDLED_DIR = Path(__file__).parents[1] / "weights"
 
@@ -146,10 +144,6 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     weights_dir : path, optional
         A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; the bundled folder by default.
 
-    Returns
-    -------
-    LoadedNetwork
-
     Raises
     ------
     WeightsError
@@ -159,7 +153,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
         folder = Path(weights_dir or BUNDLED_DIR)
         if folder.is_file():
             folder = _folder_of(folder)
-        path = folder / f"{stage_or_path}.pt"
+        path = folder / weights_file(str(stage_or_path))
         content, sha256 = _read(path, must_be_listed=True)
         if content.get("stage") != stage_or_path:
             raise WeightsError(
@@ -190,7 +184,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
 
 
 def _folder_of(file: Path) -> Path:
-    names = [MANIFEST, *(f"{stage}.pt" for stage in STAGES)]
+    names = [MANIFEST, *map(weights_file, STAGES)]
     if file.name not in names:
         raise WeightsError(f"{file} is not a weights file of ours; wanted a folder with {', '.join(names)}, or one of these files.")
     return file.parent
@@ -210,8 +204,8 @@ def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
         )
     try:
         check_archive(raw)
-        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        content = read_saved(io.BytesIO(raw))
+    except (ValueError, zipfile.BadZipFile, UnreadableError) as error:
         raise WeightsError(f"{path} cannot be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
     if not isinstance(content, dict) or content.get("format") not in _READABLE:
         raise WeightsError(f"{path} is not a weights file of format {FORMAT} or older: wanted a file made by save_weights.")

@@ -25,7 +25,6 @@ from .overview import try_overview
 PROGRAM = "InfantBrainSeg"
 BIDS_VERSION = "1.9.0"
 DESCRIPTION = "dataset_description.json"
-BIDS_INDEX = {"GM": 1, "WM": 2, "CSF": 3}  # BIDS' own numbers of these tissues, for the column `mapping`
 IGNORED = (COHORT, "*_stats.tsv", "*_xfm.tfm", "*_report.json", "*_overview.png", "*.edited-*", ".infantbrainseg-*")  # by a BIDS validator
 
 
@@ -107,13 +106,6 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
 
     The report comes last, from the caller.
 
-    Parameters
-    ----------
-    result : Segmentation
-    names : Names
-    save_probabilities : bool
-    folder : Path
-
     Returns
     -------
     list of str
@@ -126,7 +118,7 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, str(folder / names.transform))
     if save_probabilities:
-        for tissue in TISSUES:
+        for tissue in result.tissues:
             write_image(result.probability(tissue), folder / names.probabilities[tissue.short_name])
     return warnings
 
@@ -152,16 +144,7 @@ def write_sidecars(names: Names, sources: Sequence[str], folder: Path) -> None:
 
 
 def volume_table(volumes: list[TissueVolume]) -> str:
-    """Write volumes as BIDS wants a table: tabs, and n/a for what is not known.
-
-    Parameters
-    ----------
-    volumes : list of TissueVolume
-
-    Returns
-    -------
-    str
-    """
+    """Write volumes as BIDS wants a table: tabs, and n/a for what is not known."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(TissueVolume)], delimiter="\t", lineterminator="\n")
     writer.writeheader()
@@ -197,21 +180,12 @@ def _description(source: Path, output: Path) -> str:
 
 def _lookup_table() -> str:
     rows = [
-        f"{tissue.value}\t{tissue.name}\t{tissue.short_name}\t#{bytes(tissue.color).hex()}\t{BIDS_INDEX[tissue.short_name]}\n"
+        f"{tissue.value}\t{tissue.name}\t{tissue.short_name}\t#{bytes(tissue.color).hex()}\t{tissue.bids_index or 'n/a'}\n"
         for tissue in TISSUES
     ]
     return "".join(["index\tname\tabbreviation\tcolor\tmapping\n", *rows])
 
 
 def bids_uri(path: Path, root: Path) -> str:
-    """Name a file of the BIDS folder that is segmented.
-
-    Parameters
-    ----------
-    path, root : Path
-
-    Returns
-    -------
-    str
-    """
+    """Name a file of the BIDS folder that is segmented."""
     return f"bids:raw:{quote(path.relative_to(root).as_posix())}"

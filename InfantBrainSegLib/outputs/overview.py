@@ -110,11 +110,6 @@ def load_drawing() -> None:
 def try_overview(result: Segmentation, path: str | Path) -> list[str]:
     """Draw and write the picture of a result; where VTK cannot be loaded, the result does without.
 
-    Parameters
-    ----------
-    result : Segmentation
-    path : path
-
     Returns
     -------
     list of str

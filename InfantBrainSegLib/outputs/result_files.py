@@ -71,12 +71,6 @@ def staged_results(output_dir: str | Path, inputs: Mapping[str, Path] | None = N
 def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> list[str]:
     """Write the labels, mask, volumes and overview, T2's transform where it was moved, probabilities where asked; the report comes last.
 
-    Parameters
-    ----------
-    result : Segmentation
-    options : OutputOptions
-    folder : Path
-
     Returns
     -------
     list of str
@@ -92,29 +86,19 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, str(folder / TRANSFORM))
     if options.save_probabilities:
-        for tissue in TISSUES:
+        for tissue in result.tissues:
             write_image(result.probability(tissue), folder / PROBABILITIES[tissue.short_name])
     return warnings
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write a report as indented JSON, with the SHA-256 of each file beside it, by which a later edit is known.
-
-    Parameters
-    ----------
-    report : Report
-    folder : Path
-    """
+    """Write a report as indented JSON, with the SHA-256 of each file beside it, by which a later edit is known."""
     outputs = {path.name: sha256_of([path]) for path in sorted(folder.iterdir()) if path.name in ALL_NAMES}
     write_text(to_json({**report.to_json(), "outputs": outputs}), folder / REPORT)
 
 
 def keep_edited(staging: Staging) -> list[str]:
     """Keep what someone edited or put in place of an earlier run's files: the new files do not replace work.
-
-    Parameters
-    ----------
-    staging : Staging
 
     Returns
     -------

@@ -15,8 +15,6 @@ converted from Caffe                       conv1a, conv2a, ... conv4b
 each with `.weight` and `.bias`, and perhaps `module.`, `model.` or `backbone.` before. Files are read without unpickling objects.
 """
 
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from torch import nn
 
 from ..core.errors import TrainingError, WeightsError
 from ..networks.fcn import MultiStreamFCN
+from ..networks.saved import UnreadableError, read_saved
 from ..networks.weights import restored
 
 _C3D = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b")
@@ -224,13 +223,12 @@ def _read_state(path: str) -> dict[str, torch.Tensor]:
     if not Path(path).is_file():
         raise WeightsError(f"The weights file {path} does not exist: check the path.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        content = read_saved(Path(path))
+    except UnreadableError as error:
         raise WeightsError(
-            f"{path} is damaged or holds Python objects, which could run code and are not read; wanted tensors alone: save its state dict."
+            f"{path} cannot be read as weights ({error}): it is none of torch's files, is damaged, or holds Python objects, which could "
+            "run code and are not read; wanted tensors alone: save its state dict."
         ) from error
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}): it is damaged; get it again.") from error
     scales = content.get("scales") if isinstance(content, dict) else None  # of a weights file of ours
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):

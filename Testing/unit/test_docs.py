@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from InfantBrainSegLib import __version__
-from InfantBrainSegLib.cli.main import build_parser
+from InfantBrainSegLib.cli.main import COMMANDS, build_parser
 from Testing.benchmarks import __main__ as benchmarks
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def test_every_command_of_the_pages_is_understood():
             assert [word for word in words[4:] if word.startswith("--") and f'"{word}"' not in source] == [], (page, command)
         else:
             assert words[:2] == ["pip", "install"], (page, command)
-    assert seen == {"segment", "batch", "devices", "evaluate", "synthesize", "train", "finetune", "reproduce"}
+    assert seen == {command.__name__.rpartition(".")[2] for command in COMMANDS}
 
 
 def test_every_file_that_a_command_of_the_repository_names_exists():

@@ -17,7 +17,7 @@ from scipy import ndimage
 from ...core.labels import BACKGROUND, CSF, GM, WM
 from .artefacts import ArtefactConfig, blur, degrade, smooth_noise
 from .contrast import NEWBORN, Channel, Contrast, ContrastConfig, draw_contrast
-from .labelmaps import AIR, CORTEX, EARLY_DEEP_GM, FIELD_UNIT_MM, LATE_DEEP_GM, OUTER_CSF, PAINT_CLASSES, VENTRICLE, WHITE, LabelMap
+from .labelmaps import AIR, CORTEX, EARLY_DEEP_GM, FIELD_UNIT_MM, LATE_DEEP_GM, OUTER_CSF, SYNTHESIS_CLASSES, VENTRICLE, WHITE, LabelMap
 from .thickening import MARGIN_VOXELS, amount_for, moved_volumes, pull_back, sample, thickening_field
 from .widening import flow_back, widened_counts, widening_field
 
@@ -134,7 +134,7 @@ class Synthesized:
 
 @dataclass(frozen=True)
 class _Anatomy:
-    fractions: torch.Tensor  # (7, X, Y, Z): share of each paint class
+    fractions: torch.Tensor  # (7, X, Y, Z): share of each synthesis class
     outside_mm: torch.Tensor  # (X, Y, Z)
     depth_mm: torch.Tensor  # (X, Y, Z): inside white matter
     gap_mm: torch.Tensor  # (X, Y, Z): from the brain
@@ -143,7 +143,7 @@ class _Anatomy:
 
 
 class Simulator:
-    """Paints patches and whole subjects from a set of label maps.
+    """Synthesizes patches and whole subjects from a set of label maps.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class Simulator:
         index = int(rng.choice(len(self.maps), p=self._shares))
         voxels = self._voxels[index]
         centre = voxels[rng.integers(len(voxels))] + rng.uniform(-4, 4, 3)
-        return self._paint(self.maps[index], centre, (size, size, size), rng)
+        return self._synthesize(self.maps[index], centre, (size, size, size), rng)
 
     def subject(self, label_map: LabelMap, rng: np.random.Generator, phase: str | None = None) -> Synthesized:
         """A whole brain with a margin of air.
@@ -190,9 +190,9 @@ class Simulator:
         shape = np.array(label_map.classes.shape)
         scale_max = (self.config.adult_scale if _is_adult(label_map) else self.config.infant_scale)[1]
         size = tuple(int(n) for n in np.ceil(shape * min(scale_max, 1.0) * 1.08 / 8) * 8)
-        return self._paint(label_map, (shape - 1) / 2, size, rng, phase)
+        return self._synthesize(label_map, (shape - 1) / 2, size, rng, phase)
 
-    def _paint(self, label_map, centre, size, rng, phase=None) -> Synthesized:
+    def _synthesize(self, label_map, centre, size, rng, phase=None) -> Synthesized:
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         contrast = draw_contrast(rng, self.config.contrast, phase)
         cortex = rng.uniform(*self._cortex_range(label_map, contrast.phase))
@@ -240,11 +240,11 @@ class Simulator:
         source, counts = self._widened(label_map, source, scale, rng)
         low, box = _box(source, label_map.classes.shape)
         classes = torch.as_tensor(np.ascontiguousarray(label_map.classes[box]), device=device)
-        stacked = torch.empty((PAINT_CLASSES + 2, *classes.shape), device=device)
-        for paint_class in range(OUTER_CSF, PAINT_CLASSES):
-            stacked[paint_class - 1] = classes == paint_class
+        stacked = torch.empty((SYNTHESIS_CLASSES + 2, *classes.shape), device=device)
+        for synthesis_class in range(OUTER_CSF, SYNTHESIS_CLASSES):
+            stacked[synthesis_class - 1] = classes == synthesis_class
         fields = (label_map.outside, label_map.depth, label_map.gap)
-        for channel, values in enumerate(fields, PAINT_CLASSES - 1):
+        for channel, values in enumerate(fields, SYNTHESIS_CLASSES - 1):
             stacked[channel] = torch.as_tensor(np.ascontiguousarray(values[box]), device=device)
         stacked[-3] = 255 - stacked[-3]  # so that beyond the map it is far outside
         sampled = sample(stacked, source, low)

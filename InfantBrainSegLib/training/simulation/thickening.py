@@ -25,7 +25,7 @@ def thickening_field(classes: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     classes : (X, Y, Z) uint8 array
-        Paint classes, with some air round the brain.
+        Synthesis classes, with some air round the brain.
 
     Returns
     -------

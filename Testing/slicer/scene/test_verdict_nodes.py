@@ -79,7 +79,7 @@ def test_the_provenance_tells_choices_but_no_path(logic, scans):
     told = json.loads(run.provenanceNode.GetText())
     assert told["options"] == {"use_context": True, "align": "auto"}
     assert told["checks"] == CHECKS
-    assert told["extraction"] == {"words": "A mask was given."}
+    assert told["extraction"] == {"message": "A mask was given."}
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"checks": [{"odd": 1}]}', '{"verdict": {"places": [{}]}}', '{"verdict": 3}'])

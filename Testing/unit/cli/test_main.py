@@ -9,6 +9,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 from command_line import terminate_at
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.contract import STEP_ENDS
@@ -59,7 +60,7 @@ def quick(monkeypatch):
         probabilities[2] = 0.7
         return probabilities
 
-    monkeypatch.setattr(runner_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", of_arrays(all_gray))
 
 
 def refused(argv, capsys):

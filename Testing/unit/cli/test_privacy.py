@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from command_line import cohort
 from dicom_files import PATIENT, PATIENT_ID, SECRETS, write_series
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.networks import predictor as runner_module
@@ -26,7 +27,7 @@ def quick(monkeypatch):
         probabilities[2] = 0.7
         return probabilities
 
-    monkeypatch.setattr(runner_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", of_arrays(all_gray))
 
 
 def scan(levels):

@@ -3,7 +3,7 @@
 import pytest
 
 from InfantBrainSegLib.core import memory
-from InfantBrainSegLib.core.errors import ErrorCode, MemoryShortError, in_words, ran_out
+from InfantBrainSegLib.core.errors import ErrorCode, MemoryShortError, describe_error, ran_out
 from InfantBrainSegLib.core.memory import Need, Work, check_memory, resident_rooms, segment_need
 
 GB = 1 << 30
@@ -160,7 +160,7 @@ def test_more_threads_reserve_more_addresses(monkeypatch):
 )
 def test_memory_that_ran_out_is_said_in_one_line(error):
     assert ran_out(error)
-    assert in_words(error) == "Memory ran out: close other programs, or use a machine with more memory."
+    assert describe_error(error) == "Memory ran out: close other programs, or use a machine with more memory."
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_a_tissue_network_of_five_classes_runs_beside_the_bundled_extraction_of_
     counts = []
     for loaded in networks:
         inputs = np.random.default_rng(0).normal(size=(sum(loaded.network.config.stream_channels), 32, 36, 32)).astype(np.float32)
-        probabilities = predict(loaded.network, inputs, None, SlidingWindowConfig(patch_voxels=32), torch.device("cpu"))
+        probabilities = predict(loaded.network, torch.from_numpy(inputs), None, SlidingWindowConfig(patch_voxels=32), torch.device("cpu"))
         np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
         counts.append(len(probabilities))
     assert counts == [5, 4, 4]

@@ -111,10 +111,6 @@ def ran_out(error: BaseException) -> bool:
     Parameters
     ----------
     error : exception
-
-    Returns
-    -------
-    bool
     """
     if isinstance(error, MemoryError):
         return True
@@ -123,16 +119,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 def describe_error(error: Exception) -> str:
-    """Say in one line what went wrong, for errors of ours and for those of the machine.
-
-    Parameters
-    ----------
-    error : Exception
-
-    Returns
-    -------
-    str
-    """
+    """Say in one line what went wrong, for errors of ours and for those of the machine."""
     if isinstance(error, InfantBrainSegError):
         text = str(error)
     elif ran_out(error):

@@ -12,10 +12,6 @@ def to_json(value: Any, indent: int = 2) -> str:
     ----------
     value : None, bool, number, str, or a list, tuple or dict of such values
     indent : int
-
-    Returns
-    -------
-    str
     """
     return json.dumps(_finite(value), indent=indent, allow_nan=False) + "\n"
 

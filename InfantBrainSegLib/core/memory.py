@@ -104,10 +104,6 @@ def segment_need(voxels: int, work: Work = Work.ALL, threads: int = 0) -> Need:
     work : Work
     threads : int
         Of the networks; 0 for as many as torch chooses.
-
-    Returns
-    -------
-    Need
     """
     need = _need(voxels, work, threads or _usual_threads())
     savings = [("--threads 1", _need(voxels, work, 1))] if work != Work.CHECKS else []  # which do not heed it
@@ -182,10 +178,6 @@ def resident_rooms(root: Path) -> Iterator[Room]:
     ----------
     root : Path
         Where the system's folders `proc` and `sys` lie.
-
-    Yields
-    ------
-    Room
     """
     held = _held_bytes(root)
     fields = _fields(root / "proc/meminfo")

@@ -66,10 +66,6 @@ def find_pose(parts: sitk.Image, half_turn: int | None = None, told: bool = True
         `VERTICAL`.
     told : bool
         Whether its parts tell which way it lies.
-
-    Returns
-    -------
-    Pose
     """
     array = sitk.GetArrayViewFromImage(parts)  # (K, J, I)
     volumes_ml = np.bincount(array.ravel(), minlength=INFRATENTORIAL + 1) * voxel_mm3(parts) / 1000

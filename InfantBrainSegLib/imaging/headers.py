@@ -107,10 +107,6 @@ class Stated:
 def stated_voxels(path: Path) -> int:
     """Count the voxels that will be read from a MetaImage or NRRD file, by the header and by what the file can hold.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     int, 0 for a file that will be refused

@@ -96,10 +96,6 @@ class Found:
 def find_input(given: Input) -> Found:
     """Find an image and tell its size, without reading its voxels.
 
-    Returns
-    -------
-    Found
-
     Raises
     ------
     InputError
@@ -117,10 +113,6 @@ def find_input(given: Input) -> Found:
 
 def read_found(found: Found) -> tuple[sitk.Image, InputRecord]:
     """Read an image, and note by what it is known.
-
-    Parameters
-    ----------
-    found : Found
 
     Returns
     -------

@@ -57,10 +57,6 @@ def read_nifti(path: Path, name: str) -> tuple[sitk.Image, list[str]]:
 def stated_voxels(path: Path) -> int:
     """Count the voxels that will be read, by the header and by what the file can hold.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     int, 0 for a file that will be refused

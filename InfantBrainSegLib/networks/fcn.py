@@ -287,10 +287,6 @@ def _crop(x: torch.Tensor, size) -> torch.Tensor:
 def expected_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     """Give the shape of every tensor of a network, without taking the memory for it.
 
-    Parameters
-    ----------
-    config : NetworkConfig
-
     Returns
     -------
     dict of tuple of int, by the names of the network's state

@@ -116,10 +116,6 @@ def plan_windows(shape: Sequence[int], mask: np.ndarray | None, config: SlidingW
     mask : (X, Y, Z) bool array or None
         The brain; None keeps every window.
     config : SlidingWindowConfig
-
-    Returns
-    -------
-    WindowPlan
     """
     if mask is not None and not mask.any():
         return WindowPlan((config.patch_voxels,) * 3, ())

@@ -101,10 +101,6 @@ def check_state(config: NetworkConfig, stage: str, state: Mapping[str, torch.Ten
 def check_training(training: Mapping[str, Any]) -> None:
     """Make sure that a training record can be written into a report.
 
-    Parameters
-    ----------
-    training : mapping
-
     Raises
     ------
     ValueError

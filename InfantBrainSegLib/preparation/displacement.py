@@ -43,10 +43,6 @@ def measure_displacement(t1: sitk.Image, t2: sitk.Image, head: sitk.Image) -> Di
     t1, t2 : 3D sitk.Image
     head : sitk.Image on T1's grid
         Above 0 where T1 is looked at, with a rim round it.
-
-    Returns
-    -------
-    Displacement
     """
     places_mm, index = _places(t1, head)
     if len(index) == 0:

@@ -73,12 +73,6 @@ def test_the_wheel_segments_and_evaluates_its_own_sample(installed, tmp_path):
         cwd=tmp_path,
     )
     assert "WM" in found
-    (tmp_path / "bids" / "sub-01" / "anat").mkdir(parents=True)
-    for name in ("T1", "T2"):
-        shutil.copy(sample / f"{name}.nii.gz", tmp_path / "bids" / "sub-01" / "anat" / f"sub-01_{name}w.nii.gz")
-    batch = ["batch", "--input", "bids", "--output-dir", "cohort", "--no-context", "--device", "cpu"]
-    run(installed / "infantbrainseg", *batch, cwd=tmp_path)
-    assert "sub-01" in (tmp_path / "cohort" / "cohort.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -107,11 +101,11 @@ def test_the_wheel_trains_with_its_own_recipes(installed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("command", "word"), [("finetune", "--subjects"), ("reproduce", "--iseg")])
+@pytest.mark.parametrize(("command", "word"), [("batch", "--input"), ("finetune", "--subjects"), ("reproduce", "--iseg")])
 def test_the_wheel_refuses_scans_that_are_not_there_in_one_line(installed, tmp_path, command, word):
     argv = [installed / "infantbrainseg", command, word, "nowhere", "--output-dir", "out"]
     refused = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
     assert refused.returncode == 2
-    assert refused.stderr.startswith("Error: nowhere does not exist")
+    assert "nowhere does not exist" in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -22,7 +22,7 @@ TURNED = np.eye(4)
 TURNED[:3, :3] = phantoms.rotation(90, 1)
 
 
-def test_checks_verdict_and_places_of_a_run_are_told(logic, scans):
+def test_checks_verdict_and_places_of_a_run_are_reported(logic, scans):
     record = logic.process(*scans).record
     assert [check.as_dict() for check in record.checks] == CHECKS
     assert record.decision == "look"

@@ -353,7 +353,7 @@ def test_another_dataset_or_the_list_itself_is_never_written_over(bids, tmp_path
     assert (tmp_path / "cohort.csv").read_text(encoding="utf-8").endswith("1,a.nii,b.nii\n")
 
 
-def test_an_output_device_or_weights_that_can_not_be_used_are_told_before_any_work(bids, tmp_path, options, stand_in):
+def test_an_output_device_or_weights_that_can_not_be_used_are_reported_before_any_work(bids, tmp_path, options, stand_in):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         run_batch(bids, tmp_path / "taken", options, segmenter=stand_in)

@@ -128,7 +128,7 @@ def test_many_islands_ask_for_a_look():
     assert Reason.from_dict(reason.as_dict()) == reason
 
 
-def test_of_a_head_that_was_set_upright_words_and_places_tell_where_it_lay():
+def test_of_a_head_that_was_set_upright_message_and_places_tell_where_it_lay():
     half_turn = sitk.Euler3DTransform((0, 0, 0), 0, 0, np.pi, (5, 0, 0))  # about S, then 5 mm to the patient's left
     good = outcome()
     x, y, z = (round(mm - origin) for mm, origin in zip((10, 12, 6), good.space.origin_mm, strict=True))
@@ -169,7 +169,7 @@ def test_slices_of_several_places_are_named_once_each_and_in_order():
     assert named == sorted(set(indices))
 
 
-def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weights_dir, tmp_path, capsys, monkeypatch):
+def test_segment_stores_checks_and_verdict_and_prints_the_message(scan_files, weights_dir, tmp_path, capsys, monkeypatch):
     def all_gray(network, inputs, mask, config, device, progress=None):
         probabilities = np.full((4, *mask.shape), 0.1, np.float32)
         probabilities[2] = 0.7

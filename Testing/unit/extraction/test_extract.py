@@ -141,7 +141,7 @@ def test_where_the_cerebellum_is_seen_the_half_turn_is_not_tried():
     assert network.calls.count("locate") == 2
 
 
-def test_a_stripped_brain_that_lies_as_none_does_is_left_and_its_pose_not_told():
+def test_a_stripped_brain_that_lies_as_none_does_is_left_and_its_pose_not_reported():
     turn = phantoms.rotation(90, 0)
     t1, t2 = head_phantom.scans(phantoms.grid((2.0, 2.0, 2.0), span_mm=130.0), turn, kept=(1, 2, 3), noise=0)
     network = KnowingNetwork(t1)

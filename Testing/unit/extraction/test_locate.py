@@ -58,3 +58,7 @@ def test_t2_alone_without_a_cerebellum_does_not_tell_up_from_down():
     assert chosen(0.88, 0.87, 0.90, 0.86, with_t1=False) == (None, False)
     assert chosen(0.92, 0.91, 0.90, 0.89, with_t1=False) == (None, False)
     assert chosen(0.90, 0.92, 0.90, 0.89, with_t1=False) == (VERTICAL, False)
+
+
+def test_a_cerebellum_that_t2_alone_shows_where_the_header_says_is_believed():
+    assert chosen((0.87, SEEN), 0.87, 0.91, 0.89, with_t1=False) == (None, True)

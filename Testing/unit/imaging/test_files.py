@@ -288,7 +288,7 @@ def test_a_link_to_nothing_or_in_a_circle_says_how_to_get_the_file(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"/annex/objects/SHA256E-s12--ab.nii.gz\n", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n"]
 )
-def test_a_placeholder_of_a_file_that_was_not_fetched_is_told(tmp_path, content):
+def test_a_placeholder_of_a_file_that_was_not_fetched_is_reported(tmp_path, content):
     (tmp_path / "scan.nii.gz").write_bytes(content)
     assert "is a placeholder of git-annex or Git LFS" in refused(tmp_path / "scan.nii.gz")
 

@@ -148,7 +148,7 @@ def test_what_can_not_be_read_is_named_by_its_role_and_never_by_its_path(make, r
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/scans/Wunderlich.nii"), OSError("/scans/Wunderlich.nii")])
-def test_a_machine_s_error_is_told_without_the_file(error, tmp_path, monkeypatch):
+def test_a_machine_s_error_is_reported_without_the_file(error, tmp_path, monkeypatch):
     def fail(*_):
         raise error
 

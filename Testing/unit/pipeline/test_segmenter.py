@@ -268,7 +268,7 @@ def test_progress_only_rises_and_names_each_step_in_order(weights_dir, phantom_s
     ]
 
 
-def test_an_unknown_device_and_missing_weights_are_told_before_any_work(tmp_path, weights_dir, phantom_scans):
+def test_an_unknown_device_and_missing_weights_are_reported_before_any_work(tmp_path, weights_dir, phantom_scans):
     with pytest.raises(DeviceError, match="Unknown device 'tpu'"):
         segment(*phantom_scans, options=SegmentOptions("tpu", weights_dir))
     with pytest.raises(WeightsError, match="missing"):

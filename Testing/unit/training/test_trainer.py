@@ -234,7 +234,7 @@ def test_fewer_iterations_than_the_checkpoint_has_are_refused(config):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")])
-def test_memory_that_runs_out_is_told_in_one_line(config, monkeypatch, error):
+def test_memory_that_runs_out_is_reported_in_one_line(config, monkeypatch, error):
     trainer = Trainer(config, CPU)
 
     def too_much(*given):

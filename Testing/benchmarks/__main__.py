@@ -21,6 +21,7 @@ STUDIES = {
     "axes": "measure_axes",
     "ablations": "ablate",
     "pictures": "make_pictures",
+    "anatomy": "measure_anatomy",
 }
 OTHERS = {
     "card": "card",

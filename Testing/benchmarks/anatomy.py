@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from InfantBrainSegLib.core.labels import BACKGROUND, CSF, GM, TISSUES, WM, from_any
 from InfantBrainSegLib.imaging.resample import bounding_box
-from InfantBrainSegLib.training.simulation.labelmaps import PAINT_TO_LABEL, paint_classes
+from InfantBrainSegLib.training.simulation.labelmaps import SYNTHESIS_TO_LABEL, synthesis_classes
 
 HULL_MM = 8
 DEPTHS_MM = (1, 4, 7, 10, 14, 20)  # edges; the outermost voxels of the hull lie at 1 mm
@@ -39,7 +39,7 @@ def read_labels(path: Path) -> np.ndarray:
     values = set(np.unique(codes).tolist())
     ours = {BACKGROUND, *(tissue.value for tissue in TISSUES)}
     iseg = {BACKGROUND, *(tissue.iseg_value for tissue in TISSUES)}
-    labels = from_any(codes) if values <= ours or values <= iseg else PAINT_TO_LABEL[paint_classes(codes)]
+    labels = from_any(codes) if values <= ours or values <= iseg else SYNTHESIS_TO_LABEL[synthesis_classes(codes)]
     spacing_mm = np.array(image.GetSpacing())[::-1]
     if np.allclose(spacing_mm, 1, atol=0.05):
         return labels

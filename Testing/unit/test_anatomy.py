@@ -5,7 +5,11 @@ import pytest
 import SimpleITK as sitk
 
 from InfantBrainSegLib.core.labels import CSF, GM, WM
+from InfantBrainSegLib.training.simulation.labelmaps import CORTEX as CORTEX_CLASS
+from InfantBrainSegLib.training.simulation.labelmaps import WHITE, LabelMap
+from InfantBrainSegLib.training.simulation.synthesis import SIMULATIONS
 from Testing.benchmarks import anatomy
+from Testing.benchmarks import measure_anatomy as benchmark
 from Testing.benchmarks.anatomy import BLADES, BY_DEPTH, CORTEX, CROWN, GM_WM, SHARES, depth_below_hull_mm, measure_anatomy, read_labels
 
 CORTEX_VOXELS = 3
@@ -90,3 +94,27 @@ def test_the_command_prints_a_line_a_file_under_that_of_real_brains(tmp_path, ca
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["six-month-olds", "one.nii.gz"]
     assert len({line.count("|") for line in lines}) == 1
+
+
+def small_map(name):
+    """A ball of white matter in cortex of 3 voxels."""
+    place = np.indices((48,) * 3) - 23.5
+    radius = np.sqrt((place**2).sum(0))
+    classes = np.zeros(radius.shape, np.uint8)
+    classes[radius < 18] = CORTEX_CLASS
+    classes[radius < 15] = WHITE
+    none = np.zeros_like(classes)
+    return LabelMap(name, classes, np.clip((radius - 18) * 10, 0, 255).astype(np.uint8), none, none)
+
+
+@pytest.mark.parametrize("simulation", list(SIMULATIONS))
+def test_what_a_simulation_draws_of_one_kind_of_map_makes_a_line_of_the_table(simulation, monkeypatch):
+    monkeypatch.setitem(benchmark.KINDS, "infant", 2)
+    maps = [small_map("adult_01"), small_map("infant_05mo")]
+    found = benchmark.drawn(lambda: maps, simulation, "infant")
+    assert len(found) == 2
+    assert found[0][GM_WM] != found[1][GM_WM]
+    line = benchmark.summary("drawn", found)
+    assert line.count("|") == anatomy.six_months().count("|")
+    low, high = sorted(one[GM_WM] for one in found)
+    assert f"({low:.2f}-{high:.2f})" in line

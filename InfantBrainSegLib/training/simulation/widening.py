@@ -91,7 +91,7 @@ def flow_back(positions: torch.Tensor, field: torch.Tensor, wider: float, side: 
 
 
 def widened_counts(label_map: LabelMap, field: torch.Tensor, wider: float, side: float) -> np.ndarray:
-    """Voxels of each paint class once the ventricles are wider, about: (7,) float64."""
+    """Voxels of each synthesis class once the ventricles are wider, about: (7,) float64."""
     axes = [torch.arange(0, n, _COARSE, device=field.device, dtype=torch.float32) for n in label_map.classes.shape]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
     counts = []

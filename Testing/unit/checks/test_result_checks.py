@@ -113,7 +113,7 @@ def test_between_5_and_8_months_gray_to_white_matter_that_no_real_brain_has_asks
     if decision == LOOK:
         (reason,) = verdict.reasons
         assert reason.code == SignCode.GRAY_TO_WHITE
-        assert f"{ratio:.2f} times as much GM as WM; wanted 1.39 to 1.68 at {age_months} months" in verdict.words
+        assert f"{ratio:.2f} times as much GM as WM; wanted 1.39 to 1.68 at {age_months} months" in verdict.message
         assert Reason.from_dict(reason.as_dict()) == reason
 
 

@@ -16,6 +16,7 @@ from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters  # noqa: E4
 from InfantBrainSegSlicer.panel.messages import acknowledgement_text, help_text  # noqa: E402
 from InfantBrainSegSlicer.panel.parameters import InfantBrainSegParameterNode  # noqa: E402
 from InfantBrainSegSlicer.panel.widget import PanelWidget  # noqa: E402
+from InfantBrainSegSlicer.run.temporary import sweep_abandoned  # noqa: E402
 from InfantBrainSegSlicer.scene.sample_data import load_sample, register_sample_data  # noqa: E402
 from InfantBrainSegSlicer.selftest import SelfTest  # noqa: E402
 
@@ -34,6 +35,7 @@ class InfantBrainSeg(ScriptedLoadableModule):
         parent.helpText = help_text()
         parent.acknowledgementText = acknowledgement_text()
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", sweep_abandoned)
 
 
 class InfantBrainSegLogic(SceneLogic, ScriptedLoadableModuleLogic):

@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -75,8 +76,12 @@ def child_environment(library_root: str | os.PathLike) -> dict[str, str]:
     }
 
 
-def new_log_file() -> Path:
+def new_log_file(folder: Path) -> Path:
     """Make an empty log file in the temporary folder; it stays after the run, until there are 20 newer ones.
+
+    Parameters
+    ----------
+    folder : Path
 
     Raises
     ------
@@ -84,9 +89,9 @@ def new_log_file() -> Path:
         If the temporary folder cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=time.strftime("InfantBrainSeg-%Y%m%d-%H%M%S-"), suffix=".log")
+        handle, name = tempfile.mkstemp(prefix=time.strftime("InfantBrainSeg-%Y%m%d-%H%M%S-"), suffix=".log", dir=folder)
     except OSError as error:
-        raise ChildError(temporary_folder_problem(error)) from error
+        raise ChildError(temporary_folder_problem(error, folder)) from error
     os.close(handle)
     with contextlib.suppress(OSError):
         _remove_old_logs(Path(name))
@@ -102,13 +107,43 @@ def _remove_old_logs(newest: Path) -> None:
             path.unlink()
 
 
-def temporary_folder_problem(error: OSError) -> str:
+def temporary_folder_problem(error: OSError, folder: Path) -> str:
     """Say that the temporary folder cannot be used, with the remedy."""
-    folder = tempfile.tempdir or "of this computer"
     return (
-        f"The temporary folder {folder} cannot be written ({error.strerror or error}): "
-        "free some space on its disk, or let TMPDIR (TEMP on Windows) name a folder that you may write to."
+        f"The temporary folder {folder} cannot be written ({error.strerror or error}): free some space on its disk, "
+        "or choose another one in Slicer's Application Settings, under Modules, and restart Slicer."
     )
+
+
+class _Log:
+    """A file that two threads write."""
+
+    def __init__(self, path: Path):
+        self._lock = threading.Lock()
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+
+    def write(self, line: str) -> None:
+        """Add a line; a full disk must not stop the run."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            self._file.write(line)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._file.close()
+
+
+def _keep_last(lines: list[str], line: str) -> None:
+    lines.append(line)
+    del lines[:-KEPT_ERROR_LINES]
+
+
+def _read(pipe: IO[str], take, log: _Log) -> None:
+    with pipe:
+        for line in pipe:
+            take(line.rstrip("\r\n"))
+            log.write(line)
 
 
 class Child:
@@ -133,11 +168,10 @@ class Child:
         self.log_path = log_path
         self.error_lines: list[str] = []
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._log_lock = threading.Lock()
         try:
-            self._log: IO[str] = log_path.open("a", encoding="utf-8")
+            self._log = _Log(log_path)
         except OSError as error:
-            raise ChildError(temporary_folder_problem(error)) from error
+            raise ChildError(temporary_folder_problem(error, log_path.parent)) from error
         try:
             self._process = subprocess.Popen(
                 list(command),
@@ -160,8 +194,8 @@ class Child:
             ) from error
         self._on_exit = weakref.finalize(self, _end_tree, self._process)  # also when Slicer quits
         self._readers = [
-            threading.Thread(target=self._read, args=(self._process.stdout, self._lines.put), daemon=True),
-            threading.Thread(target=self._read, args=(self._process.stderr, self._keep_error), daemon=True),
+            threading.Thread(target=_read, args=(pipe, take, self._log), daemon=True)  # they do not hold the child, which may be forgotten
+            for pipe, take in ((self._process.stdout, self._lines.put), (self._process.stderr, partial(_keep_last, self.error_lines)))
         ]
         for reader in self._readers:
             reader.start()
@@ -192,8 +226,7 @@ class Child:
             _end_leftovers(self._process)
         for reader in self._readers:
             reader.join(GRACE_SECONDS)
-        with self._log_lock:
-            self._log.close()
+        self._log.close()
         return code
 
     def stop(self) -> None:
@@ -202,18 +235,6 @@ class Child:
             self._on_exit.detach()
             _end_tree(self._process)
         self.finish()
-
-    def _keep_error(self, line: str) -> None:
-        self.error_lines.append(line)
-        del self.error_lines[:-KEPT_ERROR_LINES]
-
-    def _read(self, pipe: IO[str], take) -> None:
-        with pipe:
-            for line in pipe:
-                take(line.rstrip("\r\n"))
-                with self._log_lock, contextlib.suppress(OSError, ValueError):  # a full disk must not stop the run
-                    self._log.write(line)
-                    self._log.flush()
 
 
 def describe_end(child: Child, exit_code: int) -> str:

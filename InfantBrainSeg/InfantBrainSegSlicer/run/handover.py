@@ -1,7 +1,5 @@
 """The scans of one brain, handed to the child as files, and who is who in what it says of them."""
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import SimpleITK as sitk
 from ..scene.nodes import Given, image_from_mask, image_from_volume, parent_to_world, write_exactly
 from ..scene.options import Scans
 from .child import ChildError, temporary_folder_problem
+from .temporary import RunFolder
 
 
 class Handover:
@@ -43,17 +42,15 @@ class Handover:
         if scans.mask is not None:
             images["The brain mask"] = image_from_mask(scans.mask, scans.main)
         self.given = Given(grid, parent_to_world(scans.main), np.eye(4) if scans.t2 is None else parent_to_world(scans.t2))
-        try:
-            self.folder = Path(tempfile.mkdtemp(prefix="InfantBrainSeg-"))
-        except OSError as error:
-            raise ChildError(temporary_folder_problem(error)) from error
+        self._run_folder = RunFolder()
+        self.folder: Path = self._run_folder.path
         self._paths = {name: self.folder / f"{name.split()[-1].lower()}.nrrd" for name in images}
         try:
             for name, image in images.items():
                 write_exactly(image, self._paths[name])
         except OSError as error:
             self.clean_up()
-            raise ChildError(temporary_folder_problem(error)) from error
+            raise ChildError(temporary_folder_problem(error, self.folder.parent)) from error
 
     def arguments(self) -> list[str]:
         """The command line's words for the files."""
@@ -82,7 +79,7 @@ class Handover:
 
     def clean_up(self) -> None:
         """Remove the temporary folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._run_folder.remove()
 
 
 def _geometry_of(image: sitk.Image) -> sitk.Image:

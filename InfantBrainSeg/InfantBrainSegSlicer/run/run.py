@@ -18,6 +18,7 @@ from .child import Child, describe_end
 WARNING = "Warning: "  # begins a line of the child's stderr that is for the user
 RUNNING, FINISHED, CANCELLED, FAILED = "running", "finished", "cancelled", "failed"
 ProgressCallback = Callable[[str, float], object]
+CompletedCallback = Callable[["Run"], object]
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Run:
         The table of a batch.
     """
 
-    def __init__(self, child: Child, task: Task, progress: ProgressCallback | None = None):
+    def __init__(self, child: Child, task: Task, progress: ProgressCallback | None = None, completed: CompletedCallback | None = None):
         self.state = RUNNING
         self.message = ""
         self.step = ""
@@ -131,6 +132,7 @@ class Run:
         self._child = child
         self._task = task
         self._callback = progress
+        self._completed = completed
         self._started = time.monotonic()
         self._ended: float | None = None
         self._importing = False
@@ -220,3 +222,5 @@ class Run:
         self.state, self.message = state, message
         self._ended = time.monotonic()
         self._task.clean_up()
+        if self._completed is not None:
+            self._completed(self)

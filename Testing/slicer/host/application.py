@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -53,6 +54,10 @@ class Application(EmulatedWidget, QtWidgets.QApplication):
     @property
     def applicationName(self) -> str:
         return "Slicer"
+
+    @property
+    def temporaryPath(self) -> str:
+        return tempfile.gettempdir()
 
     def testingEnabled(self) -> bool:
         return True

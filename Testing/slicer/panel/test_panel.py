@@ -1,5 +1,6 @@
 """The real panel in real Qt on the real scene: what it offers, refuses, warns of and keeps."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
+from InfantBrainSegSlicer.run.temporary import RunFolder
 from panel_driver import EMPTY, opened_panel
 
 
@@ -156,3 +158,11 @@ def test_the_help_says_research_use_and_names_the_paper(panel):
     assert "Research use only" in panel.module.helpText
     assert "ISBI 2018" in panel.module.acknowledgementText
     assert panel.ui.researchLabel.text == "Research use only. Not a medical device."
+
+
+def test_at_slicers_start_what_a_crashed_one_left_is_swept(panel):
+    mine = RunFolder()
+    abandoned = mine.path.with_name(mine.path.name.replace(f"-{os.getpid()}-", "-999999999-"))
+    abandoned.mkdir()
+    slicer.app.startupCompleted.emit()
+    assert (abandoned.exists(), mine.path.exists()) == (False, True)

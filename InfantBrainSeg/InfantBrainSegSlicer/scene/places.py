@@ -66,6 +66,11 @@ def world_mm(node, place: Place) -> tuple[float, float, float]:
     return tuple(found)
 
 
+def show_scan(scan) -> None:
+    """Show a scan in every slice view, the whole of it; what lies over it stays."""
+    slicer.util.setSliceViewerLayers(background=scan, fit=True)
+
+
 def jump_to(node, place: Place) -> None:
     """Bring a place into the middle of every slice view.
 

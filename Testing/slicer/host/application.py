@@ -62,6 +62,9 @@ class Application(EmulatedWidget, QtWidgets.QApplication):
     def testingEnabled(self) -> bool:
         return True
 
+    def layoutManager(self) -> None:
+        """None, as in a Slicer without a main window."""
+
     def moduleManager(self) -> ModuleManager:
         return self._managers[0]
 

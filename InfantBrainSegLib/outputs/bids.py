@@ -16,7 +16,7 @@ from .. import __version__
 from ..core.contract import COHORT
 from ..core.errors import InputError
 from ..core.labels import TISSUES
-from ..imaging.files import check_writable_folder, write_image, write_text
+from ..imaging.files import check_writable_folder, itk_name, write_image, write_text
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import TissueVolume
 from .overview import try_overview
@@ -123,7 +123,7 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
     write_text(volume_table(result.volumes), folder / names.volumes)
     warnings = try_overview(result, folder / names.overview)
     if result.alignment is not None and result.alignment.transform is not None:
-        sitk.WriteTransform(result.alignment.transform, str(folder / names.transform))
+        sitk.WriteTransform(result.alignment.transform, itk_name(folder / names.transform))
     if save_probabilities:
         for tissue in TISSUES:
             write_image(result.probability(tissue), folder / names.probabilities[tissue.short_name])

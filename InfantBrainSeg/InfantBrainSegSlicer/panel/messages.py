@@ -100,6 +100,14 @@ NO_TORCH_EXTENSION = _(
     "Slicer's PyTorch extension is not installed: open the Extensions Manager (View menu), install the extension PyTorch, "
     "restart Slicer and come back here."
 )
+INSTALL_QUESTION = _(
+    "Install PyTorch 2.2 or newer? It is downloaded from pytorch.org: some 0.3 GB, with an NVIDIA GPU some 3 GB (6 GB on the disk). "
+    "That takes 2 to 20 minutes, during which Slicer does not respond."
+)
+INSTALL_FAILED = _(
+    "PyTorch could not be installed ({error}). The whole output is in Slicer's error log (View, Error Log); "
+    "docs/troubleshooting.md lists errors and remedies."
+)
 READY = _("Ready: click Segment.")
 READY_WITH_WARNINGS = _("Ready, with warnings: look at them, then click Segment.")
 WHOLE_HEAD = _("These look like whole heads: the cerebrum is taken out of them first.")

@@ -348,6 +348,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _follow(self, run: Run) -> None:
         self._logPath = run.logPath
+        self._log.follow(run.logPath)
         self.ui.statusLabel.styleSheet = ""
         self._monitor.follow(run)
 

@@ -4,6 +4,7 @@ Knows nothing of MRML: any command that prints lines will do.
 """
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -27,6 +28,7 @@ KEPT_ERROR_LINES = 200
 KEPT_LOGS = 20
 _LOG_NAME = re.compile(r"InfantBrainSeg-\d{8}-\d{6}-\w+\.log")
 _WINDOWS = sys.platform == "win32"
+_NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # a console would flash up
 _DROPPED_VARIABLES = ("PYTHONINSPECT", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONBREAKPOINT")  # a person's habits for a terminal
 
 
@@ -121,12 +123,27 @@ class _Log:
     def __init__(self, path: Path):
         self._lock = threading.Lock()
         self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._step = ""
 
     def write(self, line: str) -> None:
-        """Add a line; a full disk must not stop the run."""
+        """Add a line with the time, and of the progress each new step; a full disk must not stop the run."""
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._file.write(line)
-            self._file.flush()
+            text = self._in_words(line)
+            if text is not None:
+                self._file.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
+                self._file.flush()
+
+    def _in_words(self, line: str) -> str | None:
+        """Put progress into words; None where it says nothing new."""
+        try:
+            told = json.loads(line)
+            step, percent = str(told["step"]), 100 * float(told["progress"])
+        except (ValueError, KeyError, TypeError):
+            return line
+        if step == self._step:
+            return None
+        self._step = step
+        return f"{percent:3.0f} %  {step}"
 
     def close(self) -> None:
         """Close the file."""
@@ -142,8 +159,9 @@ def _keep_last(lines: list[str], line: str) -> None:
 def _read(pipe: IO[str], take, log: _Log) -> None:
     with pipe:
         for line in pipe:
-            take(line.rstrip("\r\n"))
-            log.write(line)
+            text = line.rstrip("\r\n")
+            take(text)
+            log.write(text)
 
 
 class Child:
@@ -184,7 +202,7 @@ class Child:
                 env=environment,
                 cwd=folder,
                 start_new_session=not _WINDOWS,
-                creationflags=subprocess.CREATE_NO_WINDOW if _WINDOWS else 0,
+                creationflags=_NO_WINDOW,
             )
         except OSError as error:
             self._log.close()
@@ -270,7 +288,8 @@ def describe_end(child: Child, exit_code: int) -> str:
 def _end_tree(process: subprocess.Popen) -> None:
     """Ask the whole tree to end, wait a second, then force it."""
     if _WINDOWS:
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
+        command = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+        subprocess.run(command, capture_output=True, check=False, creationflags=_NO_WINDOW)
         return
     _signal_group(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS

@@ -1,15 +1,17 @@
 """The scans of one brain, handed to the child as files, and who is who in what it says of them."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import SimpleITK as sitk
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..scene.nodes import Given, image_from_mask, image_from_volume, parent_to_world, write_exactly
 from ..scene.options import Scans
 from .child import ChildError, temporary_folder_problem
 from .temporary import RunFolder
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 
 class Handover:
@@ -33,6 +35,8 @@ class Handover:
     """
 
     def __init__(self, scans: Scans, outputs: dict[str, Any]):
+        import numpy as np
+
         self._scene = scans.main.GetScene()
         inputs = scans.named()
         self._watched = {**inputs, **{name: node for name, node in outputs.items() if node is not None}}
@@ -53,8 +57,8 @@ class Handover:
             raise ChildError(temporary_folder_problem(error, self.folder.parent)) from error
 
     def arguments(self) -> list[str]:
-        """The command line's words for the files."""
-        return [word for name, path in self._paths.items() for word in (f"--{name.split()[-1].lower()}", str(path))]
+        """The command line's words for the files, whose names hold in their folder: a path may have letters that ITK does not take."""
+        return [word for name, path in self._paths.items() for word in (f"--{name.split()[-1].lower()}", path.name)]
 
     def interruption(self) -> str:
         """Say which node left the scene, or ""."""
@@ -68,7 +72,8 @@ class Handover:
     def in_words(self, message: str) -> str:
         """Put nodes' names in place of temporary files'."""
         for name, path in self._paths.items():
-            message = message.replace(str(path), f"{name} '{self._names[name]}'")
+            for called in (str(path), path.name):
+                message = message.replace(called, f"{name} '{self._names[name]}'")
         return message
 
     def without_names(self, message: str) -> str:
@@ -84,6 +89,8 @@ class Handover:
 
 def _geometry_of(image: sitk.Image) -> sitk.Image:
     """Keep an image's grid without holding a second copy of a scan: one byte a voxel."""
+    import SimpleITK as sitk
+
     grid = sitk.Image(image.GetSize(), sitk.sitkUInt8)
     grid.CopyInformation(image)
     return grid

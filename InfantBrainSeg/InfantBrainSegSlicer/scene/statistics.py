@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import slicer
 import vtk
 
@@ -281,6 +280,8 @@ def _standard_cells(volume: SegmentVolume) -> list:
 
 
 def _measure(segment_id: str, segment) -> SegmentVolume:
+    import numpy as np
+
     labelmap = segment.GetRepresentation(BINARY_LABELMAP)
     voxels, volume_mm3 = 0, 0.0
     if labelmap is not None and labelmap.GetNumberOfPoints() > 0:

@@ -12,6 +12,7 @@ import slicer
 import vtk
 from InfantBrainSegSlicer.run.temporary import RunFolder
 from panel_driver import EMPTY, opened_panel
+from stand_in import ROOT
 
 
 @pytest.fixture
@@ -117,15 +118,41 @@ def test_without_torch_the_panel_says_so_and_where_to_get_it(panel, scans, monke
 
 def test_torch_is_installed_through_its_extension_when_asked_and_not_before(panel, scans, monkeypatch):
     asked = []
-    utils = SimpleNamespace(torchInstalled=lambda: bool(asked), installTorch=lambda askConfirmation: asked.append(askConfirmation))
+    utils = SimpleNamespace(
+        torchInstalled=lambda: bool(asked),
+        installTorch=lambda torchVersionRequirement: asked.append((torchVersionRequirement, slicer.app.overrideCursor() is not None)),
+    )
+    questions = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: questions.append(text) or len(questions) > 1)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=lambda: utils))
     monkeypatch.setattr(panel.logic, "torchInstalled", utils.torchInstalled)
     panel.choose(scans)
     assert asked == []
     panel.ui.torchButton.click()
-    assert asked == [True]
+    assert asked == []  # the question was not answered with yes
+    panel.ui.torchButton.click()
+    assert asked == [(">=2.2", True)]
+    assert slicer.app.overrideCursor() is None
+    assert "GB" in questions[0]
+    assert "minutes" in questions[0]
     assert not panel.ui.torchFrame.visible
     panel.wait_for(lambda: panel.ui.segmentButton.enabled)
+
+
+def test_an_installation_of_torch_that_fails_is_told_and_logged(panel, scans, monkeypatch, caplog):
+    def fail(torchVersionRequirement):
+        raise RuntimeError("No space left on device")
+
+    utils = SimpleNamespace(torchInstalled=lambda: False, installTorch=fail)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=lambda: utils))
+    monkeypatch.setattr(panel.logic, "torchInstalled", lambda: False)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _: True)
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda _: None)
+    panel.ui.torchButton.click()
+    assert "No space left on device" in panel.ui.statusLabel.text
+    assert "troubleshooting" in panel.ui.statusLabel.text
+    assert "No space left on device" in (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert caplog.records[-1].exc_info is not None
 
 
 def test_devices_are_looked_for_when_advanced_opens_and_the_choice_is_kept(panel, monkeypatch):

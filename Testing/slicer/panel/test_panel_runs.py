@@ -104,6 +104,19 @@ def test_a_child_that_crashes_is_told_and_its_log_can_be_read(panel, scans):
     assert "terminate called" in panel.widget._log._text.toPlainText()
 
 
+def test_the_log_window_follows_the_run(panel, scans):
+    panel.ready(scans)
+    panel.segment_until_it_hangs()
+    panel.ui.logButton.click()
+    text = panel.widget._log._text
+    assert " 30 %  stage 1" in text.toPlainText()
+    panel.ui.segmentButton.click()
+    panel.wait_for(lambda: "The run was cancelled" in text.toPlainText())
+    panel.segment_to_the_end()
+    panel.wait_for(lambda: "The run is finished on cpu" in text.toPlainText())
+    assert "cancelled" not in text.toPlainText()
+
+
 def test_what_the_library_refuses_shows_with_the_node_s_name(panel, scans):
     panel.ready(scans)
     panel.segment_to_the_end("refuse")

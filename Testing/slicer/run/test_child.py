@@ -204,9 +204,12 @@ def test_stopping_asks_windows_to_end_the_tree(monkeypatch, start):
     asked = []
     child = start("import time; time.sleep(600)")
     monkeypatch.setattr(child_module, "_WINDOWS", True)
-    monkeypatch.setattr(child_module.subprocess, "run", lambda command, **_: (asked.append(command), child._process.kill()))
+    monkeypatch.setattr(child_module, "_NO_WINDOW", 0x08000000)
+    monkeypatch.setattr(child_module.subprocess, "run", lambda command, **how: (asked.append((command, how)), child._process.kill()))
     child.stop()
-    assert asked == [["taskkill", "/T", "/F", "/PID", str(child._process.pid)]]
+    ((command, how),) = asked
+    assert command == ["taskkill", "/T", "/F", "/PID", str(child._process.pid)]
+    assert how["creationflags"] == 0x08000000
 
 
 def test_of_the_logs_of_earlier_runs_the_newest_twenty_stay_and_other_files_are_left_alone(tmp_path):

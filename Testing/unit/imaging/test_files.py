@@ -304,3 +304,25 @@ def test_thick_slices_of_one_scan_are_told_to_be_left_out(tmp_path, extension, c
         read_image(path, name)
     with pytest.raises(InputError, match=r"or use a finer acquisition\.$"):
         read_image(path, "The brain mask")
+
+
+def test_itk_gets_no_letters_beyond_ascii_where_the_process_runs_in_the_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "Jürgen" / "run"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    asked = []
+    for name in ("ReadImage", "WriteImage"):
+        own, place = getattr(sitk, name), 0 if name == "ReadImage" else 1
+
+        def told(*arguments, own=own, place=place):
+            asked.append(arguments[place])
+            return own(*arguments)
+
+        monkeypatch.setattr(sitk, name, told)
+    image = sitk.GetImageFromArray(np.arange(125, dtype=np.uint8).reshape(5, 5, 5))
+    for path in ("t1.nrrd", folder / "new" / "labels.nrrd", "labels.nii.gz"):
+        (folder / path).parent.mkdir(exist_ok=True)
+        write_image(image, path)
+        assert np.array_equal(sitk.GetArrayFromImage(read_image(path)), sitk.GetArrayFromImage(image))
+    assert len(asked) >= 5
+    assert all(name.isascii() for name in asked)

@@ -129,6 +129,10 @@ STOPPED = _("The run ended without a result: see the log.")
 SCENE_CLOSED = _("Cancelled, because the scene was closed.")
 REPLACE_EDITED = _("{name} holds segments that were edited, or that this panel did not make. Replace them with the new result?")
 EDITED = _("The segmentation has changed since: press Recompute statistics.")
+TOTAL = _("{total} ml in all")
+COPIED = _("Copied: paste it into a spreadsheet or a report.")
+SAVED = _("Saved {path}.")
+NOT_SAVED = _("{path} cannot be written ({reason}): choose another folder.")
 RECOMPUTED = _("Measured {name} again.")
 
 

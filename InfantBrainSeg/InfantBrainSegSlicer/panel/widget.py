@@ -1,6 +1,7 @@
 """The panel: the .ui file, the parameter node behind it, and what its buttons do."""
 
 import sys
+from pathlib import Path
 
 import qt
 import slicer
@@ -26,6 +27,7 @@ from .log_window import LogWindow
 from .parameters import InfantBrainSegParameterNode, segment_parameters
 from .prefill import Prefill
 from .results_box import ResultsBox
+from .results_table import as_text
 from .run_monitor import RunMonitor
 from .torch_setup import install_torch
 
@@ -96,6 +98,8 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.biasComboBox.connect("activated(int)", self._onBiasChosen)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.recomputeButton.connect("clicked(bool)", self.onRecomputeButton)
+        self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
+        self.ui.csvButton.connect("clicked(bool)", self.onCsvButton)
         self.ui.weightsButton.connect("clicked(bool)", self.onWeightsButton)
         self.ui.torchButton.connect("clicked(bool)", self.onTorchButton)
         self.ui.logButton.connect("clicked(bool)", self.onLogButton)
@@ -312,6 +316,24 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._outcome = (messages.RECOMPUTED.format(name=node.outputSegmentation.GetName()), "")
         except InfantBrainSegError as error:
             self._outcome = (str(error), ERROR_STYLE)
+        self._checkCanApply()
+
+    def onCopyButton(self) -> None:
+        """Put the numbers into the clipboard."""
+        qt.QApplication.clipboard().setText(as_text(self._resultsBox.results, "\t"))
+        self._outcome = (messages.COPIED, "")
+        self._checkCanApply()
+
+    def onCsvButton(self) -> None:
+        """Save the numbers."""
+        path = qt.QFileDialog.getSaveFileName(self.parent, _("Volumes"), "volumes.csv", _("CSV (*.csv)"))
+        if not path:
+            return
+        try:
+            Path(path).write_text(as_text(self._resultsBox.results, ","), encoding="utf-8")
+            self._outcome = (messages.SAVED.format(path=path), "")
+        except OSError as error:
+            self._outcome = (messages.NOT_SAVED.format(path=path, reason=error.strerror or error), ERROR_STYLE)
         self._checkCanApply()
 
     def onWeightsButton(self) -> None:

@@ -23,7 +23,7 @@ from .options import Scans
 from .places import with_own_places
 from .provenance import PROVENANCE_ROLE, provenance_text
 from .scene_edit import add_node, place_beside, undone_on_failure
-from .statistics import AUTOMATIC_MM3_TAG, TABLE_ROLE, fill_automatic, measure_segments, own_table
+from .statistics import AUTOMATIC_MM3_TAG, CONFIDENCE_TAG, TABLE_ROLE, fill_automatic, measure_segments, own_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -272,9 +272,12 @@ def _fill_table(nodes: ResultNodes, report: dict[str, Any]) -> None:
     """Write the volumes, and on each segment its automatic one."""
     confidence = {row["tissue"]: row.get("mean_confidence") for row in report.get("volumes", [])}
     ours = [volume for volume in measure_segments(nodes.segmentation) if volume.segment_id in {tissue.short_name for tissue in TISSUES}]
-    fill_automatic(nodes.table, [replace(volume, mean_confidence=_number(confidence.get(volume.segment_id))) for volume in ours])
+    ours = [replace(volume, mean_confidence=_number(confidence.get(volume.segment_id))) for volume in ours]
+    fill_automatic(nodes.table, ours)
     for volume in ours:
-        nodes.segmentation.GetSegmentation().GetSegment(volume.segment_id).SetTag(AUTOMATIC_MM3_TAG, repr(volume.volume_mm3))
+        segment = nodes.segmentation.GetSegmentation().GetSegment(volume.segment_id)
+        segment.SetTag(AUTOMATIC_MM3_TAG, repr(volume.volume_mm3))
+        segment.SetTag(CONFIDENCE_TAG, repr(volume.mean_confidence))
 
 
 def _fingerprint(node) -> str:

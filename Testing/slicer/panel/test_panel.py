@@ -102,7 +102,7 @@ def test_a_table_with_an_empty_cell_does_not_stop_the_panel(panel, scene):
         column.InsertNextValue(text)
         table.AddColumn(column)
     panel.ui.tableSelector.choose("Imported")
-    assert panel.table()["Volume (ml)"] == ["-"]
+    assert panel.table()["ml"] == ["-"]
     assert panel.ui.statusLabel.text
 
 

@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+if sys.version_info < (3, 10):  # noqa: UP036  an older Slicer's
+    raise ImportError("Infant Brain Segmentation needs Python 3.10 or newer, and so 3D Slicer 5.10 or newer: install a newer Slicer.")
+
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -16,6 +19,7 @@ from InfantBrainSegSlicer.logic import SceneLogic, SegmentParameters  # noqa: E4
 from InfantBrainSegSlicer.panel.messages import acknowledgement_text, help_text  # noqa: E402
 from InfantBrainSegSlicer.panel.parameters import InfantBrainSegParameterNode  # noqa: E402
 from InfantBrainSegSlicer.panel.widget import PanelWidget  # noqa: E402
+from InfantBrainSegSlicer.run.temporary import sweep_abandoned  # noqa: E402
 from InfantBrainSegSlicer.scene.sample_data import load_sample, register_sample_data  # noqa: E402
 from InfantBrainSegSlicer.selftest import SelfTest  # noqa: E402
 
@@ -34,6 +38,7 @@ class InfantBrainSeg(ScriptedLoadableModule):
         parent.helpText = help_text()
         parent.acknowledgementText = acknowledgement_text()
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", sweep_abandoned)
 
 
 class InfantBrainSegLogic(SceneLogic, ScriptedLoadableModuleLogic):

@@ -13,8 +13,10 @@ import InfantBrainSegLib
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from .run.child import Child, child_environment, new_log_file, python_command
-from .run.run import FINISHED, RUNNING, ProgressCallback, Run, Task
+from .run.run import FINISHED, RUNNING, CompletedCallback, ProgressCallback, Run, Task
 from .run.tasks import BatchTask, CheckTask, SegmentTask
+from .run.temporary import temporary_root
+from .run.timer import drive
 from .scene import statistics
 from .scene.checks import Findings, check_inputs, check_outputs, look_quickly
 from .scene.options import Scans, SegmentParameters
@@ -49,6 +51,7 @@ class SceneLogic:
         parameters: SegmentParameters | None = None,
         progress: ProgressCallback | None = None,
         wait: bool = True,
+        completed: CompletedCallback | None = None,
     ) -> Run:
         """Segment one brain of the scene in a child process.
 
@@ -66,7 +69,10 @@ class SceneLogic:
         progress : callable, optional
             Told each step's name and the share of the whole that is done.
         wait : bool
-            True to return after the end; with False call `Run.poll` until it gives False.
+            True to return after the end. False to return at once: the run goes on from Slicer's event loop, also when nobody keeps what
+            is returned; outside the application, where there is no loop, call `Run.poll` until it gives False.
+        completed : callable, optional
+            Takes the run when it is over, however it ended.
 
         Raises
         ------
@@ -77,7 +83,7 @@ class SceneLogic:
         scans = _checked(t1Node, t2Node, parameters)
         check_outputs(scans, outputSegmentation, labelmapNode, tableNode)
         targets = ResultNodes(scans, outputSegmentation, tableNode, labelmapNode)
-        return self._run(lambda: SegmentTask(targets, parameters), progress, wait)
+        return self._run(lambda: SegmentTask(targets, parameters), progress, wait, completed)
 
     def checkImages(
         self,
@@ -86,6 +92,7 @@ class SceneLogic:
         parameters: SegmentParameters | None = None,
         progress: ProgressCallback | None = None,
         wait: bool = True,
+        completed: CompletedCallback | None = None,
     ) -> Run:
         """Check the images of one brain as `process` would before its networks run, in a child process; the scene stays as it is.
 
@@ -96,6 +103,7 @@ class SceneLogic:
         parameters : SegmentParameters, optional
         progress : callable, optional
         wait : bool
+        completed : callable, optional
 
         Returns
         -------
@@ -109,7 +117,7 @@ class SceneLogic:
         """
         parameters = parameters or SegmentParameters()
         scans = _checked(t1Node, t2Node, parameters)
-        return self._run(lambda: CheckTask(scans, parameters), progress, wait)
+        return self._run(lambda: CheckTask(scans, parameters), progress, wait, completed)
 
     def segmentBatch(
         self,
@@ -118,6 +126,7 @@ class SceneLogic:
         parameters: SegmentParameters | None = None,
         progress: ProgressCallback | None = None,
         wait: bool = True,
+        completed: CompletedCallback | None = None,
     ) -> Run:
         """Segment many subjects from files; nothing is loaded into the scene.
 
@@ -132,6 +141,7 @@ class SceneLogic:
             Without a mask node and an age.
         progress : callable, optional
         wait : bool
+        completed : callable, optional
 
         Returns
         -------
@@ -143,7 +153,7 @@ class SceneLogic:
         InfantBrainSegError
             As `process` does; scans that fail raise nothing.
         """
-        return self._run(lambda: BatchTask(folderOrCsv, outputDir, parameters or SegmentParameters()), progress, wait)
+        return self._run(lambda: BatchTask(folderOrCsv, outputDir, parameters or SegmentParameters()), progress, wait, completed)
 
     def recomputeStatistics(self, segmentationNode, tableNode=None):
         """Measure a segmentation after manual edits: automatic against edited volume, and the difference.
@@ -223,7 +233,7 @@ class SceneLogic:
 
     def _child(self, arguments: list[str], folder: Path | None = None) -> Child:
         command = self.command or [*python_command(), "-m", InfantBrainSegLib.__name__]
-        log_path = new_log_file()
+        log_path = new_log_file(temporary_root())
         try:
             # Python imports what lies where the child runs: never the shared temporary folder
             return Child([*command, *arguments], log_path, child_environment(_LIBRARY_ROOT), folder or _LIBRARY_ROOT)
@@ -231,14 +241,19 @@ class SceneLogic:
             log_path.unlink(missing_ok=True)
             raise
 
-    def _run(self, make_task: Callable[[], Task], progress: ProgressCallback | None, wait: bool) -> Run:
+    def _run(
+        self, make_task: Callable[[], Task], progress: ProgressCallback | None, wait: bool, completed: CompletedCallback | None
+    ) -> Run:
         task = make_task()
         try:
-            run = Run(self._child(task.arguments(), task.folder), task, progress)
+            run = Run(self._child(task.arguments(), task.folder), task, progress, completed)
         except BaseException:
             task.clean_up()
             raise
-        return _to_the_end(run) if wait else run
+        if wait:
+            return _to_the_end(run)
+        drive(run)
+        return run
 
 
 def _checked(t1_node, t2_node, parameters: SegmentParameters) -> Scans:

@@ -1,10 +1,14 @@
 """The one place with label numbers, tissue names, colours and terminology."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,6 @@ LEFT_CEREBRUM, RIGHT_CEREBRUM, INFRATENTORIAL = 1, 2, 3  # what cerebrum extract
 PART_NAMES = ("left cerebrum", "right cerebrum", "cerebellum and brainstem")
 PART_COUNT = 1 + len(PART_NAMES)  # classes of the extraction networks
 
-_TO_ISEG = np.zeros(256, np.uint8)
-for _tissue in TISSUES:
-    _TO_ISEG[_tissue.value] = _tissue.iseg_value
-
 
 def tissues_of(classes: int) -> tuple[Tissue, ...]:
     """Give the tissues that a network of so many classes, background included, tells apart: older weights may know fewer."""
@@ -69,7 +69,12 @@ def to_iseg(labels: np.ndarray) -> np.ndarray:
     -------
     (X, Y, Z) uint8 array
     """
-    return _TO_ISEG[labels]
+    import numpy as np
+
+    table = np.zeros(256, np.uint8)
+    for tissue in TISSUES:
+        table[tissue.value] = tissue.iseg_value
+    return table[labels]
 
 
 def from_any(labels: np.ndarray) -> np.ndarray:
@@ -88,6 +93,8 @@ def from_any(labels: np.ndarray) -> np.ndarray:
     InputError
         If there is a value of neither scheme.
     """
+    import numpy as np
+
     found = np.unique(labels)
     ours = {BACKGROUND, *(tissue.value for tissue in TISSUES)}
     iseg = {BACKGROUND, *(tissue.iseg_value for tissue in TISSUES)}

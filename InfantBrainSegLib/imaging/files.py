@@ -86,7 +86,7 @@ def read_with_warnings(path: str | os.PathLike, name: str | None = None) -> tupl
         else:
             check_voxels(path)
             with quiet_itk():
-                image = sitk.ReadImage(str(path))
+                image = sitk.ReadImage(itk_name(path))
             if lacks_spacing(path):
                 raise InputError(f"{called} has no voxel size in mm in its header, and volumes depend on it; wanted one: export it again.")
     except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
@@ -148,6 +148,16 @@ def check_image(image: sitk.Image, name: str) -> sitk.Image:
     return image
 
 
+def itk_name(path: str | os.PathLike) -> str:
+    """Name a file for ITK, which on Windows opens no name with letters beyond ASCII: relative to where the process runs, if that helps."""
+    text = str(path)
+    if not text.isascii():
+        with contextlib.suppress(ValueError):  # on another drive
+            relative = os.path.relpath(text)
+            return relative if relative.isascii() else text
+    return text
+
+
 def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
     """Write an image so that the file is either whole or not there; a NIfTI keeps a sheared geometry,
     and the qform, sform and codes of the NIfTI scan on whose grid the image lies.
@@ -173,12 +183,12 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
         kept = kept if kept is not None and places_alike(kept, image) else None
         if extension not in (".nii.gz", ".nii") or not (kept or is_sheared(direction)):
             with quiet_itk():
-                sitk.WriteImage(image, str(temporary), extension in (".nii.gz", ".nrrd", ".mha"))
+                sitk.WriteImage(image, itk_name(temporary), extension in (".nii.gz", ".nrrd", ".mha"))
             return
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
             plain = Path(folder) / "image.nii"
             with quiet_itk():
-                sitk.WriteImage(image, str(plain))
+                sitk.WriteImage(image, itk_name(plain))
             if kept:
                 restore_transforms(plain, kept)
             else:

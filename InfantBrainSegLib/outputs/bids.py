@@ -17,7 +17,7 @@ from ..core.contract import COHORT, COHORT_PAGE, REVIEW
 from ..core.errors import InputError
 from ..core.json_text import to_json
 from ..core.labels import TISSUES
-from ..imaging.files import check_writable_folder, write_image, write_text
+from ..imaging.files import check_writable_folder, itk_name, write_image, write_text
 from ..imaging.inputs import sha256_of
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import TissueVolume
@@ -137,7 +137,7 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
     write_text(volume_table(result.volumes), folder / names.volumes)
     warnings = try_overview(result, folder / names.overview)
     if result.alignment is not None and result.alignment.transform is not None:
-        sitk.WriteTransform(result.alignment.transform, str(folder / names.transform))
+        sitk.WriteTransform(result.alignment.transform, itk_name(folder / names.transform))
     if save_probabilities:
         for tissue in result.tissues:
             write_image(result.probability(tissue), folder / names.probabilities[tissue.short_name])

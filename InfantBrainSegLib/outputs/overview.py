@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from ..core.labels import BACKGROUND, TISSUES
+from ..imaging.files import itk_name
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import TissueVolume
 from .publishing import deferred_signals
@@ -136,7 +137,7 @@ def write_overview(picture: np.ndarray, path: str | Path) -> None:
     path : path
     """
     try:
-        sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(path))
+        sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), itk_name(path))
     except RuntimeError as error:
         raise InputError(f"{path} cannot be written: choose a folder that exists, has room and may be written to.") from error
 

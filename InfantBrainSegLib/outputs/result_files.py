@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from ..core.contract import HTML_REPORT, MASK, OVERVIEW, REPORT, SEGMENTATION, TRANSFORM, VOLUMES, probability_file
 from ..core.json_text import to_json
 from ..core.labels import TISSUES, to_iseg
-from ..imaging.files import write_image, write_text
+from ..imaging.files import itk_name, write_image, write_text
 from ..imaging.inputs import sha256_of
 from ..imaging.resample import on_grid_of
 from ..pipeline.report import Report
@@ -93,7 +93,7 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     write_text(to_csv(result.volumes), folder / VOLUMES)
     warnings = try_overview(result, folder / OVERVIEW)
     if result.alignment is not None and result.alignment.transform is not None:
-        sitk.WriteTransform(result.alignment.transform, str(folder / TRANSFORM))
+        sitk.WriteTransform(result.alignment.transform, itk_name(folder / TRANSFORM))
     if options.save_probabilities:
         for tissue in result.tissues:
             write_image(result.probability(tissue), folder / PROBABILITIES[tissue.short_name])

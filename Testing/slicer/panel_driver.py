@@ -64,8 +64,8 @@ class Panel:
     def segment_until_it_hangs(self):
         run = self.segment("hang")
         self.wait_for(lambda: self.ui.progressBar.value > 0)
-        line = next(line for line in Path(run.logPath).read_text(encoding="utf-8").splitlines() if line.startswith("pids"))
-        return run, [int(pid) for pid in line.split()[1:]]
+        line = next(line for line in Path(run.logPath).read_text(encoding="utf-8").splitlines() if "pids " in line)
+        return run, [int(pid) for pid in line.partition("pids ")[2].split()]
 
     def wait_for(self, condition, seconds=20):
         deadline = time.monotonic() + seconds

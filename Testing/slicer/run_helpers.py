@@ -31,7 +31,8 @@ def ids(scene):
 
 def echoed_words(run):
     """The arguments that the stand-in printed into the log."""
-    return next(json.loads(line) for line in Path(run.logPath).read_text(encoding="utf-8").splitlines() if line.startswith("["))
+    lines = (line.split("  ", 1)[1] for line in Path(run.logPath).read_text(encoding="utf-8").splitlines())
+    return next(json.loads(line) for line in lines if line.startswith("["))
 
 
 def temporary_folders():

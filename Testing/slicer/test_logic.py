@@ -136,7 +136,7 @@ def test_parameters_reach_the_command_line(logic, scans):
     assert words[words.index("--progress") + 1] == "lines"
 
 
-@pytest.mark.parametrize(("chosen", "rounds"), [({}, 3), ({"secondRound": False}, 1)])
+@pytest.mark.parametrize(("chosen", "rounds"), [({}, 2), ({"secondRound": False}, 1)])
 def test_the_second_round_may_be_left_out(chosen, rounds):
     words = ["segment", "--t1", "T1.nii", "--output-dir", "out", *SegmentParameters(**chosen).arguments("segment")]
     assert build_parser().parse_args(words).rounds == rounds

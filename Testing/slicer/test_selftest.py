@@ -6,6 +6,19 @@ from host import pythonqt
 from stand_in import ROOT
 
 
+def test_without_torch_the_self_test_is_skipped_with_the_reason(scene, monkeypatch):
+    host.start()
+    host.load_module(ROOT / "InfantBrainSeg" / "InfantBrainSeg.py")
+    import InfantBrainSeg
+
+    monkeypatch.setattr(InfantBrainSeg.InfantBrainSegLogic, "torchInstalled", lambda _: False)
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(InfantBrainSeg.InfantBrainSegTest).run(result)
+    ((_, reason),) = result.skipped
+    assert "PyTorch is not installed" in reason
+    assert result.wasSuccessful()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_cores")
 def test_the_module_s_self_test_runs_and_passes_in_the_host(scene):

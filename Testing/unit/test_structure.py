@@ -121,3 +121,29 @@ def test_iseg_label_numbers_appear_in_labels_alone():
         compared = [node for node in ast.walk(ast.parse((LIBRARY / module).read_text(encoding="utf-8"))) if isinstance(node, ast.Compare)]
         constants = {value.value for node in compared for value in ast.walk(node) if isinstance(value, ast.Constant)}
         assert module.name == "labels.py" or not constants & iseg, module
+
+
+REGISTER = """
+import sys, types
+from unittest.mock import MagicMock
+class Base: pass
+for name in ("slicer", "slicer.i18n", "slicer.util", "slicer.parameterNodeWrapper", "slicer.ScriptedLoadableModule", "qt", "vtk"):
+    sys.modules[name] = MagicMock(name=name)
+for name in ("", "Logic", "Test", "Widget"):
+    setattr(sys.modules["slicer.ScriptedLoadableModule"], "ScriptedLoadableModule" + name, type(name, (), {}))
+sys.modules["slicer.util"].VTKObservationMixin = type("Mixin", (), {})
+sys.path[:0] = ["InfantBrainSeg"]
+"""
+
+
+def test_registering_the_module_in_slicer_imports_nothing_heavy():
+    heavy = ("numpy", "SimpleITK", "scipy", "torch", "vtk.util", "vtk.util.numpy_support", "PyTorchUtils")
+    assert imported_by(f"{REGISTER}\nimport InfantBrainSeg", heavy) == []
+
+
+def test_an_old_python_gets_one_clear_line():
+    code = f"{REGISTER}\nsys.version_info = (3, 9, 10)\nimport InfantBrainSeg"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "needs Python 3.10 or newer, and so 3D Slicer 5.10 or newer: install a newer Slicer." in ended.stderr.splitlines()[-1]
+    ast.parse((MODULE / "InfantBrainSeg.py").read_text(encoding="utf-8"), feature_version=(3, 9))

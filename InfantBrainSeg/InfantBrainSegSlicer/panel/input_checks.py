@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import qt
 import slicer
 import vtk
@@ -113,6 +112,8 @@ def _state_of_inputs(node: InfantBrainSegParameterNode) -> tuple:
 
 def _place(chosen) -> tuple:
     """Where a node's voxels lie: its own matrix and its parent's, as plain numbers."""
+    import numpy as np
+
     if chosen is None:
         return ()
     own = ijk_to_ras(chosen) if chosen.IsA("vtkMRMLVolumeNode") else np.eye(4)

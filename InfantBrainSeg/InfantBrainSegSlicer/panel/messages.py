@@ -100,6 +100,14 @@ NO_TORCH_EXTENSION = _(
     "Slicer's PyTorch extension is not installed: open the Extensions Manager (View menu), install the extension PyTorch, "
     "restart Slicer and come back here."
 )
+INSTALL_QUESTION = _(
+    "Install PyTorch 2.2 or newer? It is downloaded from pytorch.org: some 0.3 GB, with an NVIDIA GPU some 3 GB (6 GB on the disk). "
+    "That takes 2 to 20 minutes, during which Slicer does not respond."
+)
+INSTALL_FAILED = _(
+    "PyTorch could not be installed ({error}). The whole output is in Slicer's error log (View, Error Log); "
+    "docs/troubleshooting.md lists errors and remedies."
+)
 READY = _("Ready: click Segment.")
 READY_WITH_WARNINGS = _("Ready, with warnings: look at them, then click Segment.")
 WHOLE_HEAD = _("These look like whole heads: the cerebrum is taken out of them first.")
@@ -121,6 +129,10 @@ STOPPED = _("The run ended without a result: see the log.")
 SCENE_CLOSED = _("Cancelled, because the scene was closed.")
 REPLACE_EDITED = _("{name} holds segments that were edited, or that this panel did not make. Replace them with the new result?")
 EDITED = _("The segmentation has changed since: press Recompute statistics.")
+TOTAL = _("{total} ml in all")
+COPIED = _("Copied: paste it into a spreadsheet or a report.")
+SAVED = _("Saved {path}.")
+NOT_SAVED = _("{path} cannot be written ({reason}): choose another folder.")
 RECOMPUTED = _("Measured {name} again.")
 
 

@@ -7,7 +7,7 @@ from ..scene.provenance import Record, read_record
 from ..scene.statistics import Edit, Edits, own_table
 from . import messages
 from .parameters import InfantBrainSegParameterNode
-from .results_table import fill_results_table
+from .results_table import Results, fill_results_table, read_results
 
 _FRAME = "background: {background}; color: black; border: 1px solid {border}; border-radius: 3px; padding: 5px;"
 STYLES = {
@@ -30,6 +30,8 @@ class ResultsBox:
     ----------
     record : Record
         Of the segmentation that is shown.
+    results : Results or None
+        The numbers that are shown.
     """
 
     def __init__(self, ui):
@@ -39,6 +41,7 @@ class ResultsBox:
         self._edits = Edits()
         self._changed_ml: dict[str, float] = {}
         self.record = Record()
+        self.results: Results | None = None
 
     def show(self, node: InfantBrainSegParameterNode | None, running: bool) -> None:
         """Show the segmentation and the table that a parameter node names; during a run nothing is measured."""
@@ -50,8 +53,12 @@ class ResultsBox:
         self._ui.recomputeButton.enabled = filled and not running
         table = node.tableNode if node else None
         table = own_table(segmentation, table) if filled else table
-        total = fill_results_table(self._ui.resultsTable, table)
-        self._ui.resultsTable.visible = bool(total)
+        self.results = read_results(table)
+        total = messages.TOTAL.format(total=f"{self.results.total_ml:.1f}") if self.results else ""
+        if self.results:
+            fill_results_table(self._ui.resultsTable, self.results)
+        for widget in (self._ui.resultsTable, self._ui.copyButton, self._ui.csvButton):
+            widget.visible = bool(total)
         edit = self._edits.of(segmentation, table) if filled else Edit()
         self._ui.resultsLabel.text = f"{total}. {messages.EDITED}" if total and edit.since_table else total
         self._show_verdict(segmentation if filled else None, dict(edit.changed_ml))

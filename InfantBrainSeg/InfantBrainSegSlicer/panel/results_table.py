@@ -1,53 +1,182 @@
 """The results in the panel, read from the statistics table of the scene, so that they come back with a saved scene."""
 
+from __future__ import annotations
+
+import csv
+import io
 import math
+from dataclasses import dataclass, replace
 
 import qt
 from slicer.i18n import tr as _
 
-from InfantBrainSegLib.core.labels import TISSUES
+from InfantBrainSegLib.core.labels import GM, TISSUES, WM
 
 from ..scene.statistics import texts
 
 VOLUME, AUTOMATIC, CONFIDENCE = "Volume cm3", "Automatic volume cm3", "Mean confidence"
 SWATCH_PX = 12
-ROW_PX = 24
+ROW_PX, TWO_LINES_PX = 24, 38
+RATIO = "GM/WM"
 
 
-def fill_results_table(widget, table_node) -> str:
-    """Show a statistics table.
+@dataclass(frozen=True)
+class Column:
+    """One column of numbers.
+
+    Attributes
+    ----------
+    title, tip : str
+        For the panel, whose width is small.
+    name : str
+        For a file.
+    form : str
+        How numbers show.
+    values : list of float
+        NaN where there is none.
+    """
+
+    title: str
+    tip: str
+    name: str
+    form: str
+    values: list[float]
+
+    def shown(self) -> list[str]:
+        """Give the cells."""
+        return ["-" if math.isnan(value) else format(value, self.form) for value in self.values]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The numbers of one segmentation.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the rows: the segments, then the ratio of gray to white matter where both are there.
+    columns : list of Column
+    total_ml : float
+    """
+
+    names: list[str]
+    columns: list[Column]
+    total_ml: float
+
+    @property
+    def edited(self) -> bool:
+        """Whether it is compared with the automatic result."""
+        return any(column.name == "automatic_ml" for column in self.columns)
+
+
+def read_results(table_node) -> Results | None:
+    """Read a statistics table as the logic makes it, one row a segment.
 
     Parameters
     ----------
-    widget : qt.QTableWidget
-    table_node : vtkMRMLTableNode, optional
-        As the logic makes it: one row a segment.
+    table_node : vtkMRMLTableNode or None
+
+    Returns
+    -------
+    Results, or None where there is nothing to show
+    """
+    volumes = _numbers(table_node, VOLUME)
+    if not volumes:
+        return None
+    names = texts(table_node, "Segment")
+    automatic, confidence = _numbers(table_node, AUTOMATIC), _numbers(table_node, CONFIDENCE)
+    total = sum(volumes)
+    shares = [volume / total if total else math.nan for volume in volumes]
+    columns = [
+        Column(_("ml"), _("Volume, and the ratio of gray to white matter"), "volume_ml", ".1f", volumes),
+        Column(_("Share"), _("Of all segments together"), "share", ".1%", shares),
+    ]
+    if confidence:
+        tip = _("Mean probability that the network gave to this tissue, before any edit")
+        columns.append(Column(_("Conf."), tip, "mean_confidence", ".0%", confidence))
+    if automatic:
+        changes = [now - before for now, before in zip(volumes, automatic, strict=True)]
+        columns.append(Column(_("Auto"), _("Volume before any edit, ml"), "automatic_ml", ".1f", automatic))
+        columns.append(Column(_("Edited"), _("Change by edits, ml"), "change_ml", "+.1f", changes))
+    now, before = _ratio(names, volumes), _ratio(names, automatic)
+    if not math.isnan(now):
+        ratios = {"volume_ml": now, "automatic_ml": before, "change_ml": now - before}
+        columns = [replace(column, values=[*column.values, ratios.get(column.name, math.nan)]) for column in columns]
+        names = [*names, RATIO]
+    return Results(names, columns, total)
+
+
+def _ratio(names: list[str], volumes: list[float]) -> float:
+    """Gray to white matter; NaN where one of them is missing."""
+    by_name = dict(zip(names, volumes, strict=False))
+    gray, white = by_name.get(GM.name, math.nan), by_name.get(WM.name, math.nan)
+    return gray / white if white > 0 else math.nan
+
+
+def as_text(results: Results, delimiter: str) -> str:
+    """Give the numbers for a spreadsheet, with three decimals and no name of a node.
+
+    Parameters
+    ----------
+    results : Results
+    delimiter : str
+        A comma for a CSV file, a tabulator for the clipboard.
 
     Returns
     -------
     str
-        A line with the total; empty when there is nothing to show.
     """
-    volumes = _numbers(table_node, VOLUME)
-    if not volumes:
-        return ""
-    names = texts(table_node, "Segment")
-    automatic, confidence = _numbers(table_node, AUTOMATIC), _numbers(table_node, CONFIDENCE)
-    total = sum(volumes)
-    columns = [(_("Tissue"), names), (_("Volume (ml)"), [_shown(volume, ".1f") for volume in volumes])]
-    if automatic:
-        columns.append((_("Automatic (ml)"), [_shown(volume, ".1f") for volume in automatic]))
-        columns.append((_("Change (ml)"), [_shown(now - before, "+.1f") for now, before in zip(volumes, automatic, strict=True)]))
-    else:
-        columns.append((_("Share"), [_shown(volume / total if total else math.nan, ".1%") for volume in volumes]))
-    if confidence:
-        columns.append((_("Confidence"), [_shown(value, ".0%") for value in confidence]))
-    _fill(widget, columns)
-    return _("{total} ml in all").format(total=_shown(total, ".1f"))
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(["tissue", *(column.name for column in results.columns)])
+    cells = [["" if math.isnan(value) else f"{value:.3f}" for value in column.values] for column in results.columns]
+    writer.writerows(zip(results.names, *cells, strict=True))
+    return text.getvalue()
 
 
-def _shown(value: float, form: str) -> str:
-    return "-" if math.isnan(value) else format(value, form)
+def fill_results_table(widget, results: Results) -> None:
+    """Show numbers in the panel.
+
+    Parameters
+    ----------
+    widget : qt.QTableWidget
+    results : Results
+    """
+    row_px = TWO_LINES_PX if results.edited else ROW_PX  # with more columns a name needs two lines in a narrow panel
+    widget.setColumnCount(1 + len(results.columns))
+    widget.setRowCount(len(results.names))
+    widget.setWordWrap(True)
+    widget.setTextElideMode(qt.Qt.ElideNone)
+    widget.verticalHeader().setDefaultSectionSize(row_px)
+    widget.horizontalHeader().setMinimumSectionSize(20)
+    colors = {tissue.name: tissue.color for tissue in TISSUES}
+    for row, name in enumerate(results.names):
+        item = qt.QTableWidgetItem(name)
+        if name in colors:
+            item.setIcon(_swatch(colors[name]))
+        widget.setItem(row, 0, item)
+    widget.setHorizontalHeaderItem(0, qt.QTableWidgetItem(_("Tissue")))
+    for index, column in enumerate(results.columns, start=1):
+        title = qt.QTableWidgetItem(column.title)
+        title.setToolTip(column.tip)
+        widget.setHorizontalHeaderItem(index, title)
+        cells = column.shown()
+        if results.names[-1] == RATIO:
+            cells[-1] = _shown_ratio(column)
+        for row, text in enumerate(cells):
+            item = qt.QTableWidgetItem(text)
+            item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            widget.setItem(row, index, item)
+    for row in range(len(results.names)):
+        widget.setRowHeight(row, row_px)
+    for index in range(1 + len(results.columns)):
+        widget.horizontalHeader().setSectionResizeMode(index, qt.QHeaderView.Stretch if index == 0 else qt.QHeaderView.ResizeToContents)
+    widget.setFixedHeight(widget.horizontalHeader().height + row_px * len(results.names) + 2)
+
+
+def _shown_ratio(column: Column) -> str:
+    value = column.values[-1]
+    return "" if math.isnan(value) else format(value, "+.2f" if column.name == "change_ml" else ".2f")
 
 
 def _numbers(table_node, name: str) -> list[float]:
@@ -59,26 +188,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan  # an empty cell of an edited table
-
-
-def _fill(widget, columns: list[tuple[str, list[str]]]) -> None:
-    widget.setColumnCount(len(columns))
-    widget.setRowCount(len(columns[0][1]))
-    widget.setWordWrap(False)
-    widget.verticalHeader().setDefaultSectionSize(ROW_PX)
-    widget.setHorizontalHeaderLabels([title for title, _values in columns])
-    colors = {tissue.name: tissue.color for tissue in TISSUES}
-    for index, (_title, values) in enumerate(columns):
-        for row, text in enumerate(values):
-            item = qt.QTableWidgetItem(text)
-            if index == 0 and text in colors:
-                item.setIcon(_swatch(colors[text]))
-            elif index > 0:
-                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-            widget.setItem(row, index, item)
-        widget.horizontalHeader().setSectionResizeMode(index, qt.QHeaderView.Stretch if index == 0 else qt.QHeaderView.ResizeToContents)
-    height = widget.horizontalHeader().height + sum(widget.rowHeight(row) for row in range(len(columns[0][1]))) + 2
-    widget.setFixedHeight(height)
 
 
 def _swatch(color: tuple[int, int, int]):

@@ -1,18 +1,18 @@
-"""Follows a run from Qt's event loop: the progress bar, the clock, the end."""
+"""Follows a run that goes on by itself: the progress bar, the clock, the end."""
 
 from collections.abc import Callable
 
 import qt
 
-from ..run.run import Run
+from ..run.run import RUNNING, Run
 from .messages import duration, step_text
 
-POLL_MS = 100
+LOOK_MS = 100
 PARTS = 1000
 
 
 class RunMonitor:
-    """Polls a run and shows how far it is.
+    """Looks at a run and shows how far it is.
 
     Parameters
     ----------
@@ -27,11 +27,11 @@ class RunMonitor:
         self._on_end = on_end
         self.run: Run | None = None
         self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MS)
+        self._timer.setInterval(LOOK_MS)
         self._timer.connect("timeout()", self._tick)
 
     def follow(self, run: Run) -> None:
-        """Start to poll a run that has just begun."""
+        """Start to look at a run that has just begun."""
         self.run = run
         self._show()
         self._ui.progressBar.visible = True
@@ -47,14 +47,10 @@ class RunMonitor:
                 self._end()
 
     def _tick(self) -> None:
-        running = False
-        try:
-            running = self.run is not None and self.run.poll()
-        finally:
-            if not running:
-                self._end()
-        if running:
+        if self.run is not None and self.run.state == RUNNING:
             self._show()
+        else:
+            self._end()
 
     def _show(self) -> None:
         self._ui.progressBar.value = round(PARTS * self.run.progress)

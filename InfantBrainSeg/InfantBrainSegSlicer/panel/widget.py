@@ -1,6 +1,7 @@
 """The panel: the .ui file, the parameter node behind it, and what its buttons do."""
 
 import sys
+from pathlib import Path
 
 import qt
 import slicer
@@ -15,6 +16,7 @@ from InfantBrainSegLib.core.errors import InfantBrainSegError
 from ..run.run import Run
 from ..scene.edit_guard import EditGuard
 from ..scene.options import AUTO, OFF, ON, Scans
+from ..scene.places import show_scan
 from ..scene.results import inputs_of
 from ..scene.sample_data import load_sample
 from . import messages
@@ -23,7 +25,9 @@ from .devices_box import DevicesBox
 from .input_checks import InputChecks
 from .log_window import LogWindow
 from .parameters import InfantBrainSegParameterNode, segment_parameters
+from .prefill import Prefill
 from .results_box import ResultsBox
+from .results_table import as_text
 from .run_monitor import RunMonitor
 from .torch_setup import install_torch
 
@@ -82,16 +86,20 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._monitor = RunMonitor(self.ui, self._onRunEnd)
         self._log = LogWindow()
         self._guard = EditGuard()
+        self._prefill = Prefill(self._fillable)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
         self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
         self.ui.checkButton.connect("clicked(bool)", self.onCheckButton)
         self.ui.swapButton.connect("clicked(bool)", self.onSwapButton)
         self.ui.biasComboBox.connect("activated(int)", self._onBiasChosen)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.recomputeButton.connect("clicked(bool)", self.onRecomputeButton)
+        self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
+        self.ui.csvButton.connect("clicked(bool)", self.onCsvButton)
         self.ui.weightsButton.connect("clicked(bool)", self.onWeightsButton)
         self.ui.torchButton.connect("clicked(bool)", self.onTorchButton)
         self.ui.logButton.connect("clicked(bool)", self.onLogButton)
@@ -105,12 +113,14 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.removeObservers()
         self._devices.stop()
+        self._prefill.stop()
         self._guard.forget_all()
         self._log.close()
 
     def enter(self) -> None:
         """Take up the parameter node; Slicer calls it each time the module is opened."""
         self.initializeParameterNode()
+        self._prefill.fill()
 
     def exit(self) -> None:
         """Leave the parameter node alone while another module is open; a run goes on."""
@@ -130,6 +140,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._outcome = (messages.SCENE_CLOSED, "")
         self.setParameterNode(None)
         self._guard.forget_all()
+        self._prefill.forget()
 
     def onSceneEndClose(self, caller, event) -> None:
         """Start again in the empty scene."""
@@ -140,6 +151,15 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show the choices that came with a loaded scene: while it was read, the selectors did not have their nodes yet."""
         if self.parent.isEntered:
             self.initializeParameterNode()
+
+    def onNodeAdded(self, caller, event) -> None:
+        """Look whether what is being loaded are the scans."""
+        if self._fillable() is not None:
+            self._prefill.soon()
+
+    def _fillable(self) -> InfantBrainSegParameterNode | None:
+        """Give the parameter node while its fields may be filled in."""
+        return self._parameterNode if self.parent.isEntered and self._monitor.run is None else None
 
     # Parameter node
 
@@ -167,6 +187,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         reason = self.logic.whyNot(node.t1Volume, node.t2Volume, segment_parameters(node)) if node else messages.NO_SCENE
         if node is not None and not running and self._checks.inputs_changed(node, can_check=not reason):
             self._outcome, self._runNotes = ("", ""), None
+            self._prefill.fill_age(node)
         reason = reason or self._checks.reason or ("" if hasTorch else messages.NO_TORCH)
         if node is not None:
             self._devices.show(node.device)
@@ -297,6 +318,24 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._outcome = (str(error), ERROR_STYLE)
         self._checkCanApply()
 
+    def onCopyButton(self) -> None:
+        """Put the numbers into the clipboard."""
+        qt.QApplication.clipboard().setText(as_text(self._resultsBox.results, "\t"))
+        self._outcome = (messages.COPIED, "")
+        self._checkCanApply()
+
+    def onCsvButton(self) -> None:
+        """Save the numbers."""
+        path = qt.QFileDialog.getSaveFileName(self.parent, _("Volumes"), "volumes.csv", _("CSV (*.csv)"))
+        if not path:
+            return
+        try:
+            Path(path).write_text(as_text(self._resultsBox.results, ","), encoding="utf-8")
+            self._outcome = (messages.SAVED.format(path=path), "")
+        except OSError as error:
+            self._outcome = (messages.NOT_SAVED.format(path=path, reason=error.strerror or error), ERROR_STYLE)
+        self._checkCanApply()
+
     def onWeightsButton(self) -> None:
         """Pick a weights file."""
         path = qt.QFileDialog.getOpenFileName(self.parent, _("Weights"), self.ui.weightsLineEdit.text, _("Weights (*.pt);;All files (*)"))
@@ -331,6 +370,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _follow(self, run: Run) -> None:
         self._logPath = run.logPath
+        self._log.follow(run.logPath)
         self.ui.statusLabel.styleSheet = ""
         self._monitor.follow(run)
 
@@ -359,3 +399,5 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node is not None:
             with slicer.util.NodeModify(node):
                 node.outputSegmentation, node.tableNode = run.segmentationNode, run.tableNode
+        if self.parent.isEntered:  # elsewhere the views are the other module's
+            show_scan(inputs_of(run.segmentationNode).main)

@@ -4,6 +4,7 @@ Knows nothing of MRML: any command that prints lines will do.
 """
 
 import contextlib
+import json
 import os
 import queue
 import re
@@ -16,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +28,7 @@ KEPT_ERROR_LINES = 200
 KEPT_LOGS = 20
 _LOG_NAME = re.compile(r"InfantBrainSeg-\d{8}-\d{6}-\w+\.log")
 _WINDOWS = sys.platform == "win32"
+_NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # a console would flash up
 _DROPPED_VARIABLES = ("PYTHONINSPECT", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONBREAKPOINT")  # a person's habits for a terminal
 
 
@@ -67,8 +70,12 @@ def child_environment(library_root: str | os.PathLike) -> dict[str, str]:
     }
 
 
-def new_log_file() -> Path:
+def new_log_file(folder: Path) -> Path:
     """Make an empty log file in the temporary folder; it stays after the run, until there are 20 newer ones.
+
+    Parameters
+    ----------
+    folder : Path
 
     Raises
     ------
@@ -76,9 +83,9 @@ def new_log_file() -> Path:
         If the temporary folder cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=time.strftime("InfantBrainSeg-%Y%m%d-%H%M%S-"), suffix=".log")
+        handle, name = tempfile.mkstemp(prefix=time.strftime("InfantBrainSeg-%Y%m%d-%H%M%S-"), suffix=".log", dir=folder)
     except OSError as error:
-        raise ChildError(temporary_folder_problem(error)) from error
+        raise ChildError(temporary_folder_problem(error, folder)) from error
     os.close(handle)
     with contextlib.suppress(OSError):
         _remove_old_logs(Path(name))
@@ -94,13 +101,59 @@ def _remove_old_logs(newest: Path) -> None:
             path.unlink()
 
 
-def temporary_folder_problem(error: OSError) -> str:
+def temporary_folder_problem(error: OSError, folder: Path) -> str:
     """Say that the temporary folder cannot be used, with the remedy."""
-    folder = tempfile.tempdir or "of this computer"
     return (
-        f"The temporary folder {folder} cannot be written ({error.strerror or error}): "
-        "free some space on its disk, or let TMPDIR (TEMP on Windows) name a folder that you may write to."
+        f"The temporary folder {folder} cannot be written ({error.strerror or error}): free some space on its disk, "
+        "or choose another one in Slicer's Application Settings, under Modules, and restart Slicer."
     )
+
+
+class _Log:
+    """A file that two threads write."""
+
+    def __init__(self, path: Path):
+        self._lock = threading.Lock()
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._step = ""
+
+    def write(self, line: str) -> None:
+        """Add a line with the time, and of the progress each new step; a full disk must not stop the run."""
+        with self._lock, contextlib.suppress(OSError, ValueError):
+            text = self._in_words(line)
+            if text is not None:
+                self._file.write(f"{time.strftime('%H:%M:%S')}  {text}\n")
+                self._file.flush()
+
+    def _in_words(self, line: str) -> str | None:
+        """Put progress into words; None where it says nothing new."""
+        try:
+            told = json.loads(line)
+            step, percent = str(told["step"]), 100 * float(told["progress"])
+        except (ValueError, KeyError, TypeError):
+            return line
+        if step == self._step:
+            return None
+        self._step = step
+        return f"{percent:3.0f} %  {step}"
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._file.close()
+
+
+def _keep_last(lines: list[str], line: str) -> None:
+    lines.append(line)
+    del lines[:-KEPT_ERROR_LINES]
+
+
+def _read(pipe: IO[str], take, log: _Log) -> None:
+    with pipe:
+        for line in pipe:
+            text = line.rstrip("\r\n")
+            take(text)
+            log.write(text)
 
 
 class Child:
@@ -125,11 +178,10 @@ class Child:
         self.log_path = log_path
         self.error_lines: list[str] = []
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._log_lock = threading.Lock()
         try:
-            self._log: IO[str] = log_path.open("a", encoding="utf-8")
+            self._log = _Log(log_path)
         except OSError as error:
-            raise ChildError(temporary_folder_problem(error)) from error
+            raise ChildError(temporary_folder_problem(error, log_path.parent)) from error
         try:
             self._process = subprocess.Popen(
                 list(command),
@@ -142,7 +194,7 @@ class Child:
                 env=environment,
                 cwd=folder,
                 start_new_session=not _WINDOWS,
-                creationflags=subprocess.CREATE_NO_WINDOW if _WINDOWS else 0,
+                creationflags=_NO_WINDOW,
             )
         except OSError as error:
             self._log.close()
@@ -152,8 +204,8 @@ class Child:
             ) from error
         self._on_exit = weakref.finalize(self, _end_tree, self._process)  # also when Slicer quits
         self._readers = [
-            threading.Thread(target=self._read, args=(self._process.stdout, self._lines.put), daemon=True),
-            threading.Thread(target=self._read, args=(self._process.stderr, self._keep_error), daemon=True),
+            threading.Thread(target=_read, args=(pipe, take, self._log), daemon=True)  # they do not hold the child, which may be forgotten
+            for pipe, take in ((self._process.stdout, self._lines.put), (self._process.stderr, partial(_keep_last, self.error_lines)))
         ]
         for reader in self._readers:
             reader.start()
@@ -184,8 +236,7 @@ class Child:
             _end_leftovers(self._process)
         for reader in self._readers:
             reader.join(GRACE_SECONDS)
-        with self._log_lock:
-            self._log.close()
+        self._log.close()
         return code
 
     def stop(self) -> None:
@@ -194,18 +245,6 @@ class Child:
             self._on_exit.detach()
             _end_tree(self._process)
         self.finish()
-
-    def _keep_error(self, line: str) -> None:
-        self.error_lines.append(line)
-        del self.error_lines[:-KEPT_ERROR_LINES]
-
-    def _read(self, pipe: IO[str], take) -> None:
-        with pipe:
-            for line in pipe:
-                take(line.rstrip("\r\n"))
-                with self._log_lock, contextlib.suppress(OSError, ValueError):  # a full disk must not stop the run
-                    self._log.write(line)
-                    self._log.flush()
 
 
 def describe_end(child: Child, exit_code: int) -> str:
@@ -231,7 +270,8 @@ def describe_end(child: Child, exit_code: int) -> str:
 def _end_tree(process: subprocess.Popen) -> None:
     """Ask the whole tree to end, wait a second, then force it."""
     if _WINDOWS:
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
+        command = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+        subprocess.run(command, capture_output=True, check=False, creationflags=_NO_WINDOW)
         return
     _signal_group(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS

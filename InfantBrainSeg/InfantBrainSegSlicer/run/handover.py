@@ -1,16 +1,17 @@
 """The scans of one brain, handed to the child as files, and who is who in what it says of them."""
 
-import shutil
-import tempfile
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-import SimpleITK as sitk
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..scene.nodes import Given, image_from_mask, image_from_volume, parent_to_world, write_exactly
 from ..scene.options import Scans
 from .child import ChildError, temporary_folder_problem
+from .temporary import RunFolder
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 
 class Handover:
@@ -34,6 +35,8 @@ class Handover:
     """
 
     def __init__(self, scans: Scans, outputs: dict[str, Any]):
+        import numpy as np
+
         self._scene = scans.main.GetScene()
         inputs = scans.named()
         self._watched = {**inputs, **{name: node for name, node in outputs.items() if node is not None}}
@@ -43,21 +46,19 @@ class Handover:
         if scans.mask is not None:
             images["The brain mask"] = image_from_mask(scans.mask, scans.main)
         self.given = Given(grid, parent_to_world(scans.main), np.eye(4) if scans.t2 is None else parent_to_world(scans.t2))
-        try:
-            self.folder = Path(tempfile.mkdtemp(prefix="InfantBrainSeg-"))
-        except OSError as error:
-            raise ChildError(temporary_folder_problem(error)) from error
+        self._run_folder = RunFolder()
+        self.folder: Path = self._run_folder.path
         self._paths = {name: self.folder / f"{name.split()[-1].lower()}.nrrd" for name in images}
         try:
             for name, image in images.items():
                 write_exactly(image, self._paths[name])
         except OSError as error:
             self.clean_up()
-            raise ChildError(temporary_folder_problem(error)) from error
+            raise ChildError(temporary_folder_problem(error, self.folder.parent)) from error
 
     def arguments(self) -> list[str]:
-        """The command line's words for the files."""
-        return [word for name, path in self._paths.items() for word in (f"--{name.split()[-1].lower()}", str(path))]
+        """The command line's words for the files, whose names hold in their folder: a path may have letters that ITK does not take."""
+        return [word for name, path in self._paths.items() for word in (f"--{name.split()[-1].lower()}", path.name)]
 
     def interruption(self) -> str:
         """Say which node left the scene, or ""."""
@@ -71,7 +72,8 @@ class Handover:
     def with_names(self, message: str) -> str:
         """Put nodes' names in place of temporary files'."""
         for name, path in self._paths.items():
-            message = message.replace(str(path), f"{name} '{self._names[name]}'")
+            for called in (str(path), path.name):
+                message = message.replace(called, f"{name} '{self._names[name]}'")
         return message
 
     def without_names(self, message: str) -> str:
@@ -82,11 +84,13 @@ class Handover:
 
     def clean_up(self) -> None:
         """Remove the temporary folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._run_folder.remove()
 
 
 def _geometry_of(image: sitk.Image) -> sitk.Image:
     """Keep an image's grid without holding a second copy of a scan: one byte a voxel."""
+    import SimpleITK as sitk
+
     grid = sitk.Image(image.GetSize(), sitk.sitkUInt8)
     grid.CopyInformation(image)
     return grid

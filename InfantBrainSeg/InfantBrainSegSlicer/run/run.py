@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import time
 import traceback
 from collections.abc import Callable
@@ -14,10 +15,14 @@ from InfantBrainSegLib.core.errors import InfantBrainSegError
 from ..scene.provenance import Record
 from ..scene.results import ResultNodes
 from .child import Child, describe_end
+from .versions import about
+
+LOGGER = logging.getLogger("InfantBrainSeg")  # Slicer shows it in its error log and keeps it in its application log
 
 WARNING = "Warning: "  # begins a line of the child's stderr that is for the user
 RUNNING, FINISHED, CANCELLED, FAILED = "running", "finished", "cancelled", "failed"
 ProgressCallback = Callable[[str, float], object]
+CompletedCallback = Callable[["Run"], object]
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class TaskResult:
         Checks, verdict and places; empty where there are none.
     cohort : Cohort
         Of a batch.
+    device : str
+        Where the networks ran; empty where that is not told.
     """
 
     nodes: ResultNodes | None = None
@@ -65,12 +72,14 @@ class TaskResult:
     notes: tuple[str, ...] = ()
     record: Record = field(default_factory=Record)
     cohort: Cohort = field(default_factory=Cohort)
+    device: str = ""
 
 
 class Task(Protocol):
     """What a run is for: the logic makes one and the run asks it."""
 
     folder: Path | None  # where the child runs
+    device: str  # that was asked for
 
     def succeeded(self, code: int) -> bool:
         """Whether the child, which ended with this exit code, did its work."""
@@ -114,7 +123,7 @@ class Run:
         The table of a batch.
     """
 
-    def __init__(self, child: Child, task: Task, progress: ProgressCallback | None = None):
+    def __init__(self, child: Child, task: Task, progress: ProgressCallback | None = None, completed: CompletedCallback | None = None):
         self.state = RUNNING
         self.message = ""
         self.step = ""
@@ -131,9 +140,12 @@ class Run:
         self._child = child
         self._task = task
         self._callback = progress
+        self._completed = completed
         self._started = time.monotonic()
         self._ended: float | None = None
         self._importing = False
+        self._device = ""
+        self._note(f"{about()}; device: {task.device}")
 
     @property
     def seconds(self) -> float:
@@ -172,22 +184,35 @@ class Run:
         if self.state == RUNNING and not self._importing:
             self._stop("Cancelled; the scene is as it was before.")
 
+    def _note(self, text: str) -> None:
+        """Tell the run's log and Slicer's."""
+        LOGGER.info(text)
+        self._append(f"{time.strftime('%H:%M:%S')}  {text}\n")
+
+    def _append(self, text: str) -> None:
+        with contextlib.suppress(OSError), Path(self.logPath).open("a", encoding="utf-8") as log:
+            log.write(text)
+
     def _stop(self, reason: str) -> None:
         self._child.stop()
         self._end(CANCELLED, reason)
 
     def _tell(self, lines: list[str]) -> None:
         for line in lines:
+            step = self.step
             try:
                 news = json.loads(line)
                 self.step, self.progress = str(news["step"]), min(max(float(news["progress"]), 0.0), 1.0)
             except (ValueError, KeyError, TypeError):
                 continue  # other output is in the log
+            if self.step != step:
+                LOGGER.info("Step: %s", self.step)
             if self._callback is not None and self.state == RUNNING:
                 self._callback(self.step, self.progress)
 
     def _conclude(self, code: int) -> None:
         if not self._task.succeeded(code):
+            LOGGER.error("The child ended with exit code %d: %s", code, "\n".join(self._child.error_lines))
             self._end(FAILED, self._task.with_names(describe_end(self._child, code)))
             return
         self._importing = True  # a node's observer may poll
@@ -197,13 +222,13 @@ class Run:
             self._end(FAILED, self._task.with_names(str(error)))
             return
         except Exception as error:  # whatever it is, the panel must go on
-            with contextlib.suppress(OSError), Path(self.logPath).open("a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
+            LOGGER.exception("The result could not be put into the scene")
+            self._append(traceback.format_exc())
             self._end(FAILED, f"The result could not be put into the scene ({error}), which is as it was before. Log: {self.logPath}")
             return
         finally:
             self._importing = False
-        self.record, nodes = result.record, result.nodes
+        self.record, nodes, self._device = result.record, result.nodes, result.device
         if nodes is not None:
             self.segmentationNode, self.labelmapNode, self.tableNode = nodes.segmentation, nodes.labelmap, nodes.table
             self.provenanceNode, self.probabilityNodes = nodes.provenance, nodes.probabilities
@@ -219,4 +244,10 @@ class Run:
     def _end(self, state: str, message: str) -> None:
         self.state, self.message = state, message
         self._ended = time.monotonic()
+        where = f" on {self._device}" if self._device else ""
+        self._note(
+            f"The run {'is' if state == FINISHED else 'was' if state == CANCELLED else 'has'} {state}{where} after {self.seconds:.0f} s"
+        )
         self._task.clean_up()
+        if self._completed is not None:
+            self._completed(self)

@@ -29,6 +29,7 @@ class _ScanTask:
         self._handover = handover
         self._parameters = parameters
         self.folder = handover.folder
+        self.device = parameters.device
 
     def arguments(self) -> list[str]:
         """The command line of this task."""
@@ -82,7 +83,7 @@ class SegmentTask(_ScanTask):
 
     def arguments(self) -> list[str]:
         """The command line of this task."""
-        return [*super().arguments(), "--output-dir", str(self._output)]
+        return [*super().arguments(), "--output-dir", self._output.name]
 
     def finish(self) -> TaskResult:
         """Import the child's files."""
@@ -101,7 +102,7 @@ class SegmentTask(_ScanTask):
         warnings = run_warnings + notes
         nameless = [self._handover.without_names(text) for text in warnings]
         nodes = import_outcome(replace(outcome, report={**outcome.report, "warnings": nameless}), targets)
-        return TaskResult(nodes, warnings, run_notes + notes, record)
+        return TaskResult(nodes, warnings, run_notes + notes, record, device=str(outcome.report.get("device", {}).get("used", "")))
 
     def clean_up(self) -> None:
         """Remove the temporary folder and stop watching the output."""
@@ -129,7 +130,7 @@ class CheckTask(_ScanTask):
 
     def arguments(self) -> list[str]:
         """The command line of this task."""
-        return [*super().arguments(), "--check-only", "--json", str(self._table)]
+        return [*super().arguments(), "--check-only", "--json", self._table.name]
 
     def succeeded(self, code: int) -> bool:
         """Whether there is a table; a "stop" in it is no failure of the check."""
@@ -172,6 +173,7 @@ class BatchTask:
         if parameters.ageMonths is not None:
             raise InputError("One age cannot serve a whole batch; wanted none: give each subject's age in the table of the input.")
         self.folder = None
+        self.device = parameters.device
 
     def arguments(self) -> list[str]:
         """The command line of this task."""

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import slicer
 
 from InfantBrainSegLib.core.check import Check, CheckCode, warnings_of
@@ -178,6 +177,8 @@ def frame_notes(scans: Scans) -> list[str]:
 
 def scale_warning(scans: Scans) -> list[str]:
     """Warn of a parent transform that changes volumes: the table is of the scan's own space, as in Slicer's Segment Statistics."""
+    import numpy as np
+
     node, role = scans.main, "T2" if scans.t1 is None else "T1"
     scale = abs(np.linalg.det(parent_to_world(node)[:3, :3]))
     if abs(scale - 1) <= MAX_SCALE_ERROR:
@@ -207,6 +208,8 @@ def _check_volume(node, role: str) -> None:
 
 
 def _check_voxels(node, name: str) -> None:
+    import numpy as np
+
     if node.GetScene() is None:
         raise InputError(f"{name} is not in the scene; wanted a loaded volume: load it again.")
     data = node.GetImageData()

@@ -4,19 +4,29 @@ The library works on T1 as it lies in the scene, so that parent transforms count
 its linear parent transform. SimpleITK's physical space is LPS, MRML's is RAS.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import SimpleITK as sitk
 import slicer
 import vtk
-from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
 
 from InfantBrainSegLib.core.errors import InputError
 
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+if TYPE_CHECKING:
+    import numpy as np
+    import SimpleITK as sitk
+
+_RAS_TO_LPS = (-1.0, -1.0, 1.0, 1.0)  # a diagonal matrix
 BINARY_LABELMAP = "Binary labelmap"  # vtkSegmentationConverter's name of the representation
+
+
+def _identity() -> np.ndarray:
+    import numpy as np
+
+    return np.eye(4)
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,8 @@ class Given:
     """
 
     grid: sitk.Image
-    main_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
-    t2_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
+    main_to_world: np.ndarray = field(default_factory=_identity)
+    t2_to_world: np.ndarray = field(default_factory=_identity)
 
 
 def parent_to_world(node) -> np.ndarray:
@@ -52,6 +62,8 @@ def parent_to_world(node) -> np.ndarray:
     InputError
         If a parent transform is not linear.
     """
+    import numpy as np
+
     parent = node.GetParentTransformNode()
     if parent is None:
         return np.eye(4)
@@ -105,6 +117,8 @@ def image_from_mask(node, scan_node) -> sitk.Image:
     InputError
         If a parent transform is not linear, or the mask is empty.
     """
+    import numpy as np
+
     if node.IsA("vtkMRMLSegmentationNode"):
         array, matrix = _union_of_segments(node, scan_node)
     else:
@@ -122,8 +136,11 @@ def make_image(array: np.ndarray, matrix: np.ndarray) -> sitk.Image:
     array : (K, J, I) array
     matrix : (4, 4) array, from voxel index (i, j, k) to RAS mm
     """
+    import numpy as np
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(array)
-    lps = _RAS_TO_LPS @ matrix
+    lps = np.diag(_RAS_TO_LPS) @ matrix
     spacing_mm = np.linalg.norm(lps[:3, :3], axis=0).round(10)  # 3 mm oblique is 3 mm, not a digit above the limit
     image.SetSpacing(spacing_mm.tolist())
     image.SetDirection((lps[:3, :3] / spacing_mm).ravel().tolist())
@@ -144,6 +161,8 @@ def write_exactly(image: sitk.Image, path: Path) -> None:
     OSError
         If the disk is full or the folder cannot be written.
     """
+    import SimpleITK as sitk
+
     voxel_bytes = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
     try:
         sitk.WriteImage(image, str(path), False)
@@ -165,6 +184,9 @@ def read_linear_transform(path: Path) -> np.ndarray:
     OSError
         If it cannot be read.
     """
+    import numpy as np
+    import SimpleITK as sitk
+
     try:
         transform = sitk.ReadTransform(str(path))
     except RuntimeError as error:
@@ -173,11 +195,13 @@ def read_linear_transform(path: Path) -> np.ndarray:
     matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     for axis in range(3):
         matrix[:3, axis] = np.subtract(transform.TransformPoint(np.eye(3)[axis].tolist()), matrix[:3, 3])
-    return _RAS_TO_LPS @ matrix @ _RAS_TO_LPS
+    return np.diag(_RAS_TO_LPS) @ matrix @ np.diag(_RAS_TO_LPS)
 
 
 def array_of(image_data) -> np.ndarray:
     """View image data as a (K, J, I) array; both share the memory."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
     return vtk_to_numpy(image_data.GetPointData().GetScalars()).reshape(image_data.GetDimensions()[::-1])
 
 
@@ -194,6 +218,9 @@ def image_data_from_array(array: np.ndarray, image_data=None):
     -------
     vtkImageData with unit spacing and origin 0, as MRML wants it
     """
+    import numpy as np
+    from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk
+
     image_data = image_data or vtk.vtkImageData()
     image_data.SetDimensions(array.shape[::-1])
     scalars = numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True, array_type=get_vtk_array_type(array.dtype))
@@ -203,6 +230,8 @@ def image_data_from_array(array: np.ndarray, image_data=None):
 
 def to_array(matrix) -> np.ndarray:
     """Turn a vtkMatrix4x4 into a (4, 4) array."""
+    import numpy as np
+
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 

@@ -1,10 +1,14 @@
 """Where to look after a run: places of the verdict in the scan's own space, and how the slice views are moved there."""
 
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 import slicer
+
+if TYPE_CHECKING:
+    import numpy as np
 
 OWN_MM = "scan_ras_mm"  # a place before the scan's parent transforms, so that it follows them
 
@@ -41,6 +45,8 @@ def with_own_places(report: dict[str, Any], to_world: np.ndarray) -> dict[str, A
     -------
     dict, a new one
     """
+    import numpy as np
+
     verdict = report.get("verdict")
     if not isinstance(verdict, dict):
         return report
@@ -64,6 +70,11 @@ def world_mm(node, place: Place) -> tuple[float, float, float]:
     found = [0.0, 0.0, 0.0]
     node.TransformPointToWorld(place.scan_ras_mm, found)
     return tuple(found)
+
+
+def show_scan(scan) -> None:
+    """Show a scan in every slice view, the whole of it; what lies over it stays."""
+    slicer.util.setSliceViewerLayers(background=scan, fit=True)
 
 
 def jump_to(node, place: Place) -> None:

@@ -3,28 +3,31 @@
 Files are read and checked first; only then is the scene touched, and whatever fails there is undone.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import SimpleITK as sitk
 import slicer
 
 from InfantBrainSegLib.core.contract import MASK, REPORT, SEGMENTATION, TRANSFORM, probability_file
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 from InfantBrainSegLib.core.labels import TISSUES, Tissue
-from InfantBrainSegLib.imaging.files import read_image, same_grid
 
 from .nodes import BINARY_LABELMAP, Given, array_of, ijk_to_ras, image_data_from_array, read_linear_transform, to_matrix
 from .options import Scans
 from .places import with_own_places
 from .provenance import PROVENANCE_ROLE, provenance_text
 from .scene_edit import add_node, place_beside, undone_on_failure
-from .statistics import AUTOMATIC_MM3_TAG, TABLE_ROLE, fill_automatic, measure_segments, own_table
+from .statistics import AUTOMATIC_MM3_TAG, CONFIDENCE_TAG, TABLE_ROLE, fill_automatic, measure_segments, own_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import SimpleITK as sitk
 
 INPUT_ROLES = {"T1": "InfantBrainSeg.T1", "T2": "InfantBrainSeg.T2", "The brain mask": "InfantBrainSeg.GivenMask"}
 PROBABILITY_ROLE = "InfantBrainSeg.Probability"  # then the tissue's short name
@@ -110,6 +113,8 @@ def read_outcome(folder: Path, given: Given, wanted: Wanted) -> Outcome:
     InfantBrainSegError
         If a file is missing, or lies on another grid.
     """
+    import numpy as np
+
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -132,10 +137,16 @@ def read_outcome(folder: Path, given: Given, wanted: Wanted) -> Outcome:
 
 def _between_own_spaces(t1_to_t2: np.ndarray, given: Given) -> np.ndarray:
     """From the world's T1-to-T2 as ITK resamples by it to what T2 goes under, in place of its own parent, to lie on T1."""
+    import numpy as np
+
     return np.linalg.inv(given.main_to_world) @ np.linalg.inv(t1_to_t2) @ given.t2_to_world
 
 
 def _read_on_grid(path: Path, grid: sitk.Image) -> np.ndarray:
+    import SimpleITK as sitk
+
+    from InfantBrainSegLib.imaging.files import read_image, same_grid
+
     image = read_image(path)
     if not same_grid(grid, image):
         raise InfantBrainSegError(f"The segmentation process wrote {path.name} on another grid than T1's: keep the log and report this.")
@@ -238,12 +249,17 @@ def _fill_table(nodes: ResultNodes, report: dict[str, Any]) -> None:
     """Write the volumes, and on each segment its automatic one."""
     confidence = {row["tissue"]: row.get("mean_confidence") for row in report.get("volumes", [])}
     ours = [volume for volume in measure_segments(nodes.segmentation) if volume.segment_id in {tissue.short_name for tissue in TISSUES}]
-    fill_automatic(nodes.table, [replace(volume, mean_confidence=_number(confidence.get(volume.segment_id))) for volume in ours])
+    ours = [replace(volume, mean_confidence=_number(confidence.get(volume.segment_id))) for volume in ours]
+    fill_automatic(nodes.table, ours)
     for volume in ours:
-        nodes.segmentation.GetSegmentation().GetSegment(volume.segment_id).SetTag(AUTOMATIC_MM3_TAG, repr(volume.volume_mm3))
+        segment = nodes.segmentation.GetSegmentation().GetSegment(volume.segment_id)
+        segment.SetTag(AUTOMATIC_MM3_TAG, repr(volume.volume_mm3))
+        segment.SetTag(CONFIDENCE_TAG, repr(volume.mean_confidence))
 
 
 def _fingerprint(node) -> str:
+    import numpy as np
+
     data = node.GetImageData()
     return "" if data is None else hashlib.sha256(np.ascontiguousarray(array_of(data)).tobytes()).hexdigest()
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import slicer
 import vtk
 
@@ -14,6 +13,7 @@ from InfantBrainSegLib.core.labels import TISSUES
 from .nodes import BINARY_LABELMAP, array_of, to_array
 
 AUTOMATIC_MM3_TAG = "InfantBrainSeg.AutomaticVolumeMm3"  # on the segment, so that it survives .seg.nrrd, .mrb and renaming
+CONFIDENCE_TAG = "InfantBrainSeg.MeanConfidence"
 TABLE_ROLE = "InfantBrainSeg.Table"
 VOLUME_TOLERANCE = 1e-6  # of a volume: digits that a saved scene loses
 _MM3_IN_CM3 = 1000.0
@@ -127,10 +127,18 @@ def fill_automatic(table_node, volumes: list[SegmentVolume]) -> None:
     table_node : vtkMRMLTableNode, whose content is replaced
     volumes : list of SegmentVolume
     """
-    confidence = Column(
-        "Mean confidence", "Mean confidence", "", "Mean probability that the network gave to this tissue in its own voxels."
+    _fill(
+        table_node, [*_standard_columns(), _confidence_column()], [[*_standard_cells(volume), volume.mean_confidence] for volume in volumes]
     )
-    _fill(table_node, [*_standard_columns(), confidence], [[*_standard_cells(volume), volume.mean_confidence] for volume in volumes])
+
+
+def _confidence_column() -> Column:
+    return Column(
+        "Mean confidence",
+        "Mean confidence",
+        "",
+        "Mean probability that the network gave to this tissue in its own voxels, before any edit.",
+    )
 
 
 def fill_comparison(table_node, volumes: list[SegmentVolume]) -> None:
@@ -146,12 +154,15 @@ def fill_comparison(table_node, volumes: list[SegmentVolume]) -> None:
         _volume_column("Automatic volume cm3", "Automatic volume", "cm3", "The volume before any editing."),
         _volume_column("Difference cm3", "Difference", "cm3", "The volume now less the automatic one."),
         Column("Difference percent", "Difference", "%", "The difference as a share of the automatic volume."),
+        _confidence_column(),
     ]
     rows = []
     for volume in volumes:
         difference_mm3 = volume.volume_mm3 - volume.automatic_mm3
         percent = 100 * difference_mm3 / volume.automatic_mm3 if volume.automatic_mm3 > 0 else math.nan
-        rows.append([*_standard_cells(volume), volume.automatic_mm3 / _MM3_IN_CM3, difference_mm3 / _MM3_IN_CM3, percent])
+        rows.append(
+            [*_standard_cells(volume), volume.automatic_mm3 / _MM3_IN_CM3, difference_mm3 / _MM3_IN_CM3, percent, volume.mean_confidence]
+        )
     _fill(table_node, columns, rows)
 
 
@@ -273,6 +284,8 @@ def _standard_cells(volume: SegmentVolume) -> list:
 
 
 def _measure(segment_id: str, segment) -> SegmentVolume:
+    import numpy as np
+
     labelmap = segment.GetRepresentation(BINARY_LABELMAP)
     voxels, volume_mm3 = 0, 0.0
     if labelmap is not None and labelmap.GetNumberOfPoints() > 0:
@@ -280,13 +293,14 @@ def _measure(segment_id: str, segment) -> SegmentVolume:
         labelmap.GetImageToWorldMatrix(to_world)
         voxels = int(np.count_nonzero(array_of(labelmap) == segment.GetLabelValue()))
         volume_mm3 = voxels * abs(float(np.linalg.det(to_array(to_world)[:3, :3])))
-    return SegmentVolume(segment_id, segment.GetName(), voxels, volume_mm3, _automatic_mm3(segment))
+    automatic, confidence = (_number_in_tag(segment, tag) for tag in (AUTOMATIC_MM3_TAG, CONFIDENCE_TAG))
+    return SegmentVolume(segment_id, segment.GetName(), voxels, volume_mm3, automatic, confidence)
 
 
-def _automatic_mm3(segment) -> float:
+def _number_in_tag(segment, tag: str) -> float:
     text = vtk.reference("")
     try:
-        return float(str(text)) if segment.GetTag(AUTOMATIC_MM3_TAG, text) else math.nan
+        return float(str(text)) if segment.GetTag(tag, text) else math.nan
     except ValueError:
         return math.nan
 

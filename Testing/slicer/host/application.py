@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -54,8 +55,15 @@ class Application(EmulatedWidget, QtWidgets.QApplication):
     def applicationName(self) -> str:
         return "Slicer"
 
+    @property
+    def temporaryPath(self) -> str:
+        return tempfile.gettempdir()
+
     def testingEnabled(self) -> bool:
         return True
+
+    def layoutManager(self) -> None:
+        """None, as in a Slicer without a main window."""
 
     def moduleManager(self) -> ModuleManager:
         return self._managers[0]

@@ -1,5 +1,6 @@
 """The real panel in real Qt on the real scene: what it offers, refuses, warns of and keeps."""
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 import slicer
 import vtk
+from InfantBrainSegSlicer.run.temporary import RunFolder
 from panel_driver import EMPTY, opened_panel
+from stand_in import ROOT
 
 
 @pytest.fixture
@@ -99,7 +102,7 @@ def test_a_table_with_an_empty_cell_does_not_stop_the_panel(panel, scene):
         column.InsertNextValue(text)
         table.AddColumn(column)
     panel.ui.tableSelector.choose("Imported")
-    assert panel.table()["Volume (ml)"] == ["-"]
+    assert panel.table()["ml"] == ["-"]
     assert panel.ui.statusLabel.text
 
 
@@ -115,15 +118,41 @@ def test_without_torch_the_panel_says_so_and_where_to_get_it(panel, scans, monke
 
 def test_torch_is_installed_through_its_extension_when_asked_and_not_before(panel, scans, monkeypatch):
     asked = []
-    utils = SimpleNamespace(torchInstalled=lambda: bool(asked), installTorch=lambda askConfirmation: asked.append(askConfirmation))
+    utils = SimpleNamespace(
+        torchInstalled=lambda: bool(asked),
+        installTorch=lambda torchVersionRequirement: asked.append((torchVersionRequirement, slicer.app.overrideCursor() is not None)),
+    )
+    questions = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: questions.append(text) or len(questions) > 1)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=lambda: utils))
     monkeypatch.setattr(panel.logic, "torchInstalled", utils.torchInstalled)
     panel.choose(scans)
     assert asked == []
     panel.ui.torchButton.click()
-    assert asked == [True]
+    assert asked == []  # the question was not answered with yes
+    panel.ui.torchButton.click()
+    assert asked == [(">=2.2", True)]
+    assert slicer.app.overrideCursor() is None
+    assert "GB" in questions[0]
+    assert "minutes" in questions[0]
     assert not panel.ui.torchFrame.visible
     panel.wait_for(lambda: panel.ui.segmentButton.enabled)
+
+
+def test_an_installation_of_torch_that_fails_is_told_and_logged(panel, scans, monkeypatch, caplog):
+    def fail(torchVersionRequirement):
+        raise RuntimeError("No space left on device")
+
+    utils = SimpleNamespace(torchInstalled=lambda: False, installTorch=fail)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=lambda: utils))
+    monkeypatch.setattr(panel.logic, "torchInstalled", lambda: False)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda _: True)
+    monkeypatch.setattr(slicer.util, "errorDisplay", lambda _: None)
+    panel.ui.torchButton.click()
+    assert "No space left on device" in panel.ui.statusLabel.text
+    assert "troubleshooting" in panel.ui.statusLabel.text
+    assert "No space left on device" in (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    assert caplog.records[-1].exc_info is not None
 
 
 def test_devices_are_looked_for_when_advanced_opens_and_the_choice_is_kept(panel, monkeypatch):
@@ -156,3 +185,11 @@ def test_the_help_says_research_use_and_names_the_paper(panel):
     assert "Research use only" in panel.module.helpText
     assert "ISBI 2018" in panel.module.acknowledgementText
     assert panel.ui.researchLabel.text == "Research use only. Not a medical device."
+
+
+def test_at_slicers_start_what_a_crashed_one_left_is_swept(panel):
+    mine = RunFolder()
+    abandoned = mine.path.with_name(mine.path.name.replace(f"-{os.getpid()}-", "-999999999-"))
+    abandoned.mkdir()
+    slicer.app.startupCompleted.emit()
+    assert (abandoned.exists(), mine.path.exists()) == (False, True)

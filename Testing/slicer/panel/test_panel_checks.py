@@ -115,7 +115,8 @@ def test_verdict_checks_and_places_come_back_with_a_saved_scene_and_go_with_anot
 
 
 def test_one_scan_alone_can_be_segmented_and_the_panel_warns_of_it(panel, scans):
-    panel.ui.t2Selector.choose("T2")
+    panel.ready(scans)
+    panel.ui.t1Selector.choose("Select a T1w scan")
     panel.wait_for(lambda: panel.ui.statusLabel.text.startswith("Ready"))
     assert "only T2" in panel.ui.warningsLabel.text
     assert panel.segment_to_the_end().state == "finished"

@@ -30,10 +30,14 @@ def test_a_run_fills_the_outputs_and_the_table(panel, scans):
     assert panel.ui.segmentationSelector.currentNode() is run.segmentationNode
     assert panel.ui.tableSelector.currentNode() is run.tableNode
     table = panel.table()
-    assert table["Tissue"] == ["Cerebrospinal fluid", "Gray matter", "White matter"]
+    assert table["Tissue"] == ["Cerebrospinal fluid", "Gray matter", "White matter", "GM/WM"]
     drawn = sitk.GetArrayFromImage(phantoms.draw(phantoms.grid((2.5, 2.0, 3.0))))
     volumes = [f"{np.count_nonzero(drawn == value) * 15 / 1000:.1f}" for value in (phantoms.CSF, phantoms.GM, phantoms.WM)]
-    assert table["Volume (ml)"] == volumes
+    assert table["ml"][:3] == volumes
+    counted = [np.count_nonzero(drawn == value) for value in (phantoms.GM, phantoms.WM)]
+    assert table["ml"][3] == f"{counted[0] / counted[1]:.2f}"
+    assert table["Conf."] == ["90%", "90%", "90%", ""]
+    assert table["Share"][3] == ""
     assert panel.ui.resultsTable.visible
 
 
@@ -104,6 +108,19 @@ def test_a_child_that_crashes_is_reported_and_its_log_can_be_read(panel, scans):
     assert "terminate called" in panel.widget._log._text.toPlainText()
 
 
+def test_the_log_window_follows_the_run(panel, scans):
+    panel.ready(scans)
+    panel.segment_until_it_hangs()
+    panel.ui.logButton.click()
+    text = panel.widget._log._text
+    assert " 30 %  stage 1" in text.toPlainText()
+    panel.ui.segmentButton.click()
+    panel.wait_for(lambda: "The run was cancelled" in text.toPlainText())
+    panel.segment_to_the_end()
+    panel.wait_for(lambda: "The run is finished on cpu" in text.toPlainText())
+    assert "cancelled" not in text.toPlainText()
+
+
 def test_what_the_library_refuses_shows_with_the_node_s_name(panel, scans):
     panel.ready(scans)
     panel.segment_to_the_end("refuse")
@@ -121,7 +138,7 @@ def test_a_second_run_replaces_the_first_in_place(panel, scans):
 def test_another_brain_gets_nodes_of_its_own(panel, scans):
     panel.ready(scans)
     first = panel.segment_to_the_end()
-    held = panel.table()["Volume (ml)"]
+    held = panel.table()["ml"]
     others = tuple(mrml.volume_node(phantoms.draw(phantoms.grid((2.5, 2.5, 3.0)), levels), name) for name, levels in OTHER.items())
     panel.ready(others)
     second = panel.segment_to_the_end()
@@ -129,7 +146,7 @@ def test_another_brain_gets_nodes_of_its_own(panel, scans):
     assert second.tableNode is not first.tableNode
     assert second.segmentationNode.GetName() == "Other T1 segmentation"
     panel.ui.segmentationSelector.choose(first.segmentationNode.GetName())
-    assert panel.table()["Volume (ml)"] == held
+    assert panel.table()["ml"] == held
 
 
 def test_edits_made_during_a_run_are_kept_and_the_result_is_a_new_one(panel, scans):
@@ -163,7 +180,7 @@ def test_edits_are_measured_against_the_automatic_result_and_the_verdict_says_th
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda *_: True)
     panel.ready(scans)
     node = panel.segment_to_the_end().segmentationNode
-    automatic = panel.table()["Volume (ml)"]
+    automatic = panel.table()["ml"]
     verdict, style = panel.ui.verdictLabel.text, panel.ui.verdictLabel.styleSheet
     assert "Recompute" not in panel.ui.resultsLabel.text
     _erase_half(node, scans[0])
@@ -179,9 +196,11 @@ def test_edits_are_measured_against_the_automatic_result_and_the_verdict_says_th
     assert panel.ui.verdictLabel.text == said
     assert panel.ui.resultsLabel.text.endswith("ml in all")
     table = panel.table()
-    assert table["Automatic (ml)"] == automatic
-    assert float(table["Change (ml)"][1]) < -1
-    assert float(table["Change (ml)"][2]) == 0
+    assert table["Auto"] == automatic
+    assert float(table["Edited"][1]) < -1
+    assert float(table["Edited"][2]) == 0
+    assert table["Conf."] == ["90%", "90%", "90%", ""]
+    assert float(table["Edited"][3]) < -0.1  # gray to white matter
     panel.ui.segmentButton.click()
     panel.wait_for(lambda: panel.run is None)
     assert (panel.ui.verdictLabel.text, panel.ui.verdictLabel.styleSheet) == (verdict, style)
@@ -246,14 +265,14 @@ def test_the_choices_come_back_with_a_saved_scene(panel, scans, scene, tmp_path)
     panel.ui.flipCheckBox.click()
     panel.ui.secondRoundCheckBox.click()
     panel.segment_to_the_end()
-    volumes = panel.table()["Volume (ml)"]
+    volumes = panel.table()["ml"]
     assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
     scene.Clear(0)
     assert (panel.ui.flipCheckBox.checked, panel.ui.secondRoundCheckBox.checked) == (False, True)
     assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"))
     assert (panel.ui.t1Selector.currentNode().GetName(), panel.ui.t2Selector.currentNode().GetName()) == ("T1", "T2")
     assert (panel.ui.flipCheckBox.checked, panel.ui.secondRoundCheckBox.checked) == (True, False)
-    assert panel.table()["Volume (ml)"] == volumes
+    assert panel.table()["ml"] == volumes
 
 
 def test_without_the_second_network_its_second_round_is_no_choice(panel):
@@ -275,7 +294,7 @@ def test_a_piece_of_the_sample_is_segmented_with_the_bundled_weights(panel):
     run = panel.run
     panel.wait_for(lambda: panel.run is None, 300)
     assert run.state == "finished", run.message
-    for value, name in enumerate(panel.table()["Tissue"], start=1):
+    for value, name in enumerate(panel.table()["Tissue"][:3], start=1):
         segment = run.segmentationNode.GetSegmentation().GetSegmentIdBySegmentName(name)
         found = slicer.util.arrayFromSegmentBinaryLabelmap(run.segmentationNode, segment, panel.ui.t1Selector.currentNode()) > 0
         wanted = sitk.GetArrayViewFromImage(reference) == value

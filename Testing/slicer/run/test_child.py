@@ -1,6 +1,5 @@
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -173,18 +172,16 @@ def test_the_childs_environment_finds_the_library_and_leaves_terminal_habits_beh
     assert Path(child.new_lines()[0]).parents[1] == ROOT
 
 
-def test_a_temporary_folder_that_can_not_be_written_is_reported_with_the_remedy(monkeypatch, tmp_path):
+def test_a_temporary_folder_that_can_not_be_written_is_reported_with_the_remedy(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setattr(tempfile, "tempdir", str(blocked))
     with pytest.raises(ChildError, match=r"temporary folder .* cannot be written .*free some space"):
-        new_log_file()
+        new_log_file(blocked)
 
 
 def test_a_log_that_can_not_grow_does_not_stop_the_run(start, monkeypatch):
     child = start("import time; time.sleep(0.3); print('still here')")
-    with child._log_lock:
-        child._log.close()  # as if its disk were gone
+    child._log.close()  # as if its disk were gone
     assert ended(child) == 0
     assert child.new_lines() == ["still here"]
 
@@ -207,22 +204,24 @@ def test_stopping_asks_windows_to_end_the_tree(monkeypatch, start):
     asked = []
     child = start("import time; time.sleep(600)")
     monkeypatch.setattr(child_module, "_WINDOWS", True)
-    monkeypatch.setattr(child_module.subprocess, "run", lambda command, **_: (asked.append(command), child._process.kill()))
+    monkeypatch.setattr(child_module, "_NO_WINDOW", 0x08000000)
+    monkeypatch.setattr(child_module.subprocess, "run", lambda command, **how: (asked.append((command, how)), child._process.kill()))
     child.stop()
-    assert asked == [["taskkill", "/T", "/F", "/PID", str(child._process.pid)]]
+    ((command, how),) = asked
+    assert command == ["taskkill", "/T", "/F", "/PID", str(child._process.pid)]
+    assert how["creationflags"] == 0x08000000
 
 
-def test_of_the_logs_of_earlier_runs_the_newest_twenty_stay_and_other_files_are_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_of_the_logs_of_earlier_runs_the_newest_twenty_stay_and_other_files_are_left_alone(tmp_path):
     others = [tmp_path / "InfantBrainSeg-notes.log", tmp_path / "other-20200101-000000-abc.log"]
     for path in others:
         path.write_text("kept")
         os.utime(path, (0, 0))
-    logs = [new_log_file() for _ in range(child_module.KEPT_LOGS + 5)]
+    logs = [new_log_file(tmp_path) for _ in range(child_module.KEPT_LOGS + 5)]
     for age, path in enumerate(reversed(logs)):
         if path.exists():
             os.utime(path, (10_000 - age, 10_000 - age))
-    newest = new_log_file()
+    newest = new_log_file(tmp_path)
     left = set(tmp_path.iterdir()) - set(others)
     assert len(left) == child_module.KEPT_LOGS
     assert newest in left

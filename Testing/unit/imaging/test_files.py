@@ -401,3 +401,25 @@ def test_packed_voxels_are_not_unpacked_without_end(tmp_path, name, monkeypatch)
 def test_a_file_that_is_no_image_counts_as_nothing(tmp_path, content, extension):
     (tmp_path / f"T1{extension}").write_bytes(content)
     assert stated_voxels(tmp_path / f"T1{extension}") == 0
+
+
+def test_itk_gets_no_letters_beyond_ascii_where_the_process_runs_in_the_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "Jürgen" / "run"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    asked = []
+    for name in ("ReadImage", "WriteImage"):
+        own, place = getattr(sitk, name), 0 if name == "ReadImage" else 1
+
+        def told(*arguments, own=own, place=place):
+            asked.append(arguments[place])
+            return own(*arguments)
+
+        monkeypatch.setattr(sitk, name, told)
+    image = sitk.GetImageFromArray(np.arange(125, dtype=np.uint8).reshape(5, 5, 5))
+    for path in ("t1.nrrd", folder / "new" / "labels.nrrd", "labels.nii.gz"):
+        (folder / path).parent.mkdir(exist_ok=True)
+        write_image(image, path)
+        assert np.array_equal(sitk.GetArrayFromImage(read_image(path)), sitk.GetArrayFromImage(image))
+    assert len(asked) >= 5
+    assert all(name.isascii() for name in asked)

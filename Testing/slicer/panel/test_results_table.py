@@ -1,0 +1,88 @@
+"""The numbers in the panel: none is cut, and all of them leave it by clipboard and file."""
+
+import csv
+import io
+
+import pytest
+import slicer
+from panel_driver import opened_panel
+
+HOSTS_MARGINS = 18  # this host's frame has them once more than Slicer's
+
+
+@pytest.fixture
+def panel(scene, tmp_path, monkeypatch):
+    with opened_panel(tmp_path / "temporary", monkeypatch) as panel:
+        yield panel
+
+
+def erase_gray(node, t1):
+    array = slicer.util.arrayFromSegmentBinaryLabelmap(node, "GM", t1)
+    array[: array.shape[0] // 2] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, node, "GM", t1)
+
+
+def widest(table, words):
+    """The width that the names need: whole, or of the widest word alone."""
+    names = [table.item(row, 0).text() for row in range(table.rowCount)]
+    parts = [part for name in names for part in (name.split() if words else [name])]
+    return max(table.fontMetrics().horizontalAdvance(part) for part in parts)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_at_380_pixels_no_name_and_no_number_is_cut(panel, scans, edited):
+    panel.frame.resize(380 + HOSTS_MARGINS, 900)
+    panel.ready(scans)
+    run = panel.segment_to_the_end()
+    if edited:
+        erase_gray(run.segmentationNode, scans[0])
+        panel.ui.recomputeButton.click()
+    slicer.app.processEvents()
+    table = panel.ui.resultsTable
+    assert panel.frame.width == 380 + HOSTS_MARGINS
+    assert table.columnCount == (6 if edited else 4)
+    assert sum(table.columnWidth(column) for column in range(table.columnCount)) <= table.viewport().width
+    assert table.columnWidth(0) >= widest(table, words=edited) + 12 + 10  # the swatch and margins
+    if edited:
+        assert table.rowHeight(0) >= 2 * table.fontMetrics().height()
+    for column in range(1, table.columnCount):
+        assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+
+
+def test_copy_puts_the_numbers_into_the_clipboard(panel, scans):
+    panel.ready(scans)
+    scans[0].SetName("Smith^Anna")
+    run = panel.segment_to_the_end()
+    panel.ui.copyButton.click()
+    text = slicer.app.clipboard().text()
+    header, *rows = csv.reader(io.StringIO(text), delimiter="\t")
+    assert header == ["tissue", "volume_ml", "share", "mean_confidence"]
+    assert [row[0] for row in rows] == ["Cerebrospinal fluid", "Gray matter", "White matter", "GM/WM"]
+    assert float(rows[1][1]) == pytest.approx(run.tableNode.GetTable().GetColumnByName("Volume cm3").GetValue(1), abs=1e-3)
+    assert float(rows[3][1]) == pytest.approx(float(rows[1][1]) / float(rows[2][1]), abs=1e-3)
+    assert sum(float(row[2]) for row in rows[:3]) == pytest.approx(1, abs=2e-3)
+    assert "Smith" not in text
+    assert "Copied" in panel.ui.statusLabel.text
+
+
+def test_csv_saves_automatic_against_edited_and_a_folder_that_can_not_be_written_is_told(panel, scans, tmp_path, monkeypatch):
+    import qt
+
+    panel.ready(scans)
+    run = panel.segment_to_the_end()
+    erase_gray(run.segmentationNode, scans[0])
+    panel.ui.recomputeButton.click()
+    chosen = [str(tmp_path / "volumes.csv")]
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", staticmethod(lambda *_: chosen[0]))
+    panel.ui.csvButton.click()
+    rows = list(csv.DictReader((tmp_path / "volumes.csv").open(encoding="utf-8", newline="")))
+    gray = next(row for row in rows if row["tissue"] == "Gray matter")
+    assert float(gray["volume_ml"]) - float(gray["automatic_ml"]) == pytest.approx(float(gray["change_ml"]), abs=2e-3)
+    assert float(gray["change_ml"]) < -1
+    chosen[0] = str(tmp_path / "nowhere" / "volumes.csv")
+    panel.ui.csvButton.click()
+    assert "cannot be written" in panel.ui.statusLabel.text
+
+
+def test_there_is_nothing_to_copy_before_a_result(panel):
+    assert not panel.ui.resultsCollapsibleButton.visible

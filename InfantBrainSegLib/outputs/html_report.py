@@ -1,12 +1,13 @@
 """A finished run as one HTML page that needs nothing but itself: to read in any browser, and to print on one or two A4 sides.
 
-`page_of` takes from a report what the page shows, `to_html` lays it out; neither reads nor writes a file. Elements are built as a tree,
-so that every value is escaped.
+`page_of` takes from a report what the page shows, `to_html` lays it out, with the style that lies beside this file. Elements are built
+as a tree, so that every value is escaped.
 """
 
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,6 +18,7 @@ from ..core.errors import ErrorCode, InputError
 from ..core.labels import GM, TISSUES, WM
 from ..pipeline.volumes import TissueVolume
 
+STYLE = "html_report.css"
 NOTICE = "Research use only; not a medical device."
 KNOWN_BIAS = (  # as in MODEL_CARD.md
     "Accuracy on real six-month-olds has not been measured with the bundled weights. In every newborn with manual labels GM came out "
@@ -159,7 +161,7 @@ def to_html(page: Page) -> str:
     _add(head, "meta", http_equiv="Content-Security-Policy", content=policy)
     _add(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
     _add(head, "title", "Infant brain tissue volumes")
-    _add(head, "style", _STYLE)
+    _add(head, "style", files(__package__).joinpath(STYLE).read_text(encoding="utf-8"))
     body = _add(root, "body")
     _header(body, page)
     main = _add(body, "main")
@@ -360,76 +362,3 @@ def _signed(value: float, decimals: int, plus: bool = False) -> str:
     if not float(text):
         return text
     return f"{_MINUS if value < 0 else '+' if plus else ''}{text}"
-
-
-_STYLE = """
-:root { --ink: #1d2327; --quiet: #667078; --line: #dfe3e6; --pass: #4a7c59; --warn: #b7791f; --stop: #b03a2e; }
-* { box-sizing: border-box; }
-html { background: #fff; color: var(--ink); }
-body { max-width: 54rem; margin: 0 auto; padding: 2.5rem 1.5rem 4rem; font: 15px/1.5 system-ui, "Segoe UI", Roboto, Arial, sans-serif; }
-h1 { margin: 0; font-size: 1.7rem; font-weight: 600; letter-spacing: -.01em; line-height: 1.2; }
-h2 { margin: 2.2rem 0 .6rem; font-size: 1.05rem; font-weight: 600; }
-h3 { margin: 1.2rem 0 .3rem; font-size: 1rem; font-weight: 600; }
-p, ul { margin: .3rem 0; }
-ul { padding-left: 1.2rem; }
-header p { color: var(--quiet); }
-header .notice { color: var(--ink); font-weight: 600; }
-.small, .quiet, figcaption { color: var(--quiet); }
-.small, figcaption { font-size: .85rem; }
-table { width: 100%; border-collapse: collapse; }
-th, td { padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-thead th { border-bottom-color: var(--quiet); color: var(--quiet); font-size: .85rem; font-weight: 500; vertical-align: bottom; }
-tbody th { font-weight: 500; }
-th:last-child, td:last-child { padding-right: 0; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.volumes th, .volumes td { white-space: nowrap; }
-.volumes td:last-child, .volumes thead th:last-child { padding-left: 1.2rem; }
-.volumes td strong { color: var(--warn); font-weight: 600; }
-.sum th, .sum td { font-weight: 600; }
-.sum .quiet { font-weight: 400; }
-.group th { padding-top: 1rem; color: var(--quiet); font-weight: 600; }
-.swatch { display: inline-block; width: .8em; height: .8em; margin-right: .6em; border: 1px solid #0003; border-radius: 2px; }
-.judged { padding: .6rem 1rem; border-left: 4px solid var(--quiet); background: #f6f7f8; }
-.judged .decision { margin-top: 0; font-size: 1.15rem; font-weight: 600; }
-.judged.accept { border-color: var(--pass); }
-.judged.look { border-color: var(--warn); }
-.judged.do-not-use { border-color: var(--stop); }
-figure { margin: 0; }
-img { display: block; max-width: 100%; height: auto; border-radius: 3px; }
-figcaption { margin-top: .4rem; }
-.status { white-space: nowrap; }
-tr.pass { color: var(--quiet); }
-tr.pass th { font-weight: 400; }
-tr.warn .status { color: var(--warn); font-weight: 600; }
-tr.stop .status { color: var(--stop); font-weight: 600; }
-.remedy { margin-top: .15rem; }
-.checks-of-the-scans table { font-size: .87rem; }
-.checks-of-the-scans tbody th, .status { white-space: nowrap; }
-.checks-of-the-scans th:nth-child(4) { width: 37%; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; margin: 0; font-size: .87rem; }
-dt { color: var(--quiet); }
-dd { margin: 0; overflow-wrap: anywhere; }
-@media (max-width: 40rem) { dl { display: block; } dd { margin-bottom: .5rem; } main { overflow-x: auto; } }
-@page {
-  size: A4; margin: 12mm 15mm 14mm;
-  @bottom-left { content: "Research use only; not a medical device."; color: #667078; font: 8pt Arial, sans-serif; }
-  @bottom-right { content: counter(page) " / " counter(pages); color: #667078; font: 8pt Arial, sans-serif; }
-}
-@media print {
-  body { max-width: none; padding: 0; font-size: 9.5pt; line-height: 1.4; }
-  h1 { font-size: 16pt; }
-  h2 { margin: 4mm 0 1.2mm; font-size: 11pt; break-after: avoid; }
-  p, ul { margin: .5mm 0; }
-  th, td { padding-top: .7mm; padding-bottom: .7mm; }
-  .group th { padding-top: 2mm; }
-  tr, figure, .judged, dl { break-inside: avoid; }
-  img { max-height: 104mm; margin: 0 auto; }
-  dl, .small, figcaption, .known-bias p { font-size: 8pt; }
-  .checks-of-the-scans table, thead th { font-size: 7.5pt; }
-  .checks-of-the-scans th, .checks-of-the-scans td { padding-top: .3mm; padding-bottom: .3mm; line-height: 1.25; }
-  .checks-of-the-scans p { break-after: avoid; }
-  .overview h2 { display: none; }
-  figure { margin-top: 4mm; }
-  .judged, .swatch { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}
-"""

@@ -47,6 +47,7 @@ def test_the_wheel_runs_every_command_outside_the_clone(installed, tmp_path):
     for command in commands:
         assert command in run(installed / "infantbrainseg", command, "--help", cwd=tmp_path)
     run(installed / "infantbrainseg", "devices", cwd=tmp_path)
+    assert len(list(installed.parent.rglob("InfantBrainSegLib/outputs/html_report.css"))) == 1  # which --html reads
 
 
 @pytest.mark.slow

@@ -102,6 +102,10 @@ def measure(source: Path, output: Path, options: BatchOptions, processes: dict[s
     return found
 
 
+def tell(name: str, found: dict[str, float]) -> None:
+    print(name, json.dumps({key: round(value, 3) for key, value in found.items()}, indent=2), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scans", type=int, default=200)
@@ -116,11 +120,10 @@ def main() -> None:
         write_scans(folder, arguments.scans)
         weights = write_weights(folder)
         options = BatchOptions(SegmentOptions("cpu", weights, extract="off", rounds=1))
-        results = {}
         if arguments.alone and not arguments.stand_in:
             (folder / "few").mkdir()
             write_scans(folder / "few", arguments.alone)
-            results["one process"] = measure(folder / "few/bids", folder / "alone", options, {"client": here})
+            tell("one process", measure(folder / "few/bids", folder / "alone", options, {"client": here}))
         file = folder / "scheduler.json"
         with started("dask_scheduler", "--scheduler-file", str(file), "--port", "0") as scheduler:
             words = ("--scheduler-file", str(file), "--nworkers", str(arguments.workers), "--nthreads", "1")
@@ -133,9 +136,7 @@ def main() -> None:
                         client.run(exec, STAND_IN.format(unit=str(ROOT / "Testing/unit"), weights=str(weights)))
                     parts = {"client": here, "scheduler": scheduler, "workers": workers}
                     on_dask = BatchOptions(options.segment, cluster=Cluster(str(file)))
-                    results[f"Dask, {arguments.workers} workers"] = measure(folder / "bids", folder / "out", on_dask, parts)
-    rounded = {name: {key: round(value, 3) for key, value in found.items()} for name, found in results.items()}
-    print(json.dumps(rounded, indent=2))
+                    tell(f"Dask, {arguments.workers} workers", measure(folder / "bids", folder / "out", on_dask, parts))
 
 
 if __name__ == "__main__":

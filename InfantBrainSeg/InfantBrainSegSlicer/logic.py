@@ -74,10 +74,6 @@ class SceneLogic:
         completed : callable, optional
             Takes the run when it is over, however it ended.
 
-        Returns
-        -------
-        Run
-
         Raises
         ------
         InfantBrainSegError
@@ -186,10 +182,6 @@ class SceneLogic:
         ----------
         t1Node, t2Node : vtkMRMLNode or None
         parameters : SegmentParameters, optional
-
-        Returns
-        -------
-        str
         """
         try:
             _checked(t1Node, t2Node, parameters or SegmentParameters())
@@ -205,10 +197,6 @@ class SceneLogic:
         t1Node, t2Node : vtkMRMLScalarVolumeNode
             One of them may be None.
         parameters : SegmentParameters, optional
-
-        Returns
-        -------
-        Findings
 
         Raises
         ------

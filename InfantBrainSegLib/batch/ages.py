@@ -48,10 +48,6 @@ def age_of(cells: Cells, units: str | None, place: str, remedy: str) -> Age:
         Where the line stands, for the note.
     remedy : str
         How to give the units of the column age.
-
-    Returns
-    -------
-    Age
     """
     column = next((name for name in (IN_MONTHS, IN_ANY_UNITS) if cells.get(name, "").lower() not in _ABSENT), None)
     if column is None:
@@ -89,10 +85,6 @@ class BidsAges:
             "sub-01" and "ses-1"; the session is empty where there is none.
         several : bool
             Whether the subject has more than one session: then its own line does not tell the age at any of them.
-
-        Returns
-        -------
-        Age
         """
         sessions = f"{subject}_sessions"
         age = NO_AGE

@@ -21,7 +21,7 @@ SEPARATOR = " | "  # within a cell
 _TISSUES = [tissue.short_name.lower() for tissue in TISSUES]
 COLUMNS = (
     *("subject", "session", SCAN_COLUMN, STATUS_COLUMN, REASON_COLUMN),
-    *("verdict", "checks_warn", "checks_stop"),
+    *("verdict", "checks_warn", "checks_stop", "review", "review_note"),
     *(f"{tissue}_ml" for tissue in _TISSUES),
     *(f"{tissue}_fraction" for tissue in _TISSUES),
     *("mean_confidence", *(f"{tissue}_confidence" for tissue in _TISSUES)),
@@ -46,12 +46,8 @@ def row_of(scan: Scan, source: Path, status: str, **cells: str) -> Row:
         The BIDS folder, to which its files' paths are relative, or a CSV, whose own paths are not told again.
     status : "ok", "failed" or "pending"
     cells : str, by column
-
-    Returns
-    -------
-    Row
     """
-    inputs = {role: _told(given, source) for role, given in scan.inputs.items()}
+    inputs = {role: _described(given, source) for role, given in scan.inputs.items()}
     age = "" if scan.age.months is None else f"{scan.age.months:.4g}"
     cells["warnings"] = SEPARATOR.join(filter(None, (cells.get("warnings"), scan.age.note)))
     return {
@@ -75,10 +71,6 @@ def row_with_result(scan: Scan, source: Path, report: Report, notes: list[str]) 
     report : Report
     notes : list of str
         More for the column warnings.
-
-    Returns
-    -------
-    Row
     """
     cells = {
         "verdict": report.verdict.decision,
@@ -101,16 +93,7 @@ def row_with_result(scan: Scan, source: Path, report: Report, notes: list[str]) 
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """Lay rows out as CSV.
-
-    Parameters
-    ----------
-    rows : iterable of Row
-
-    Returns
-    -------
-    str
-    """
+    """Lay rows out as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -122,7 +105,7 @@ def _names(checks: tuple[Check, ...], status: str) -> str:
     return SEPARATOR.join(check.name for check in checks if check.status == status)
 
 
-def _told(given: Input, source: Path) -> str:
+def _described(given: Input, source: Path) -> str:
     """Say which file it is without a name that may be a patient's: BIDS names hold labels alone."""
     if given.path.is_relative_to(source):
         return given.path.relative_to(source).as_posix()

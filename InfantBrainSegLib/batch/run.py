@@ -1,56 +1,30 @@
-"""Many subjects, one after the other: goes on after a stop and past a bad subject, and keeps one table of all of them."""
+"""Many subjects: goes on after a stop and past a bad subject, and keeps one table of all of them."""
 
-import hashlib
-import json
-import os
+import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import SimpleITK as sitk
-
-from .. import __version__
-from ..core.contract import COHORT, FAILED, PENDING, STATUS_COLUMN, Step
-from ..core.errors import InfantBrainSegError, InputError, in_words
-from ..core.labels import from_any
-from ..core.option import recorded
+from ..core.contract import COHORT, COHORT_PAGE, FAILED, PENDING, REASON_COLUMN, STATUS_COLUMN, Step
+from ..core.errors import InputError
 from ..core.progress import Progress, part_of, silent
-from ..extraction.extract import OFF
-from ..imaging.files import read_image, write_text
-from ..imaging.inputs import Record, is_same_input, read_input
-from ..networks.weights import EXTRACTION_STAGES, STAGES, Networks
-from ..outputs.bids import bids_uri, prepare_dataset, write_derivatives, write_sidecars
+from ..imaging.files import write_text
+from ..networks.weights import Networks
+from ..outputs.bids import prepare_dataset
+from ..outputs.lock import WAIT_S, owned
 from ..outputs.overview import load_drawing
-from ..outputs.publishing import staged_folder, sweep
-from ..pipeline.report import SCHEMA_VERSION, Report, Steps
-from ..pipeline.segmenter import Segmentation, Segmenter, SegmentOptions
-from .cohort import Row, names_of, row_of, row_with_result, to_csv
-from .subjects import Scan, find_scans
+from ..outputs.publishing import sweep
+from ..pipeline.segmenter import Segmenter
+from .cohort import Row, to_csv
+from .job import LOCK, BatchOptions, Job, SegmentOne
+from .page import make_page
+from .review import read_review, with_decision
+from .subjects import Scan, find_scans, select
 
-SegmentOne = Callable[[sitk.Image | None, sitk.Image | None, sitk.Image | None, SegmentOptions, Progress], Segmentation]
-
-
-@dataclass(frozen=True)
-class BatchOptions:
-    """How to segment many subjects.
-
-    Attributes
-    ----------
-    segment : SegmentOptions
-    save_probabilities : bool
-        Write one probability map for each tissue.
-    redo : bool
-        Segment again what is finished.
-    single_scan : bool
-        Segment a T1 or a T2 that has no partner.
-    """
-
-    segment: SegmentOptions = field(default_factory=SegmentOptions)
-    save_probabilities: bool = False
-    redo: bool = False
-    single_scan: bool = False
+Work = Callable[[list[Scan], Progress], Iterator[tuple[Scan, Row]]]
+WRITING_SHARE = 0.05  # of a run's time at most goes into writing the table of very many scans
 
 
 def run_batch(
@@ -70,7 +44,7 @@ def run_batch(
     source : path
         As `find_scans` takes it.
     output_dir : path
-        Gets the results, and `cohort.csv` with one row a scan of `source`, written anew after each.
+        Gets the results, `cohort.csv` with one row a scan of `source`, written anew after each, and at the end `cohort.html`.
     options : BatchOptions, optional
     progress : Progress
         Told "sub-01: stage 1" and the share of the whole batch that is done.
@@ -85,203 +59,153 @@ def run_batch(
     Raises
     ------
     InfantBrainSegError
-        If nothing can be segmented: no subject, an unusable output folder, device or weights. A bad subject raises nothing.
+        If nothing can be segmented: no subject, an unusable output folder, device or weights, or another run has this output.
+        A bad subject raises nothing.
     """
-    batch = _Batch(Path(source).absolute(), Path(output_dir).absolute(), options or BatchOptions(), segmenter)
-    return batch.run(progress)
+    options = options or BatchOptions()
+    scans = find_scans(source, options.single_scan)
+    with _workers(source, output_dir, options, segmenter) as (job, work):
+        prepare_dataset(job.output_dir, job.source)
+        with owned(job.output_dir / LOCK, f"The output folder {job.output_dir}"):
+            sweep(folder for scan in scans for folder in job.folders(scan))
+            decided = read_review(job.output_dir)
+            rows = {scan.name: with_decision(job.row_before(scan), decided) for scan in scans}
+            waiting = [scan for scan in scans if rows[scan.name][STATUS_COLUMN] == PENDING]
+            with _kept_table(job, rows) as rewrite:
+                for scan, row in work(waiting, progress):
+                    rows[scan.name] = with_decision(row, decided)
+                    rewrite()
+            _write_page(job, rows)
+    progress(Step.DONE, 1.0)
+    return list(rows.values())
 
 
-class _Batch:
-    """One run over all scans."""
+@contextlib.contextmanager
+def _workers(source: str | Path, output_dir: str | Path, options: BatchOptions, segmenter: SegmentOne | None) -> Iterator[tuple[Job, Work]]:
+    """Check weights and device before any work, a device elsewhere where it is; gives what segments scans."""
+    cluster = options.cluster
+    if cluster is not None:
+        from .cluster import connected
 
-    def __init__(self, source: Path, output_dir: Path, options: BatchOptions, segmenter: SegmentOne | None):
-        self._source = source
-        self._output_dir = output_dir
-        self._options = options
-        self._scans = find_scans(source, self._options.single_scan)
+        weights = options.segment.weights_dir
+        if weights is not None:  # a worker works in another folder
+            options = replace(options, segment=replace(options.segment, weights_dir=Path(weights).absolute()))
+        job = Job.of(source, output_dir, options, Networks(weights))
+        with connected(job, cluster) as work:
+            yield job, work
+    else:
         ours = Segmenter(options.segment.weights_dir, options.segment.device)
-        self._segmenter = segmenter or ours
-        self._settings = _settings(options.segment, ours.networks)
-
-    def run(self, progress: Progress) -> list[Row]:
-        prepare_dataset(self._output_dir, self._source)
-        folders = [folder for scan in self._scans for folder in (self._folder(scan), *self._folder(scan).parents)]
-        sweep(folder for folder in folders if folder.is_relative_to(self._output_dir))
+        job = Job.of(source, output_dir, options, ours.networks)
         load_drawing()
-        rows = {scan.name: self._row_before(scan) for scan in self._scans}
-        self._write_table(rows)
-        waiting = [scan for scan in self._scans if rows[scan.name][STATUS_COLUMN] == PENDING]
-        for done, scan in enumerate(waiting):
-            inside = _named(part_of(progress, done / len(waiting), (done + 1) / len(waiting)), scan.name)
-            rows[scan.name] = self._attempt(scan, inside)
-            try:
-                self._write_table(rows)
-            except InputError:  # open in a spreadsheet, perhaps: the next scan writes it again
-                if done == len(waiting) - 1:
-                    raise
-        progress(Step.DONE, 1.0)
-        return list(rows.values())
-
-    def _row_before(self, scan: Scan) -> Row:
-        """Give a scan's row before this run: ok when finished, failed when it cannot be tried."""
-        try:
-            reason = scan.reason or self._own_mask(scan)
-            if reason:
-                return row_of(scan, self._source, FAILED, reason=reason)
-            report = None if self._options.redo else self._finished(scan)
-            if report is None:
-                return row_of(scan, self._source, PENDING)
-            return row_with_result(scan, self._source, report, [_told_edit(scan, name) for name in self._edited(scan)])
-        except OSError as error:
-            return row_of(scan, self._source, FAILED, reason=self._without_paths(in_words(error), scan))
-
-    def _own_mask(self, scan: Scan) -> str:
-        """Tell of a mask that a new result would replace."""
-        if scan.mask is None or os.path.realpath(scan.mask) != os.path.realpath(self._folder(scan) / names_of(scan).mask):
-            return ""
-        return "The brain mask lies among the results, where a new one would replace it: copy it to another folder and name the copy."
-
-    def _attempt(self, scan: Scan, progress: Progress) -> Row:
-        started = time.perf_counter()
-        try:
-            report, notes = self._segment(scan, progress)
-        except Exception as error:  # whatever is wrong with one scan, the others get their turn
-            reason = self._without_paths(in_words(error), scan)
-            if os.path.exists(self._folder(scan) / names_of(scan).report):
-                reason += " The results of an earlier run still lie there."
-            return row_of(scan, self._source, FAILED, reason=reason, seconds=f"{time.perf_counter() - started:.1f}")
-        return row_with_result(scan, self._source, report, notes)
-
-    def _without_paths(self, reason: str, scan: Scan) -> str:
-        """Say a reason without the paths of inputs and outputs, which may name a patient."""
-        called = {given.path: given.name for given in scan.inputs.values()}
-        called |= {self._output_dir: "the output folder", self._output_dir.resolve(): "the output folder"}
-        called |= {self._source: "the input", self._source.resolve(): "the input"}
-        for path in sorted(called, key=lambda path: len(str(path)), reverse=True):
-            reason = reason if path == Path(path.anchor) else reason.replace(str(path), called[path])
-        return reason
-
-    def _segment(self, scan: Scan, progress: Progress) -> tuple[Report, list[str]]:
-        """Segment one scan; give its report, and what else its row should say."""
-        names, target, steps = names_of(scan), self._folder(scan), Steps(progress)
-        with steps(Step.READ):
-            read = {role: read_input(given) for role, given in scan.inputs.items()}
-        images = {role: image for role, (image, _) in read.items()}
-        records = {role: record for role, (_, record) in read.items()}
-        with staged_folder(target, names.all, {given.name: given.path for given in scan.inputs.values()}) as staging:
-            folder = staging.folder
-            options = replace(self._options.segment, age_months=self._age(scan))
-            result = self._segmenter(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
-            notes = [warning for record in records.values() for warning in record.warnings]
-            with steps(Step.WRITE):
-                notes += write_derivatives(result, names, self._options.save_probabilities, folder)
-                write_sidecars(names, self._sources(scan, records), folder)
-            report = result.report.with_ends({role: record.for_report() for role, record in records.items()}, steps.seconds, notes)
-            told = {
-                **report.to_json(),
-                "batch": {
-                    "settings": self._settings_of(scan),
-                    "probabilities": self._options.save_probabilities,
-                    "inputs": {role: asdict(record) for role, record in records.items()},
-                    "outputs": {path.name: _describe(path) for path in sorted(folder.iterdir())},
-                },
-            }
-            write_text(json.dumps(told, indent=2) + "\n", folder / names.report)
-            aside = [staging.keep(name) for name in self._changed(scan) if _is_sound(target / name, False)]
-        return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
-
-    def _finished(self, scan: Scan) -> Report | None:
-        """Give the report of a finished scan."""
-        told = _read_report(self._folder(scan) / names_of(scan).report)
-        record = told.get("batch", {})
-        same_run = (
-            told.get("schema_version") == SCHEMA_VERSION
-            and record.get("settings") == self._settings_of(scan)
-            and record["probabilities"] >= self._options.save_probabilities
-            and record["inputs"].keys() == scan.inputs.keys()
-            and all(is_same_input(given, record["inputs"][role]) for role, given in scan.inputs.items())
-        )
-        if not same_run:
-            return None
-        changed = {name for name, was in record["outputs"].items() if not _is_same(self._folder(scan) / name, was)}
-        return Report.from_json(told) if changed <= set(self._edited(scan)) else None
-
-    def _edited(self, scan: Scan) -> list[str]:
-        """Name the labels and the mask where they are sound, and no more those that their report tells of."""
-        return [name for name in self._changed(scan) if _is_sound(self._folder(scan) / name, name == names_of(scan).labels)]
-
-    def _changed(self, scan: Scan) -> list[str]:
-        """Name the labels and the mask that are no more those that their report tells of, in whatever way."""
-        folder, names = self._folder(scan), names_of(scan)
-        outputs = _read_report(folder / names.report).get("batch", {}).get("outputs", {})
-        return [name for name in (names.labels, names.mask) if name in outputs and not _is_same(folder / name, outputs[name])]
-
-    def _sources(self, scan: Scan, records: dict[str, Record]) -> list[str]:
-        """Give URIs of what was segmented: names in a BIDS folder, else checksums, because a path may hold a patient's name."""
-        if self._source.is_dir():
-            return [bids_uri(given.path, self._source) for given in scan.inputs.values()]
-        return [f"hash://sha256/{record.sha256}" for record in records.values()]
-
-    def _age(self, scan: Scan) -> float | None:
-        return self._options.segment.age_months if scan.age.months is None else scan.age.months
-
-    def _settings_of(self, scan: Scan) -> dict[str, Any]:
-        return {**self._settings, "options": {**self._settings["options"], "age_months": self._age(scan)}}
-
-    def _folder(self, scan: Scan) -> Path:
-        return self._output_dir / scan.folder
-
-    def _write_table(self, rows: dict[str, Row]) -> None:
-        write_text(to_csv(rows.values()), self._output_dir / COHORT)
+        yield job, partial(_one_by_one, job, segmenter or ours, 0.0)
 
 
-def _settings(options: SegmentOptions, networks: Networks) -> dict[str, Any]:
-    """Check the weights before any work; give what makes two runs comparable, as JSON gives it back."""
-    weights = networks.sha256(STAGES[: 1 + options.use_context])
-    weights |= {} if options.extract == OFF else networks.sha256(EXTRACTION_STAGES)
-    return json.loads(json.dumps({"version": __version__, "weights": weights, "options": recorded(options)}))
+@contextlib.contextmanager
+def _kept_table(job: Job, rows: dict[str, Row]) -> Iterator[Callable[[], None]]:
+    """Write the table before and after the block, whatever ends it; gives what writes it meanwhile, unless that would take long."""
+
+    def write() -> None:
+        write_text(to_csv(rows.values()), job.output_dir / COHORT)
+
+    next_at = 0.0
+
+    def rewrite() -> None:
+        nonlocal next_at
+        started = time.monotonic()
+        if started >= next_at:
+            with contextlib.suppress(InputError):  # open in a spreadsheet, perhaps: the next scan writes it again
+                write()
+            next_at = started + (time.monotonic() - started) / WRITING_SHARE
+
+    write()
+    try:
+        yield rewrite
+    except BaseException:
+        with contextlib.suppress(InputError):
+            write()
+        raise
+    write()
 
 
-def _told_edit(scan: Scan, name: str) -> str:
-    if name == names_of(scan).labels:
-        return f"{name} was edited after the run; the volumes are those before."
-    return f"{name} was edited after the run; to segment inside it, copy it and name the copy as this scan's mask."
+def run_selected(
+    source: str | Path,
+    output_dir: str | Path,
+    options: BatchOptions,
+    progress: Progress = silent,
+    segmenter: SegmentOne | None = None,
+) -> list[Row]:
+    """Segment some scans of a BIDS folder or a CSV and leave the table alone: others may work on the same output meanwhile.
+
+    Parameters
+    ----------
+    source, output_dir, progress, segmenter : as in `run_batch`
+    options : BatchOptions
+        With the scans in `select`.
+
+    Returns
+    -------
+    list of dict
+        The rows of these scans, "ok" or "failed"; `write_group` makes a table of all.
+
+    Raises
+    ------
+    InfantBrainSegError
+        If nothing can be segmented.
+    """
+    scans = select(find_scans(source, options.single_scan), options.select)
+    ours = Segmenter(options.segment.weights_dir, options.segment.device)
+    job = Job.of(source, output_dir, options, ours.networks)
+    prepare_dataset(job.output_dir, job.source)
+    load_drawing()
+    rows = {scan.name: job.row_before(scan) for scan in scans}
+    waiting = [scan for scan in scans if rows[scan.name][STATUS_COLUMN] == PENDING]
+    for scan, row in _one_by_one(job, segmenter or ours, WAIT_S, waiting, progress):
+        rows[scan.name] = row
+        if row[STATUS_COLUMN] == FAILED:
+            job.note_failure(scan, row[REASON_COLUMN])
+    progress(Step.DONE, 1.0)
+    return list(rows.values())
+
+
+def write_group(source: str | Path, output_dir: str | Path, options: BatchOptions) -> list[Row]:
+    """Write the table of all scans of a BIDS folder or a CSV, and the page to look them through, from the results that are there.
+
+    Parameters
+    ----------
+    source, output_dir : as in `run_batch`
+    options : BatchOptions
+        Only `single_scan` counts.
+
+    Returns
+    -------
+    list of dict
+        The rows of `cohort.csv`; the status is "ok", "failed" or "pending".
+
+    Raises
+    ------
+    InfantBrainSegError
+        If there is no subject, or no output that can be written, or another run has it.
+    """
+    scans = find_scans(source, options.single_scan)
+    job = Job(Path(source).absolute(), Path(output_dir).absolute(), options, {})
+    prepare_dataset(job.output_dir, job.source)
+    with owned(job.output_dir / LOCK, f"The output folder {job.output_dir}"):
+        decided = read_review(job.output_dir)
+        rows = {scan.name: with_decision(job.row_there(scan), decided) for scan in scans}
+        write_text(to_csv(rows.values()), job.output_dir / COHORT)
+        _write_page(job, rows)
+    return list(rows.values())
+
+
+def _write_page(job: Job, rows: dict[str, Row]) -> None:
+    write_text(make_page(list(rows.values()), job.output_dir), job.output_dir / COHORT_PAGE)
+
+
+def _one_by_one(job: Job, segmenter: SegmentOne, wait_s: float, scans: list[Scan], progress: Progress) -> Iterator[tuple[Scan, Row]]:
+    for done, scan in enumerate(scans):
+        inside = _named(part_of(progress, done / len(scans), (done + 1) / len(scans)), scan.name)
+        yield scan, job.attempt(scan, segmenter, inside, wait_s)
 
 
 def _named(progress: Progress, name: str) -> Progress:
     return lambda step, fraction: progress(f"{name}: {step}", fraction)
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    """Note a file's content, and its date so that the content need not be read each time."""
-    status = path.stat()
-    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def _is_same(path: Path, was: dict[str, Any]) -> bool:
-    try:
-        status = path.stat()
-        if status.st_size != was["bytes"]:
-            return False
-        return status.st_mtime_ns == was["modified_ns"] or _describe(path)["sha256"] == was["sha256"]
-    except OSError:
-        return False
-
-
-def _is_sound(path: Path, is_labelmap: bool) -> bool:
-    try:
-        image = read_image(path)
-        if is_labelmap:
-            from_any(sitk.GetArrayFromImage(image))
-    except InfantBrainSegError:
-        return False
-    return True
-
-
-def _read_report(path: Path) -> dict[str, Any]:
-    """Read a report; an absent or damaged one, or one of another program, is empty."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return report if isinstance(report, dict) and isinstance(report.get("batch"), dict) else {}

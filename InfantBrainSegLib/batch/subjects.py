@@ -75,6 +75,24 @@ class Scan:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Which scans of all a run is to do.
+
+    Attributes
+    ----------
+    participants, sessions : tuple of str
+        Labels, with or without "sub-" and "ses-"; empty for all.
+    part, parts : int
+        One of so many equal parts, from 1.
+    """
+
+    participants: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    part: int = 1
+    parts: int = 1
+
+
+@dataclass(frozen=True)
 class _File:
     """An image whose name is a BIDS name."""
 
@@ -109,6 +127,42 @@ def find_scans(source: str | Path, single_scan: bool = False) -> list[Scan]:
     if not source.exists():
         raise InputError(f"The input {source} does not exist; wanted a BIDS folder or a CSV with {', '.join(COLUMNS)}: check the path.")
     return _read_table(source, single_scan)
+
+
+def select(scans: list[Scan], selection: Selection) -> list[Scan]:
+    """Choose scans.
+
+    Returns
+    -------
+    list of Scan
+        One that was asked for and is not there stays in it, with the reason.
+
+    Raises
+    ------
+    InputError
+        If none that was asked for is there.
+    """
+    participants, subjects = _wanted(selection.participants, "sub-"), {scan.subject for scan in scans}
+    chosen = [scan for scan in scans if not participants or scan.subject in participants]
+    absent = [_absent("participant", label, "", subjects) for label in participants if label not in subjects]
+    wanted_sessions, sessions = _wanted(selection.sessions, "ses-"), {scan.session for scan in chosen}
+    absent += [_absent("session", "", label, sessions) for label in wanted_sessions if chosen and label not in sessions]
+    chosen = [scan for scan in chosen if not wanted_sessions or scan.session in wanted_sessions]
+    if absent and not chosen:
+        raise InputError(" ".join(scan.reason for scan in absent))
+    return [*chosen, *absent][selection.part - 1 :: selection.parts]
+
+
+def _wanted(labels: Sequence[str], prefix: str) -> list[str]:
+    return list(dict.fromkeys(prefix + label.removeprefix(prefix) for label in labels))
+
+
+def _absent(kind: str, subject: str, session: str, there: set[str]) -> Scan:
+    """Give the row of a label that is not there."""
+    label = subject or session
+    known = sorted(filter(None, there))
+    found = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "") or "none"
+    return Scan(subject, session, label, "", reason=f"No {kind} {label} is in the input; found {found}: correct the label.")
 
 
 def _find_in_bids(root: Path, single_scan: bool) -> list[Scan]:

@@ -35,7 +35,7 @@ MIN_BRAIN_ML = 100.0  # below it `pair_scans` refuses
 
 
 @dataclass(frozen=True)
-class Scans:
+class CheckedScans:
     """What the checks look at.
 
     Attributes
@@ -71,17 +71,13 @@ def check_images(
     mask : 3D sitk.Image, optional
     age_months : from birth at term, or None
 
-    Returns
-    -------
-    tuple of Check
-
     Raises
     ------
     InputError
         If the images cannot be used at all.
     """
     pair = pair_scans(t1, t2, mask)
-    return inspect(Scans(t1, t2, pair, prepare(pair)), age_months)
+    return inspect(CheckedScans(t1, t2, pair, prepare(pair)), age_months)
 
 
 def quick_checks(t1: sitk.Image | None, t2: sitk.Image | None, pair: ScanPair) -> tuple[Check, ...]:
@@ -91,26 +87,18 @@ def quick_checks(t1: sitk.Image | None, t2: sitk.Image | None, pair: ScanPair) -
     ----------
     t1, t2 : 3D sitk.Image or None, as given
     pair : ScanPair
-
-    Returns
-    -------
-    tuple of Check
     """
     given = _given(t1, t2)
     return _field_of_view(pair), _spacing(given), _slice_gap(given)
 
 
-def inspect(scans: Scans, age_months: float | None = None) -> tuple[Check, ...]:
+def inspect(scans: CheckedScans, age_months: float | None = None) -> tuple[Check, ...]:
     """Run every check that these scans allow.
 
     Parameters
     ----------
-    scans : Scans
+    scans : CheckedScans
     age_months : from birth at term, or None
-
-    Returns
-    -------
-    tuple of Check
     """
     checks = [*quick_checks(scans.t1, scans.t2, scans.pair), *scans.pair.checks]
     if len(scans.given()) == 2:
@@ -123,7 +111,7 @@ def _given(t1: sitk.Image | None, t2: sitk.Image | None) -> list[tuple[str, sitk
     return [(name, image) for name, image in (("T1", t1), ("T2", t2)) if image is not None]
 
 
-def _mask(scans: Scans) -> np.ndarray:
+def _mask(scans: CheckedScans) -> np.ndarray:
     return sitk.GetArrayViewFromImage(scans.pair.mask) > 0  # (K, J, I)
 
 
@@ -159,7 +147,7 @@ def _spacing(given: list[tuple[str, sitk.Image]]) -> Check:
 def _slice_gap(given: list[tuple[str, sitk.Image]]) -> Check:
     gaps = {name: gap for name, image in given if (gap := _gap_share(image)) is not None}
     if not gaps:
-        return Check(CheckCode.SLICE_GAP, PASS, "not told in the files", f"under {100 * GAP_WARN:.0f} % of the thickness")
+        return Check(CheckCode.SLICE_GAP, PASS, "not given in the files", f"under {100 * GAP_WARN:.0f} % of the thickness")
     name, gap = _worst(gaps)
     return make_check(
         CheckCode.SLICE_GAP,
@@ -181,13 +169,13 @@ def _gap_share(image: sitk.Image) -> float | None:
     return max(image.GetSpacing()[2] / thickness_mm - 1, 0.0) if thickness_mm > 0 else None
 
 
-def _alignment(scans: Scans) -> Check:
+def _alignment(scans: CheckedScans) -> Check:
     shift = measure_shift(scans.prepared.images, scans.prepared.mask)
     limit, remedy = f"under {SHIFT_WARN_MM:g} mm", "let it be aligned (--align auto, the default), or register T2 to T1 first"
     if shift.mirrored_axis:
         return Check(CheckCode.ALIGNMENT, STOP, f"T2 fits T1 far better mirrored {shift.mirrored_axis}", limit, "repair T2's orientation")
     if shift.information < INFORMATION_STOP:
-        found = f"T2 tells next to nothing of T1 ({shift.information:.2f} nats)"
+        found = f"T2 shares next to no information with T1 ({shift.information:.2f} nats)"
         return Check(CheckCode.ALIGNMENT, STOP, found, f"{INFORMATION_STOP:g} nats or more", f"check that both are of one brain; {remedy}")
     status = STOP if shift.far else graded(shift.worst_mm, SHIFT_WARN_MM, SHIFT_STOP_MM)
     return make_check(
@@ -195,7 +183,7 @@ def _alignment(scans: Scans) -> Check:
     )
 
 
-def _levels(scans: Scans) -> Check:
+def _levels(scans: CheckedScans) -> Check:
     inside = _mask(scans)
     counts = {name: len(np.unique(array[inside])) for name, array in scans.on_one_grid()}
     name, count = min(counts.items(), key=lambda item: item[1])
@@ -208,7 +196,7 @@ def _levels(scans: Scans) -> Check:
     )
 
 
-def _clipping(scans: Scans) -> Check:
+def _clipping(scans: CheckedScans) -> Check:
     inside = _mask(scans)
     name, share = _worst({name: integrity.saturated_share(array[inside]) for name, array in scans.on_one_grid()})
     return make_check(
@@ -220,7 +208,7 @@ def _clipping(scans: Scans) -> Check:
     )
 
 
-def _stripes(scans: Scans) -> Check:
+def _stripes(scans: CheckedScans) -> Check:
     channels = [0 if name == "T1" else 1 for name, _ in scans.given()]
     images, mask = scans.prepared.images, scans.prepared.mask
     name, decibels = _worst({("T1", "T2")[channel]: integrity.stripes_db(images[channel], mask) for channel in channels})
@@ -233,7 +221,7 @@ def _stripes(scans: Scans) -> Check:
     )
 
 
-def _volume(scans: Scans, age_months: float | None) -> Check:
+def _volume(scans: CheckedScans, age_months: float | None) -> Check:
     volume_ml = np.count_nonzero(_mask(scans)) * voxel_mm3(scans.pair.mask) / 1000
     low, high, of_age = MIN_BRAIN_ML, quality.MAX_BRAIN_ML, ""
     if age_months is not None and MIN_AGE_MONTHS <= age_months <= MAX_AGE_MONTHS:
@@ -249,7 +237,7 @@ def _volume(scans: Scans, age_months: float | None) -> Check:
     )
 
 
-def _symmetry(scans: Scans) -> Check:
+def _symmetry(scans: CheckedScans) -> Check:
     overlap = integrity.mirror_overlap(scans.prepared.mask)
     return make_check(
         CheckCode.SYMMETRY,
@@ -260,7 +248,7 @@ def _symmetry(scans: Scans) -> Check:
     )
 
 
-def _shape(scans: Scans) -> Check:
+def _shape(scans: CheckedScans) -> Check:
     width, length, height = integrity.extent_mm(scans.prepared.mask)
     wide, high = width / length, height / length
     stop = not inside_of(wide, WIDTH_STOP) or not inside_of(high, HEIGHT_STOP)
@@ -274,7 +262,7 @@ def _shape(scans: Scans) -> Check:
     )
 
 
-def _empty_mask(scans: Scans) -> Check:
+def _empty_mask(scans: CheckedScans) -> Check:
     inside = _mask(scans)
     shares = {name: integrity.empty_share(array[inside], quality.background_value(array)) for name, array in scans.on_one_grid()}
     name, share = _worst(shares)
@@ -287,7 +275,7 @@ def _empty_mask(scans: Scans) -> Check:
     )
 
 
-def _holes(scans: Scans) -> Check:
+def _holes(scans: CheckedScans) -> Check:
     inside, mm3 = _mask(scans), voxel_mm3(scans.pair.mask)
     holes = {}
     for name, array in scans.on_one_grid():
@@ -304,7 +292,7 @@ def _holes(scans: Scans) -> Check:
     )
 
 
-def _loose_pieces(scans: Scans) -> Check:
+def _loose_pieces(scans: CheckedScans) -> Check:
     share = integrity.loose_share(scans.prepared.mask)
     return make_check(
         CheckCode.LOOSE_PIECES,

@@ -132,10 +132,6 @@ def hole_mm3(empty: np.ndarray, voxel_mm3: float) -> float:
     empty : 3D bool array
         Inside the brain's mask and at the scan's exact background.
     voxel_mm3 : float
-
-    Returns
-    -------
-    float
     """
     pieces, count = ndimage.label(ndimage.binary_opening(empty))
     return float(np.bincount(pieces.ravel())[1:].max() * voxel_mm3) if count else 0.0

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from ..core.check import STOP, Check, Reason, SignCode
-from ..core.labels import TISSUES
+from ..core.check import STOP, Check, Reason, SignCode, inside_of
+from ..core.labels import GM, TISSUES, WM
 from ..imaging.space import WorkingSpace
+from .growth import gray_to_white_range
 from .label_intensity import Mislabelled
 
 ACCEPT, LOOK, DO_NOT_USE = "accept", "look", "do not use"
@@ -66,6 +67,7 @@ class Outcome:
         Each tissue's share of the result, by its short name.
     islands_removed : int
     mislabelled : sequence of Mislabelled
+    age_months : float or None
     """
 
     first: np.ndarray | None
@@ -76,6 +78,7 @@ class Outcome:
     fractions: dict[str, float]
     islands_removed: int
     mislabelled: Sequence[Mislabelled] = ()
+    age_months: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Verdict:
     Attributes
     ----------
     decision : "accept", "look" or "do not use"
-    words : str
+    message : str
         One line for a person.
     reasons : tuple of Reason
         Those that forbid the use first.
@@ -98,7 +101,7 @@ class Verdict:
     """
 
     decision: str
-    words: str
+    message: str
     reasons: tuple[Reason, ...]
     places: tuple[Place, ...]
     fractions: dict[str, float]
@@ -112,25 +115,15 @@ class Verdict:
         return {**asdict(self), "reasons": reasons, "places": [asdict(place) for place in self.places]}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> "Verdict":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Verdict":
         """Read what `as_dict` gave."""
-        places = [Place(place["slice_index"], tuple(place["ras_mm"]), place["doubtful_share"]) for place in told["places"]]
-        return cls(**{**told, "reasons": tuple(map(Reason.from_dict, told["reasons"])), "places": tuple(places)})
+        places = [Place(place["slice_index"], tuple(place["ras_mm"]), place["doubtful_share"]) for place in values["places"]]
+        return cls(**{**values, "reasons": tuple(map(Reason.from_dict, values["reasons"])), "places": tuple(places)})
 
 
 def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
-    """Judge a run by its own signs and by the checks of its images.
-
-    Parameters
-    ----------
-    outcome : Outcome
-    checks : sequence of Check
-
-    Returns
-    -------
-    Verdict
-    """
-    agreement = {} if outcome.first is None else _agreement(outcome.first, outcome.last)
+    """Judge a run by its own signs and by the checks of its images."""
+    agreement = {} if outcome.first is None else _agreement(outcome)
     confidence = float(outcome.confidence[outcome.mask].mean(dtype=np.float64))
     islands_per_ml = outcome.islands_removed / max(np.count_nonzero(outcome.mask) / 1000, 1.0)  # 1 mm voxels
     bad: list[Reason] = []
@@ -154,6 +147,7 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
             (bad if value < worst else doubts).append(Reason(code, said))
     if islands_per_ml > ISLANDS_LOOK_PER_ML:
         doubts.append(Reason(SignCode.ISLANDS, f"{outcome.islands_removed} islands were removed"))
+    doubts += _gray_to_white(outcome)
     odd_places = []
     for odd in outcome.mislabelled:
         if odd.volume_ml >= MISLABELLED_LOOK_ML:
@@ -170,13 +164,13 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
     decision = DO_NOT_USE if bad else LOOK if doubts else ACCEPT
     shown = found or (places[:3] if decision == LOOK else ())
     reasons = (*bad, *doubts)
-    words = _words(decision, reasons, shown)
-    return Verdict(decision, words, reasons, shown, outcome.fractions, agreement, confidence, outcome.islands_removed)
+    message = _message(decision, reasons, shown)
+    return Verdict(decision, message, reasons, shown, outcome.fractions, agreement, confidence, outcome.islands_removed)
 
 
-def _words(decision: str, reasons: Sequence[Reason], places: Sequence[Place]) -> str:
+def _message(decision: str, reasons: Sequence[Reason], places: Sequence[Place]) -> str:
     if decision == ACCEPT:
-        return "Accept: no sign of trouble was found; glance at the overview all the same."
+        return "Accept: no sign of trouble was found; look at the overview all the same."
     why = "; ".join(reason.text for reason in reasons)
     if decision == DO_NOT_USE:
         return f"Do not use: {why}."
@@ -189,13 +183,28 @@ def _words(decision: str, reasons: Sequence[Reason], places: Sequence[Place]) ->
     )
 
 
-def _agreement(first: np.ndarray, last: np.ndarray) -> dict[str, float]:
+def _agreement(outcome: Outcome) -> dict[str, float]:
     agreement = {}
     for tissue in TISSUES:
-        one, other = first == tissue.value, last == tissue.value
+        if tissue.short_name not in outcome.fractions:
+            continue
+        one, other = outcome.first == tissue.value, outcome.last == tissue.value
         both = np.count_nonzero(one) + np.count_nonzero(other)
         agreement[tissue.short_name] = float(2 * np.count_nonzero(one & other) / both) if both else 1.0
     return agreement
+
+
+def _gray_to_white(outcome: Outcome) -> list[Reason]:
+    """Doubt a ratio that no real brain of that age has: thin blades of white matter may be called gray."""
+    wanted, white = gray_to_white_range(outcome.age_months), outcome.fractions[WM.short_name]
+    if wanted is None or not white:
+        return []
+    ratio = outcome.fractions[GM.short_name] / white
+    if inside_of(ratio, wanted):
+        return []
+    text = f"there is {ratio:.2f} times as much GM as WM; wanted {wanted[0]:.2f} to {wanted[1]:.2f} at {outcome.age_months:g} months"
+    remedy = "look whether thin white matter inside the gyri is called gray, and whether the age is right"
+    return [Reason(SignCode.GRAY_TO_WHITE, text, remedy)]
 
 
 def _doubtful_places(outcome: Outcome) -> tuple[Place, ...]:

@@ -45,10 +45,6 @@ def measure_shift(images: np.ndarray, mask: np.ndarray) -> Shift:
     ----------
     images : (2, X, Y, Z) float array, T1 and T2
     mask : (X, Y, Z) bool array
-
-    Returns
-    -------
-    Shift
     """
     points = 2 * np.argwhere(ndimage.binary_erosion(mask[::2, ::2, ::2], iterations=_RIM_VOXELS))  # (N, 3)
     if len(points) < _MIN_POINTS:

@@ -14,7 +14,7 @@ def add_command(commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the devices as JSON; give the exit code."""
-    from ..networks.device import list_devices
+    from ..networks.found_devices import list_devices
 
     print(json.dumps(list_devices()))
     return EXIT_OK

@@ -9,7 +9,7 @@ from .common import NOTE, add_device, path_argument, resumable, say
 
 def add_command(commands) -> None:
     """Add the command to the subparsers of the whole command line."""
-    finetune = commands.add_parser("finetune", help="fine-tune the weights on your own labelled scans; goes on where it was stopped")
+    finetune = commands.add_parser("finetune", help="fine-tune the weights on your own labelled scans; resumes where it was stopped")
     finetune.add_argument(
         "--subjects", required=True, metavar="PATH", help="a folder a subject with T1, T2, label[, mask]; iSeg's files; or a CSV"
     )

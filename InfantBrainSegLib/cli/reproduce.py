@@ -17,7 +17,7 @@ def add_command(commands) -> None:
         "--output-dir", required=True, type=path_argument, metavar="DIR", help="gets tables.txt, tables.json and a folder a fold"
     )
     reproduce.add_argument("--fold", type=int, metavar="K", help="this fold alone; folds finished before join the tables")
-    reproduce.add_argument("--resume", action="store_true", help="go on with what lies in the output folder")
+    reproduce.add_argument("--resume", action="store_true", help="resume what lies in the output folder")
     reproduce.add_argument(
         "--init", choices=("bundled",), default="", help="fine-tune the bundled weights in place of the paper's training"
     )

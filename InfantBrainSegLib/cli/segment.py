@@ -1,12 +1,14 @@
 """`segment`: one brain, or its checks alone."""
 
 import argparse
-import json
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.contract import EXIT_OK, EXIT_USER_ERROR, Step
+from ..core.memory import Need, Work, check_memory, segment_need, work_of
 from ..core.option import SEGMENT, from_arguments
 from ..core.progress import JsonLines
 from ..pipeline.options import SegmentOptions
@@ -15,7 +17,7 @@ from .common import NOTE, add_run_options, path_argument, running
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-    from ..imaging.inputs import Input, Record
+    from ..imaging.inputs import Input, InputRecord
 
 
 def add_command(commands) -> None:
@@ -38,13 +40,23 @@ def add_command(commands) -> None:
     segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
     segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
     segment.add_argument(
+        "--html", action="store_true", help="also write report.html: pictures, volumes, checks and verdict to read and print"
+    )
+    segment.add_argument(
         "--check-only", action="store_true", help="only check the images and print the table; exit code 2 when one says stop"
     )
     segment.add_argument("--json", type=path_argument, metavar="FILE", help="with --check-only: also write the table as JSON")
     for scan in ("t1", "t2"):
         segment.add_argument(f"--{scan}-series", metavar="UID", help=f"which series of {scan.upper()}'s DICOM folder, where it has several")
     add_run_options(segment, SEGMENT)
-    segment.set_defaults(run=run, parser=segment)
+    segment.set_defaults(run=run, parser=segment, need=_need)
+
+
+def _need(arguments: argparse.Namespace, voxels: int = 0) -> Need:
+    """Estimate the memory of what was asked for."""
+    if arguments.check_only:
+        return segment_need(voxels, Work.CHECKS)
+    return segment_need(voxels, work_of(arguments.use_context), arguments.threads)
 
 
 def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
@@ -56,23 +68,36 @@ def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
     return {role: Input(role, Path(path), series.get(role) or "") for role, path in given.items() if path is not None}
 
 
-def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, Record]]":
-    """Read the inputs; in a terminal an error ends with the path as it was typed, which a program that listens might keep."""
-    from ..core.errors import InputError
-    from ..imaging.inputs import read_input
+def _read(arguments: argparse.Namespace) -> "dict[str, tuple[sitk.Image, InputRecord]]":
+    """Read the inputs, if memory is enough for all of them."""
+    from ..imaging.inputs import find_input, read_found
 
-    read = {}
+    found, read = {}, {}
     for role, given in _inputs_of(arguments).items():
-        try:
-            read[role] = read_input(given)
-        except InputError as error:
-            typed = "" if arguments.progress == "lines" else f" (--{role} {getattr(arguments, role)})"
-            raise InputError(f"{error}{typed}", error.code) from error
+        with _telling_path(arguments, role):
+            found[role] = find_input(given)
+    check_memory(_need(arguments, sum(one.voxels for one in found.values())))
+    for role, one in found.items():
+        with _telling_path(arguments, role):
+            read[role] = read_found(one)
     return read
+
+
+@contextlib.contextmanager
+def _telling_path(arguments: argparse.Namespace, role: str) -> Iterator[None]:
+    """In a terminal let an error end with the path as it was typed, which a program that listens might keep."""
+    from ..core.errors import InputError
+
+    try:
+        yield
+    except InputError as error:
+        typed = "" if arguments.progress == "lines" else f" (--{role} {getattr(arguments, role)})"
+        raise InputError(f"{error}{typed}", error.code) from error
 
 
 def _check_only(arguments: argparse.Namespace) -> int:
     from ..core.check import STOP, to_table
+    from ..core.json_text import to_json
     from ..imaging.files import write_text
     from ..imaging.inputs import check_not_an_input
     from ..pipeline.prepare_scans import check_scans
@@ -84,7 +109,7 @@ def _check_only(arguments: argparse.Namespace) -> int:
         images = {role: image for role, (image, _) in read.items()}
         checks = check_scans((images.get("t1"), images.get("t2"), images.get("mask")), from_arguments(SegmentOptions, arguments), progress)
     if arguments.json is not None:
-        write_text(json.dumps([check.as_dict() for check in checks], indent=1) + "\n", Path(arguments.json))
+        write_text(to_json([check.as_dict() for check in checks], 1), Path(arguments.json))
     for warning in [warning for _, record in read.values() for warning in record.warnings]:
         print(f"Warning: {warning}", file=sys.stderr)
     print(to_table(checks), file=sys.stderr if isinstance(progress, JsonLines) else sys.stdout)
@@ -99,22 +124,26 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("the following arguments are required: --output-dir")
     if arguments.json is not None:
         arguments.parser.error("--json goes with --check-only: a run writes report.json into its output folder")
-    from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_report, write_results
     from ..pipeline.report import Steps
-    from ..pipeline.segmenter import segment
 
     with running(arguments.progress) as progress:
         steps = Steps(progress)
         with steps(Step.READ):
             read = _read(arguments)
+        from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_page, write_report, write_results
+        from ..pipeline.segmenter import segment  # torch, which an input that cannot be read does not wait for
+
         images = {role: image for role, (image, _) in read.items()}
         inputs = {given.name: given.path for given in _inputs_of(arguments).values()}
         with staged_results(arguments.output_dir, inputs) as staging:
             result = segment(images.get("t1"), images.get("t2"), images.get("mask"), from_arguments(SegmentOptions, arguments), progress)
             notes = [warning for _, record in read.values() for warning in record.warnings] + keep_edited(staging)
             with steps(Step.WRITE):
-                notes += write_results(result, OutputOptions(arguments.save_probabilities, arguments.iseg_labels), staging.folder)
+                options = OutputOptions(arguments.save_probabilities, arguments.iseg_labels, arguments.html)
+                notes += write_results(result, options, staging.folder)
             report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
+            if options.html:
+                write_page(report, staging.folder)
             write_report(report, staging.folder)
         progress(Step.DONE, 1.0)
     for warning in report.warnings:
@@ -122,6 +151,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not isinstance(progress, JsonLines):
         for volume in result.volumes:
             print(f"{volume.tissue:<4}{volume.volume_ml:9.1f} ml{100 * volume.fraction:7.1f} %")
-        print(report.verdict.words)
+        print(report.verdict.message)
         print(f"Wrote {arguments.output_dir} in {report.seconds['total']:.0f} s on {report.device['used']}. {NOTE}")
     return EXIT_OK

@@ -9,7 +9,7 @@ from .common import resumable
 
 def add_command(commands) -> None:
     """Add the command to the subparsers of the whole command line."""
-    train = commands.add_parser("train", help="train a network; goes on where it was stopped")
+    train = commands.add_parser("train", help="train a network; resumes where it was stopped")
     train.add_argument("--config", required=True, metavar="FILE", help="a recipe")
     train.add_argument("--label-maps", metavar="DIR", help="folder of FreeSurfer label maps, in place of the recipe's")
     train.set_defaults(run=resumable(run))

@@ -90,9 +90,9 @@ class Check:
         }
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, str]) -> "Check":
+    def from_dict(cls, values: Mapping[str, str]) -> "Check":
         """Read what `as_dict` gave; raises KeyError or ValueError where that is no check."""
-        return cls(CheckCode(told["code"]), told["status"], told["found"], told["wanted"], told["remedy"])
+        return cls(CheckCode(values["code"]), values["status"], values["found"], values["wanted"], values["remedy"])
 
 
 class SignCode(Enum):
@@ -104,6 +104,7 @@ class SignCode(Enum):
     ISLANDS = "islands"
     DOUBTFUL_PLACES = "doubtful_places"
     LABEL_INTENSITY = "label_intensity"
+    GRAY_TO_WHITE = "gray_to_white"
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,11 @@ class Reason:
         return {"code": self.code.value, "text": self.text, "remedy": self.remedy}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, str]) -> "Reason":
+    def from_dict(cls, values: Mapping[str, str]) -> "Reason":
         """Read what `as_dict` gave."""
         own = {code.value for code in SignCode}
-        code = SignCode(told["code"]) if told["code"] in own else CheckCode(told["code"])
-        return cls(code, told["text"], told["remedy"])
+        code = SignCode(values["code"]) if values["code"] in own else CheckCode(values["code"])
+        return cls(code, values["text"], values["remedy"])
 
 
 def graded(value: float, warn: float, stop: float = math.inf) -> str:
@@ -171,10 +172,6 @@ def warnings_of(checks: Iterable[Check]) -> tuple[str, ...]:
 
 def to_table(checks: tuple[Check, ...]) -> str:
     """Lay the checks out for a terminal.
-
-    Parameters
-    ----------
-    checks : tuple of Check
 
     Returns
     -------

@@ -1,4 +1,6 @@
-"""What programs outside the library rely on: exit codes, names of result files, columns of the batch's table, steps of the progress."""
+"""What programs outside the library rely on: exit codes, names of result files, of weights files, columns of the
+batch's table, steps of the progress.
+"""
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2  # one line on stderr says what the user can mend
@@ -11,8 +13,15 @@ MASK = "brain_mask.nii.gz"
 VOLUMES = "volumes.csv"
 REPORT = "report.json"
 OVERVIEW = "overview.png"
+HTML_REPORT = "report.html"  # only where it was asked for
 TRANSFORM = "t2_to_t1.tfm"  # only where T2 was moved
 COHORT = "cohort.csv"
+COHORT_PAGE = "cohort.html"
+REVIEW = "cohort_review.json"  # what people decided on the page
+
+STAGES = ("fcn1", "fcn2")  # of tissue segmentation; the second one sees distance maps of the first one's labels
+EXTRACTION_STAGES = ("locate", "refine")
+MANIFEST = "manifest.json"  # of a weights folder
 
 SCAN_COLUMN, STATUS_COLUMN, REASON_COLUMN = "scan", "status", "reason"  # of the batch's table
 OK, FAILED, PENDING = "ok", "failed", "pending"  # in its column of the status
@@ -21,6 +30,11 @@ OK, FAILED, PENDING = "ok", "failed", "pending"  # in its column of the status
 def probability_file(short_name: str) -> str:
     """Name the probability map of a tissue."""
     return f"probability_{short_name.lower()}.nii.gz"
+
+
+def weights_file(stage: str) -> str:
+    """Name the weights file of a stage."""
+    return f"{stage}.pt"
 
 
 class Step:
@@ -46,18 +60,18 @@ class Step:
 
 # Share of a whole run at which each step ends, for the progress bar; measured on a CPU, where both networks take most of the time.
 STEP_ENDS = {
-    Step.READ: 0.02,
+    Step.READ: 0.01,
     Step.LOAD: 0.03,
     Step.ALIGN: 0.08,
-    Step.EXTRACT: 0.22,
-    Step.PREPARE: 0.26,
-    Step.STAGE_1: 0.45,
+    Step.EXTRACT: 0.28,
+    Step.PREPARE: 0.36,
+    Step.STAGE_1: 0.44,
     Step.CONTEXT: 0.46,
-    Step.STAGE_2: 0.62,
-    Step.CONTEXT_ROUND_2: 0.63,
-    Step.STAGE_2_ROUND_2: 0.78,
-    Step.CONTEXT_ROUND_3: 0.79,
-    Step.STAGE_2_ROUND_3: 0.95,
+    Step.STAGE_2: 0.68,
+    Step.CONTEXT_ROUND_2: 0.70,
+    Step.STAGE_2_ROUND_2: 0.90,
+    Step.CONTEXT_ROUND_3: 0.91,
+    Step.STAGE_2_ROUND_3: 0.93,  # runs only where it is asked for
     Step.CLEAN_UP: 0.96,
     Step.RESTORE: 0.98,
     Step.WRITE: 1.0,

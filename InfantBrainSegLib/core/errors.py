@@ -6,6 +6,20 @@ into that line on stderr and exit code 2; the Slicer panel shows the same line.
 
 from enum import Enum
 
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to allocate memory",
+    "unable to allocate",
+    "not enough memory",
+    "alloc_failed",
+    "bad_alloc",
+    "could not create a primitive",  # oneDNN's word for a buffer that it did not get
+    "can't start new thread",
+    "failed to map segment",
+)
+
 
 class ErrorCode(Enum):
     """What went wrong, for programs; the message says it to people."""
@@ -21,7 +35,9 @@ class ErrorCode(Enum):
     NO_CEREBRUM = "no_cerebrum"
     ALIGNMENT = "alignment"
     REPORT_VERSION = "report_version"
+    IN_USE = "in_use"
     DEVICE = "device"
+    MEMORY = "memory"
     WEIGHTS = "weights"
     TRAINING = "training"
 
@@ -72,6 +88,12 @@ class DeviceError(InfantBrainSegError):
     code = ErrorCode.DEVICE
 
 
+class MemoryShortError(InfantBrainSegError):
+    """Less memory than a run needs."""
+
+    code = ErrorCode.MEMORY
+
+
 class WeightsError(InfantBrainSegError):
     """A weights file or checkpoint that is missing, damaged or made for another network."""
 
@@ -84,23 +106,27 @@ class TrainingError(InfantBrainSegError):
     code = ErrorCode.TRAINING
 
 
-def in_words(error: Exception) -> str:
-    """Say in one line what went wrong, for errors of ours and for those of the machine.
+def ran_out(error: BaseException) -> bool:
+    """Tell whether an exception means that memory ran out, whoever raised it.
 
     Parameters
     ----------
-    error : Exception
-
-    Returns
-    -------
-    str
+    error : exception
     """
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError | ImportError | OSError) and any(sign in text for sign in _OUT_OF_MEMORY)
+
+
+def describe_error(error: Exception) -> str:
+    """Say in one line what went wrong, for errors of ours and for those of the machine."""
     if isinstance(error, InfantBrainSegError):
         text = str(error)
-    elif isinstance(error, MemoryError):
+    elif ran_out(error):
         text = "Memory ran out: close other programs, or use a machine with more memory."
     elif isinstance(error, OSError):
         text = f"{error.filename or 'A file'} cannot be read or written ({error.strerror or error}): check the path and the free space."
     else:
-        text = f"Unexpected {type(error).__name__} ({error}): a fault of this program; please report it."
+        text = f"Unexpected {type(error).__name__} ({error}): a bug in this program; please report it."
     return " ".join(text.split())

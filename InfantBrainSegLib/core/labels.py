@@ -27,6 +27,8 @@ class Tissue:
         Red, green, blue from 0 to 255; chosen so that the three are told apart (Slicer's own gray and white matter are both near white).
     snomed_code, snomed_meaning : str
         SNOMED CT type, in the category "Anatomical Structure".
+    bids_index : int or None
+        BIDS' own number of it; None where BIDS has none.
     """
 
     value: int
@@ -36,18 +38,24 @@ class Tissue:
     color: tuple[int, int, int]
     snomed_code: str
     snomed_meaning: str
+    bids_index: int | None = None
 
 
 BACKGROUND = 0
-CSF = Tissue(1, 10, "CSF", "Cerebrospinal fluid", (66, 135, 245), "65216001", "Cerebrospinal Fluid")
-GM = Tissue(2, 150, "GM", "Gray matter", (226, 122, 63), "389081007", "Gray Matter")
-WM = Tissue(3, 250, "WM", "White matter", (250, 240, 190), "389080008", "White Matter")
+CSF = Tissue(1, 10, "CSF", "Cerebrospinal fluid", (66, 135, 245), "65216001", "Cerebrospinal Fluid", 3)
+GM = Tissue(2, 150, "GM", "Gray matter", (226, 122, 63), "389081007", "Gray Matter", 1)
+WM = Tissue(3, 250, "WM", "White matter", (250, 240, 190), "389080008", "White Matter", 2)
 TISSUES = (CSF, GM, WM)
 CLASS_COUNT = 1 + len(TISSUES)
 
 LEFT_CEREBRUM, RIGHT_CEREBRUM, INFRATENTORIAL = 1, 2, 3  # what cerebrum extraction tells apart, each with the fluid round it
 PART_NAMES = ("left cerebrum", "right cerebrum", "cerebellum and brainstem")
 PART_COUNT = 1 + len(PART_NAMES)  # classes of the extraction networks
+
+
+def tissues_of(classes: int) -> tuple[Tissue, ...]:
+    """Give the tissues that a network of so many classes, background included, tells apart: older weights may know fewer."""
+    return TISSUES[: classes - 1]
 
 
 def to_iseg(labels: np.ndarray) -> np.ndarray:

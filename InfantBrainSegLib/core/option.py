@@ -129,19 +129,19 @@ def from_arguments(options: type, arguments: argparse.Namespace) -> Any:
 
 def to_arguments(options: Any, place: str) -> list[str]:
     """Give the words of the command line that `from_arguments` reads as these options; defaults need none."""
-    words: list[str] = []
+    given: list[str] = []
     for name, fact in options_in(options, place).items():
         value = getattr(options, name)
         if value == defaults(options)[name]:
             continue
         text = "" if fact.kind is bool else f"{value:g}" if isinstance(value, float) else str(value)
         if fact.kind is bool:
-            words.append(fact.flag)
+            given.append(fact.flag)
         elif text.startswith("-"):  # not to be taken for an option
-            words.append(f"{fact.flag}={text}")
+            given.append(f"{fact.flag}={text}")
         else:
-            words += [fact.flag, text]
-    return words
+            given += [fact.flag, text]
+    return given
 
 
 def recorded(options: Any) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from typing import IO, Protocol
 
+QUIET_S = 30.0  # no longer does a long step say nothing
 BAR_WIDTH = 30  # characters; with the step's name the line stays under 80 columns
 
 
@@ -61,6 +64,28 @@ class JsonLines:
 
     def close(self) -> None:
         """Nothing to end: every line is whole."""
+
+
+class SlowLines:
+    """A line of text now and then, for a step that takes long.
+
+    Parameters
+    ----------
+    report : callable
+        Takes each line.
+    name : str
+        Of the step.
+    """
+
+    def __init__(self, report: Callable[[str], None], name: str):
+        self._report, self._name = report, name
+        self._told = time.monotonic()
+
+    def __call__(self, step: str, fraction: float) -> None:
+        """Say how far it is, where nothing was said for a while."""
+        if time.monotonic() - self._told > QUIET_S:
+            self._told = time.monotonic()
+            self._report(f"{self._name}: {100 * min(max(fraction, 0.0), 1.0):.0f} %")
 
 
 def part_of(progress: Progress, start: float, end: float) -> Progress:

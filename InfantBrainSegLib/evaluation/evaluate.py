@@ -74,11 +74,6 @@ def run_evaluate(prediction: Path, reference: Path, mask: Path | None = None, js
 def evaluate_files(prediction: Path, reference: Path, mask: Path | None = None) -> Scores:
     """Measure one labelmap against one reference on the same grid.
 
-    Parameters
-    ----------
-    prediction, reference : Path
-    mask : Path, optional
-
     Returns
     -------
     dict

@@ -81,10 +81,6 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     Parameters
     ----------
     prediction, reference : (X, Y, Z) bool arrays
-
-    Returns
-    -------
-    float
     """
     total = np.count_nonzero(prediction) + np.count_nonzero(reference)
     return 2 * np.count_nonzero(prediction & reference) / total if total else 1.0
@@ -96,10 +92,6 @@ def volume_ratio(prediction: np.ndarray, reference: np.ndarray) -> float:
     Parameters
     ----------
     prediction, reference : (X, Y, Z) bool arrays
-
-    Returns
-    -------
-    float
     """
     predicted, wanted = np.count_nonzero(prediction), np.count_nonzero(reference)
     if wanted == 0:

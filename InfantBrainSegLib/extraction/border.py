@@ -49,8 +49,8 @@ def refine_border(probability: np.ndarray, below: np.ndarray, images: Sequence[n
         return refined
     margins = [int((SHELL_MM + REACH_MM) / mm) + 2 for mm in spacing_mm]
     inner = tuple(slice(max(part.start - margin, 0), part.stop + margin) for part, margin in zip(box, margins, strict=True))
-    surely = probability[inner] > CONFIDENT
-    seen = [image[inner] for image in images if image[inner][surely].any()]
+    certain = probability[inner] > CONFIDENT
+    seen = [image[inner] for image in images if image[inner][certain].any()]
     if seen:
         refined[inner] = _refine(refined[inner], below[inner], seen, spacing_mm)
     return refined
@@ -66,10 +66,10 @@ def _refine(probability: np.ndarray, below: np.ndarray, images: list[np.ndarray]
         inside = posterior > 0
         depth_mm, gap_mm = (ndimage.distance_transform_edt(side, spacing_mm) for side in (inside, ~inside))
         near = apart & (depth_mm <= SHELL_MM) & (gap_mm <= SHELL_MM)  # one of the two is 0
-        surely_in, surely_out = (near & (side > logit(CONFIDENT)) for side in (posterior, -posterior))
-        if min(np.count_nonzero(surely_in), np.count_nonzero(surely_out)) < _MIN_VOXELS:
+        certain_inside, certain_outside = (near & (side > logit(CONFIDENT)) for side in (posterior, -posterior))
+        if min(np.count_nonzero(certain_inside), np.count_nonzero(certain_outside)) < _MIN_VOXELS:
             break
-        ratio = _log_likelihood_ratio(levels, surely_in, surely_out)
+        ratio = _log_likelihood_ratio(levels, certain_inside, certain_outside)
         at_border = apart & (depth_mm <= REACH_MM) & (gap_mm <= REACH_MM)
         posterior = np.where(at_border, prior + ratio, prior)
     return expit(posterior).astype(np.float32)

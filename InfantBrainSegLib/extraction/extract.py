@@ -30,9 +30,11 @@ from .locate import Located, is_stripped, largest_piece, locate, volume_ml
 AUTO, OFF = "auto", "off"
 CHOICES = (AUTO, OFF)
 REFINE_MM = 1.0
-REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64, overlap=0.25)
+REFINE_WINDOW = SlidingWindowConfig(patch_voxels=64)
 MIN_REMOVED_ML, MIN_REMOVED_SHARE = 5.0, 0.04  # less cerebellum and brainstem than this in a stripped brain is left: stumps, errors
 MIN_CEREBRUM_ML = 100.0  # a preterm brain of 25 weeks
+_CLEARLY_LESS = 0.5  # of these limits at 3 mm: then the second network need not look
+_NOTHING_BELOW = "The scans were stripped already, cerebellum and brainstem too: they are taken as they are."
 _REACH_MM = 12.0  # the second network is believed no further than this from what the first one found
 
 
@@ -42,43 +44,47 @@ class ExtractionReport:
 
     Attributes
     ----------
-    words : str
+    message : str
         All of it, for a person.
     found : str or None
         What was taken out.
     stripped : bool or None
         Whether the scans were stripped already.
-    sure : float or None
+    confidence : float or None
         Mean probability of the parts that were located.
     brain_share_of_signal : float or None
-    turned_degrees : float or None
-        How far the head lies from upright; None also where that cannot be told.
-    turned : bool or None
+    rotation_degrees : float or None
+        How far the head lies from upright; None also where that cannot be determined.
+    rotated : bool or None
         Whether it was set upright.
-    front_is_back : bool or None
-        Whether front and back were exchanged.
+    front_is_back, upside_down : bool or None
+        Whether a stripped brain was turned by half a turn about the vertical, or about another axis.
+    orientation_told : bool or None
+        Whether a stripped brain tells which way it lies.
     weights : dict or None
         sha256 by network.
     """
 
-    words: str
+    message: str
     found: str | None = None
     stripped: bool | None = None
-    sure: float | None = None
+    confidence: float | None = None
     brain_share_of_signal: float | None = None
-    turned_degrees: float | None = None
-    turned: bool | None = None
+    rotation_degrees: float | None = None
+    rotated: bool | None = None
     front_is_back: bool | None = None
+    upside_down: bool | None = None
+    orientation_told: bool | None = None
     weights: dict[str, str] | None = None
 
     @property
     def has_pose(self) -> bool:
         """Whether it was looked how the head lies."""
-        return self.turned is not None
+        return self.rotated is not None
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain values that JSON takes, without what was not looked for."""
-        return {name: value for name, value in asdict(self).items() if value is not None or (name == "turned_degrees" and self.has_pose)}
+        return {name: value for name, value in asdict(self).items() if value is not None or (name == "rotation_degrees" and self.has_pose)}
 
 
 @dataclass(frozen=True)
@@ -110,10 +116,6 @@ def left_as_given(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image
     ----------
     t1, t2, mask : sitk.Image or None
     message : why
-
-    Returns
-    -------
-    Extraction
     """
     return Extraction(t1, t2, mask, None, ExtractionReport(message))
 
@@ -128,10 +130,6 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
     predictor : Predictor
     on_progress : callable
         Takes the share that is done.
-
-    Returns
-    -------
-    Extraction
 
     Raises
     ------
@@ -152,25 +150,31 @@ def extract(t1: sitk.Image | None, t2: sitk.Image | None, predictor: Predictor, 
             ErrorCode.NO_CEREBRUM,
         )
     stripped = is_stripped(reference, parts)
-    if stripped and not (pose.plausible or pose.front_is_back):
-        words = "The scans were stripped already; how the brain lies cannot be told, and they are taken as they are."
-        report = ExtractionReport(words, found=words, stripped=True, sure=round(located.confidence, 3), turned=False)
+    if stripped and not (pose.plausible or pose.half_turned):
+        message = "The scans were stripped already; how the brain lies cannot be determined, and they are taken as they are."
+        report = ExtractionReport(message, found=message, stripped=True, confidence=round(located.confidence, 3), rotated=False)
         return Extraction(t1, t2, None, None, report)
-    found = _refine(heads, located, predictor, lambda share: on_progress(0.4 + 0.6 * share))
-    mask, words = found.without_cerebellum() if stripped else found.cerebrum()
-    turned_t1, turned_t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
+    looked: tuple[str, ...] = EXTRACTION_STAGES
+    if stripped and _below_ml(parts) < _CLEARLY_LESS * max(MIN_REMOVED_ML, MIN_REMOVED_SHARE * located_ml):
+        mask, message, looked = None, _NOTHING_BELOW, ("locate",)
+    else:
+        found = _refine(heads, located, predictor, lambda share: on_progress(0.4 + 0.6 * share))
+        mask, message = found.without_cerebellum() if stripped else found.cerebrum()
+    used_t1, used_t2 = (heads[name].scan if name in heads else None for name in ("T1", "T2"))
     report = ExtractionReport(
-        words=f"{words} {pose.message}",
-        found=words,
+        message=f"{message} {pose.message}",
+        found=message,
         stripped=stripped,
-        sure=round(located.confidence, 3),
+        confidence=round(located.confidence, 3),
         brain_share_of_signal=round(min(located_ml / max(reference.signal_ml(), 1e-6), 1.0), 3),
-        turned_degrees=None if pose.degrees is None else round(pose.degrees, 1),
-        turned=pose.rotation is not None,
+        rotation_degrees=None if pose.degrees is None else round(pose.degrees, 1),
+        rotated=pose.rotation is not None,
         front_is_back=pose.front_is_back,
-        weights=predictor.networks.sha256(EXTRACTION_STAGES),
+        upside_down=pose.upside_down,
+        orientation_told=pose.told,
+        weights=predictor.networks.sha256(looked),
     )
-    return Extraction(turned_t1, turned_t2, mask, pose.rotation, report)
+    return Extraction(used_t1, used_t2, mask, pose.rotation, report)
 
 
 def set_upright(
@@ -185,10 +189,6 @@ def set_upright(
     mask : 3D sitk.Image
         Above 0 in what is to be segmented, on any grid.
 
-    Returns
-    -------
-    Extraction
-
     Raises
     ------
     InputError
@@ -198,15 +198,17 @@ def set_upright(
     reference = next(iter(heads.values()))
     located = locate(heads, reference, predictor, on_progress)
     parts, pose = located.parts, located.pose
-    words = "A mask was given: nothing was extracted."
-    doubtful = pose.degrees is None or (is_stripped(reference, parts) and not (pose.plausible or pose.front_is_back))
+    message = "A mask was given: nothing was extracted."
+    doubtful = pose.degrees is None or (is_stripped(reference, parts) and not (pose.plausible or pose.half_turned))
     if doubtful or volume_ml(parts) < MIN_CEREBRUM_ML:
-        return left_as_given(t1, t2, mask, words)
+        return left_as_given(t1, t2, mask, message)
     report = ExtractionReport(
-        words=f"{words} {pose.message}",
-        turned_degrees=round(pose.degrees or 0.0, 1),
-        turned=pose.rotation is not None,
+        message=f"{message} {pose.message}",
+        rotation_degrees=round(pose.degrees or 0.0, 1),
+        rotated=pose.rotation is not None,
         front_is_back=pose.front_is_back,
+        upside_down=pose.upside_down,
+        orientation_told=pose.told,
         weights=predictor.networks.sha256(("locate",)),
     )
     return Extraction(t1, t2, mask, pose.rotation, report)
@@ -235,6 +237,11 @@ def context_of(parts: torch.Tensor) -> torch.Tensor:
     return F.avg_pool3d(maps[None], 3, 1, 1, count_include_pad=False)[0]
 
 
+def _below_ml(parts: sitk.Image) -> float:
+    """Volume of cerebellum and brainstem."""
+    return float(np.count_nonzero(sitk.GetArrayViewFromImage(parts) == INFRATENTORIAL)) * voxel_mm3(parts) / 1000
+
+
 def _refine(heads: dict[str, Head], located: Located, predictor: Predictor, on_progress: Callable[[float], None]) -> "_RefinedParts":
     """What the second network says at 1 mm round what was located."""
     parts = located.parts
@@ -246,7 +253,7 @@ def _refine(heads: dict[str, Head], located: Located, predictor: Predictor, on_p
     maps = [to_xyz(resample_linearly(as_image(one, parts), grid)) for one in context]
     near = ndimage.binary_dilation(np.max(maps, axis=0) > 0.05, iterations=6)
     inputs = np.concatenate([images_on(heads, grid), np.stack(maps)])  # (5, X, Y, Z)
-    probabilities = predictor.predict_once(predictor.networks.get("refine"), inputs, near, REFINE_WINDOW, on_progress)
+    probabilities = predictor.predict_array(predictor.networks.get("refine"), inputs, near, REFINE_WINDOW, on_progress)
     far = ndimage.distance_transform_edt(np.max(maps, axis=0) <= 0.5) > _REACH_MM / REFINE_MM
     probabilities[:, far] = np.eye(PART_COUNT, dtype=np.float32)[:, BACKGROUND, None]
     return _RefinedParts(heads, probabilities, grid)
@@ -287,10 +294,10 @@ class _RefinedParts:
         removed = brain & (self._on_scan(kept) > 0.5)
         removed_ml = np.count_nonzero(removed) * voxel_mm3(scan) / 1000
         if removed_ml < max(MIN_REMOVED_ML, MIN_REMOVED_SHARE * np.count_nonzero(brain) * voxel_mm3(scan) / 1000):
-            return None, "The scans were stripped already, cerebellum and brainstem too: they are taken as they are."
+            return None, _NOTHING_BELOW
         mask = quality.solid_brain(brain & ~removed)
-        words = f"The scans were stripped already; {removed_ml:.0f} ml of cerebellum and brainstem were taken out."
-        return on_grid_of(scan, mask.astype(np.uint8)), words
+        message = f"The scans were stripped already; {removed_ml:.0f} ml of cerebellum and brainstem were taken out."
+        return on_grid_of(scan, mask.astype(np.uint8)), message
 
     def _on_scan(self, probability: np.ndarray) -> np.ndarray:
         """A probability (X, Y, Z) on the scan's grid: (K, J, I)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..core.errors import InputError
+from ..core.errors import InputError, ran_out
 from .dicom_header import THICKNESS_KEY, Slice, read_header
 from .files import GET_IT, check_image, check_path, is_link_to_nothing, quiet_itk
 
@@ -22,16 +22,7 @@ MAX_UNEVEN_SHARE = 0.02  # of the distance of two slices; headers round to some 
 
 
 def is_dicom(path: str | os.PathLike) -> bool:
-    """Tell whether a path is a folder, to be searched for DICOM, or a DICOM file.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a path is a folder, to be searched for DICOM, or a DICOM file."""
     path = Path(path)
     if path.is_dir() or _is_index(path):
         return True
@@ -46,16 +37,7 @@ def _is_index(path: Path) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Give the files among which a series is sought: those of a folder and the ones below it, or those beside a file.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of Path
-    """
+    """Give the files among which a series is sought: those of a folder and the ones below it, or those beside a file."""
     return sorted(file for file in _all_of(path) if file.is_file())
 
 
@@ -71,10 +53,6 @@ def find_series(path: Path, name: str, series: str | None = None) -> list[Slice]
     path : Path
     name : "T1" or "T2", for messages
     series : Series Instance UID, needed where a folder holds several series
-
-    Returns
-    -------
-    list of Slice
 
     Raises
     ------
@@ -162,7 +140,7 @@ def _choose(series: dict[str, list[Slice]], path: Path, name: str, wanted: str |
     if path.is_file():
         series = {key: parts for key, parts in series.items() if any(part.path == path for part in parts)}
         if not series:
-            raise InputError(f"The DICOM file of {name} holds no image; wanted one of the slices: choose another, or its folder.")
+            raise InputError(f"The DICOM file of {name} holds no image; wanted one with a slice: choose another, or its folder.")
     if len(series) == 1:
         return next(iter(series.values()))
     if len(series) > MOST_LISTED and all(len(parts) == 1 for parts in series.values()):
@@ -178,11 +156,11 @@ def _choose(series: dict[str, list[Slice]], path: Path, name: str, wanted: str |
 def _listed(series: dict[str, list[Slice]]) -> str:
     """List what there is to choose from, the series of most slices first."""
     order = sorted(series, key=lambda uid: (-len(series[uid]), uid))
-    told = [f"{uid} ({_told(series[uid])})" for uid in order[:MOST_LISTED]]
-    return "; ".join([*told, *([f"and {len(order) - MOST_LISTED} more"] if len(order) > MOST_LISTED else [])])
+    listed = [f"{uid} ({_described(series[uid])})" for uid in order[:MOST_LISTED]]
+    return "; ".join([*listed, *([f"and {len(order) - MOST_LISTED} more"] if len(order) > MOST_LISTED else [])])
 
 
-def _told(parts: list[Slice]) -> str:
+def _described(parts: list[Slice]) -> str:
     first = parts[0]
     count = len(parts)
     step_mm = first.spacing_mm[2]
@@ -243,11 +221,11 @@ def _why_twice(one: Slice, other: Slice) -> str:
         first, second = (sitk.ReadImage(str(part.path), imageIO="GDCMImageIO") for part in (one, other))
     except RuntimeError:
         return unknown
-    for tag, word in _TELLING:
+    for tag, kind in _TELLING:
         found = [image.GetMetaData(tag).strip() if image.HasMetaDataKey(tag) else "" for image in (first, second)]
         if found[0] != found[1]:
             values = " and ".join(text.rpartition("\\")[2] or "none" for text in sorted(found))
-            return f"it holds several {word} ({values}), so {apart}"
+            return f"it holds several {kind} ({values}), so {apart}"
     if np.array_equal(sitk.GetArrayViewFromImage(first), sitk.GetArrayViewFromImage(second)):
         return "some slices are there twice, so remove the copies, whose names often end in (1) or copy"
     return unknown
@@ -265,7 +243,9 @@ def _read(parts: list[Slice], name: str) -> sitk.Image:
         reader.SetFileNames([str(part.path) for part in parts])
         reader.SetOutputPixelType(sitk.sitkFloat32)  # each slice may have its own slope
         return reader.Execute()
-    except RuntimeError:  # its text would name the files
+    except RuntimeError as error:  # its text would name the files
+        if ran_out(error):
+            raise MemoryError from None
         raise InputError(f"The voxels of the DICOM series of {name} cannot be read; wanted intact files: export it again.") from None
 
 

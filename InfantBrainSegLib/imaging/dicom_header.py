@@ -62,10 +62,6 @@ class Slice:
 def read_header(file: Path) -> tuple[str, list[Slice]]:
     """Read what one DICOM file holds.
 
-    Parameters
-    ----------
-    file : Path
-
     Returns
     -------
     Series Instance UID, and the file's slices
@@ -141,10 +137,10 @@ def _anonymous(tags: dict[str, str]) -> str:
     """Give the series' description, or nothing of it when it holds a part of what names a person."""
     given = " ".join(tags.get(_DESCRIPTION, "").split())[:60]
     text = "".join(letter if letter.isprintable() else "?" for letter in given)  # also bytes of an unknown encoding
-    words = {word.lower() for word in re.split(r"[\W_]+", given)}
+    parts = {word.lower() for word in re.split(r"[\W_]+", given)}
     named = {part.lower() for key in (*_NAMING, *_STAFF) for part in re.split(r"[\W_]+", tags.get(key, "")) if part}
-    in_words = any(part in given.lower() if len(part) > 2 else part in words for part in named)
-    return text if text and not in_words and not _holds_date(given, tags.get(_BIRTH_DATE, "")) else _NO_NAME
+    names_somebody = any(part in given.lower() if len(part) > 2 else part in parts for part in named)
+    return text if text and not names_somebody and not _holds_date(given, tags.get(_BIRTH_DATE, "")) else _NO_NAME
 
 
 def _holds_date(text: str, date: str) -> bool:

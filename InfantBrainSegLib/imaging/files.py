@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..core.errors import InputError
+from ..core.errors import InputError, ran_out
 from .headers import check_voxels, lacks_spacing, spacing_remedy, stated_spacing_mm
+from .headers import stated_voxels as header_voxels
 from .nifti import EXTENSIONS as NIFTI_EXTENSIONS
 from .nifti import read_nifti
+from .nifti import stated_voxels as nifti_voxels
 from .nifti_place import HEADER_KEY, is_sheared, places_alike, restore_transforms, write_sform
 from .unpacking import pack
 
@@ -88,11 +90,31 @@ def read_with_warnings(path: str | os.PathLike, name: str | None = None) -> tupl
             if lacks_spacing(path):
                 raise InputError(f"{called} has no voxel size in mm in its header, and volumes depend on it; wanted one: export it again.")
     except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
+        if ran_out(error):
+            raise MemoryError from error
         reason = f" ({_last_line(error)})" if name is None else ""  # it may hold the path
         raise InputError(
             f"{called} cannot be read as an image{reason}; wanted an intact {_LISTED_EXTENSIONS} file: export it again."
         ) from error
     return check_image(image, called), warnings
+
+
+def stated_voxels(path: str | os.PathLike) -> int:
+    """Count the voxels that will be read from an image file, by its header and its length, without reading them.
+
+    Parameters
+    ----------
+    path : path of a NIfTI, NRRD, MetaImage or Analyze file
+
+    Returns
+    -------
+    int, 0 for a file that will be refused
+    """
+    path = Path(path)
+    try:
+        return (nifti_voxels if _extension(path) in NIFTI_EXTENSIONS else header_voxels)(path)
+    except (OSError, EOFError, ValueError, zlib.error):
+        return 0
 
 
 def check_image(image: sitk.Image, name: str) -> sitk.Image:
@@ -170,7 +192,7 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
             if kept:
                 restore_transforms(plain, kept)
             else:
-                write_sform(plain, np.diag([-1.0, -1.0, 1.0]) @ index_to_physical(image)[:3])  # LPS to RAS
+                write_sform(plain, index_to_physical(image)[:3])
             if extension == ".nii":
                 os.replace(plain, temporary)
             else:
@@ -216,16 +238,7 @@ def check_path(path: str | os.PathLike, name: str) -> None:
 
 
 def is_link_to_nothing(path: str | os.PathLike) -> bool:
-    """Tell whether a path is a link whose file or folder is not there, as in a dataset of which only the names were fetched.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a path is a link whose file or folder is not there, as in a dataset of which only the names were fetched."""
     return os.path.islink(path) and not os.path.exists(path)
 
 
@@ -235,10 +248,6 @@ def check_writable_folder(path: str | os.PathLike) -> Path:
     Parameters
     ----------
     path : the folder, made with its parents when missing
-
-    Returns
-    -------
-    Path
 
     Raises
     ------
@@ -263,10 +272,6 @@ def check_writable_folder(path: str | os.PathLike) -> Path:
 def describe_geometry(image: sitk.Image) -> dict[str, list]:
     """Give an image's grid as plain lists, for a report.
 
-    Parameters
-    ----------
-    image : sitk.Image
-
     Returns
     -------
     dict with size (voxels), spacing_mm, origin_mm (LPS) and direction (3 rows, LPS).
@@ -282,10 +287,6 @@ def describe_geometry(image: sitk.Image) -> dict[str, list]:
 def index_to_physical(image: sitk.Image) -> np.ndarray:
     """Give the affine from voxel index (i, j, k) to LPS mm.
 
-    Parameters
-    ----------
-    image : sitk.Image
-
     Returns
     -------
     (4, 4) float array
@@ -297,16 +298,7 @@ def index_to_physical(image: sitk.Image) -> np.ndarray:
 
 
 def same_grid(first: sitk.Image, second: sitk.Image) -> bool:
-    """Tell whether two images share one grid: no voxel lies more than a hundredth of a voxel off.
-
-    Parameters
-    ----------
-    first, second : sitk.Image
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether two images share one grid: no voxel lies more than a hundredth of a voxel off."""
     if first.GetSize() != second.GetSize():
         return False
     to_first = np.linalg.inv(index_to_physical(first)) @ index_to_physical(second)

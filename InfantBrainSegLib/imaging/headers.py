@@ -9,6 +9,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 THIN_MM, THICK_MM = 3.0, 20.0  # what is told to be a thick slice and no error of the header
@@ -21,15 +22,15 @@ _NRRD_BYTES = {
     **dict.fromkeys(("int", "int32", "int32_t", "float"), 4),
     **dict.fromkeys(("long long", "longlong", "int64", "int64_t", "double"), 8),
 }
+_TEXTS = ("ascii", "text", "txt")
+_TEXT_BYTES = 1  # a digit, at the least
+_MOST_PACKED = 1100  # deflate cannot shrink more than 1032 times
+_MOST_SURPLUS_BYTES = 1 << 30
 _ANY_ZLIB = 47  # zlib's own frame or gzip's
 
 
 def stated_spacing_mm(path: Path) -> tuple[float, ...] | None:
     """Read the spacing that a MetaImage header states, which SimpleITK mends without a word: a negative one becomes a flip.
-
-    Parameters
-    ----------
-    path : Path
 
     Returns
     -------
@@ -52,10 +53,6 @@ def spacing_remedy(spacing_mm: Iterable[float], name: str) -> str:
     spacing_mm : iterable of float
     name : str
         What messages call the image.
-
-    Returns
-    -------
-    str
     """
     remedy = "repair its header, or use a finer acquisition"
     scan = next((scan for scan in ("T1", "T2") if name.endswith(scan)), None)
@@ -65,16 +62,7 @@ def spacing_remedy(spacing_mm: Iterable[float], name: str) -> str:
 
 
 def lacks_spacing(path: Path) -> bool:
-    """Tell whether a MetaImage or NRRD header gives no voxel size in mm, in place of which SimpleITK takes 1 mm.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a MetaImage or NRRD header gives no voxel size in mm, in place of which SimpleITK takes 1 mm."""
     name = path.name.lower()
     if name.endswith((".mha", ".mhd")):
         return re.search(rb"^ElementSpacing\s*=", _beginning(path), re.MULTILINE) is None
@@ -88,12 +76,56 @@ def lacks_spacing(path: Path) -> bool:
     return "space directions" not in fields and all(word.lower() == "nan" for word in spacings)
 
 
+@dataclass(frozen=True)
+class Stated:
+    """What a header says of the voxels.
+
+    Attributes
+    ----------
+    voxels : int
+        All numbers, of all frames.
+    unit_bytes : int or None
+        Of a number, at the least where they are written as text; None where the length of the data cannot be told.
+    data : Path
+    start : int
+        Where in the file they begin.
+    packing : "", "zlib" or "bz2"
+    """
+
+    voxels: int
+    unit_bytes: int | None
+    data: Path
+    start: int
+    packing: str
+
+    @property
+    def bytes(self) -> int:
+        """Of the data, unpacked."""
+        return self.voxels * (self.unit_bytes or 0)
+
+
+def stated_voxels(path: Path) -> int:
+    """Count the voxels that will be read from a MetaImage or NRRD file, by the header and by what the file can hold.
+
+    Returns
+    -------
+    int, 0 for a file that will be refused
+
+    Raises
+    ------
+    OSError, ValueError
+        If the header cannot be read.
+    """
+    stated = _stated(path)
+    if not stated.data.is_file():
+        return 0
+    length = stated.data.stat().st_size - stated.start
+    too_short = stated.packing != "bz2" and length * (_MOST_PACKED if stated.packing else 1) < stated.bytes
+    return 0 if too_short else stated.voxels
+
+
 def check_voxels(path: Path) -> None:
     """Make sure that the voxels of a MetaImage or NRRD file are all there, and undamaged where they are packed.
-
-    Parameters
-    ----------
-    path : Path
 
     Raises
     ------
@@ -102,11 +134,26 @@ def check_voxels(path: Path) -> None:
     OSError, ValueError, zlib.error
         If they are damaged.
     """
+    stated = _stated(path)
+    if not stated.bytes:
+        return
+    pieces = {"": _plain, "zlib": _inflated, "bz2": _unzipped}[stated.packing]
+    found = 0
+    for length in pieces(stated.data, stated.start):
+        found += length
+        if stated.packing and found > stated.bytes + _MOST_SURPLUS_BYTES:
+            raise ValueError("it is far longer than its header says")
+    if found < stated.bytes:
+        raise EOFError(f"the file ends after {found} of {stated.bytes} bytes of voxels")
+
+
+def _stated(path: Path) -> Stated:
     name = path.name.lower()
     if name.endswith((".mha", ".mhd")):
-        _check_meta(path)
-    elif name.endswith((".nrrd", ".nhdr")):
-        _check_nrrd(path)
+        return _stated_by_meta(path)
+    if name.endswith((".nrrd", ".nhdr")):
+        return _stated_by_nrrd(path)
+    raise ValueError("it is of another format")
 
 
 def _beginning(path: Path) -> bytes:
@@ -114,41 +161,49 @@ def _beginning(path: Path) -> bytes:
         return file.read(_HEADER_BYTES)
 
 
-def _check_meta(path: Path) -> None:
+def _stated_by_meta(path: Path) -> Stated:
     head = _beginning(path)
     end = re.search(rb"^ElementDataFile\s*=\s*([^\r\n]*)\r?\n?", head, re.MULTILINE)
     if end is None:
         raise ValueError("its header has no end")
     fields = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", head[: end.start()].decode("latin-1"), re.MULTILINE))
     number = _META_BYTES.get(fields.get("ElementType", "").removeprefix("MET_").removeprefix("U"))
+    voxels = int(fields.get("ElementNumberOfChannels", 1)) * _product(fields.get("DimSize", "0"))
     where = os.fsdecode(end.group(1).strip())
-    if number is None or where.upper().startswith("LIST") or "%" in where or "HeaderSize" in fields:
-        return
-    wanted = number * int(fields.get("ElementNumberOfChannels", 1)) * math.prod(int(n) for n in fields.get("DimSize", "0").split())
-    local = where.upper() == "LOCAL"
-    data, start = (path, end.end()) if local else (path.parent / where, 0)
+    if where.upper().startswith("LIST") or "%" in where:
+        return Stated(voxels, None, path, 0, "")
+    data, start = (path, end.end()) if where.upper() == "LOCAL" else (path.parent / where, 0)
+    if fields.get("BinaryData", "").lower() in ("false", "0"):
+        number = _TEXT_BYTES
     packed = fields.get("CompressedData", "").lower() in ("true", "1")
-    _check_length(_inflated(data, start) if packed else _plain(data, start), wanted)
+    if "HeaderSize" in fields:  # -1: the voxels are what the file ends with
+        number, start = None if packed else number, max(int(fields["HeaderSize"]), 0)
+    return Stated(voxels, number, data, start, "zlib" if packed else "")
 
 
-def _check_nrrd(path: Path) -> None:
+def _stated_by_nrrd(path: Path) -> Stated:
     fields, end = _nrrd_fields(_beginning(path))
     number = _NRRD_BYTES.get(re.sub(r"^(unsigned |signed |u)", "", fields.get("type", "").lower()).replace("short int", "short"))
     where = fields.get("data file", fields.get("datafile"))
+    voxels = _product(fields.get("sizes", "0"))
     skips = [fields.get(key, "0") for key in ("line skip", "lineskip", "byte skip", "byteskip")]
-    if number is None or any(skip != "0" for skip in skips) or (where is not None and (where.upper().startswith("LIST") or "%" in where)):
-        return
+    encoding = fields.get("encoding", "raw").lower()
+    packing = {"gz": "zlib", "gzip": "zlib", "bz2": "bz2", "bzip2": "bz2"}.get(encoding, "")
+    if (where is not None and (where.upper().startswith("LIST") or "%" in where)) or (packing and any(skip != "0" for skip in skips)):
+        return Stated(voxels, None, path, 0, "")
     if where is None and end is None:
         raise ValueError("its header has no end")
-    wanted = number * math.prod(int(n) for n in fields.get("sizes", "0").split())
+    if encoding in _TEXTS:
+        number = _TEXT_BYTES
     data, start = (path, end or 0) if where is None else (path.parent / where, 0)
-    encoding = fields.get("encoding", "raw").lower()
-    if encoding == "raw":
-        _check_length(_plain(data, start), wanted)
-    elif encoding in ("gz", "gzip"):
-        _check_length(_inflated(data, start), wanted)
-    elif encoding in ("bz2", "bzip2"):
-        _check_length(_unzipped(data, start), wanted)
+    return Stated(voxels, number, data, start + sum(max(int(skip), 0) for skip in skips), packing)
+
+
+def _product(numbers: str) -> int:
+    counts = [int(number) for number in numbers.split()]
+    if any(count < 0 for count in counts):
+        raise ValueError("its header has no sensible dimensions")
+    return math.prod(counts)
 
 
 def _nrrd_fields(head: bytes) -> tuple[dict[str, str], int | None]:
@@ -157,12 +212,6 @@ def _nrrd_fields(head: bytes) -> tuple[dict[str, str], int | None]:
     text = head[: end.start() if end else len(head)].decode("latin-1")
     lines = re.findall(r"^([^#:\n]+):[ \t]*([^=\n][^\n]*)$", text, re.MULTILINE)
     return {key.strip().lower(): value.strip() for key, value in lines}, end.end() if end else None
-
-
-def _check_length(lengths: Iterator[int], wanted: int) -> None:
-    found = sum(lengths)
-    if found < wanted:
-        raise EOFError(f"the file ends after {found} of {wanted} bytes of voxels")
 
 
 def _plain(path: Path, start: int) -> Iterator[int]:

@@ -4,10 +4,11 @@ Folders and files are often called after the patient. So an error says "T1" wher
 what was read: whoever has the scans finds the right one by it (`sha256sum FILE`), nobody else learns anything.
 """
 
+import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from .dicom import files_of, find_series, is_dicom, read_series
-from .files import check_path, read_with_warnings
+from .dicom_header import Slice
+from .files import check_path, read_with_warnings, stated_voxels
 from .masks import to_mask
 
 NAMES = {"t1": "T1", "t2": "T2", "mask": "The brain mask"}  # how messages call an input, by its role
@@ -49,7 +51,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Record:
+class InputRecord:
     """What may be kept of an input.
 
     Attributes
@@ -73,37 +75,78 @@ class Record:
         return {"kind": self.kind, "sha256": self.sha256}
 
 
-def read_input(given: Input) -> tuple[sitk.Image, Record]:
-    """Read an image, and note by what it is known.
+@dataclass(frozen=True)
+class Found:
+    """An image of which only the headers were read.
 
-    Parameters
+    Attributes
     ----------
     given : Input
+    voxels : int
+        That will be read.
+    slices : list of Slice or None
+        Of a DICOM series.
+    """
+
+    given: Input
+    voxels: int
+    slices: list[Slice] | None = None
+
+
+def find_input(given: Input) -> Found:
+    """Find an image and tell its size, without reading its voxels.
+
+    Raises
+    ------
+    InputError
+        If there is none; the message holds no path.
+    """
+    check_path(given.path, given.name)
+    with _readable(given):
+        if given.role != "mask" and is_dicom(given.path):
+            slices = find_series(given.path, given.name, given.series or None)
+            return Found(given, sum(part.size[0] * part.size[1] for part in slices), slices)
+        if given.series:
+            raise InputError(f"A series was named for {given.name}, but it is no DICOM folder: leave --{given.role}-series out.")
+        return Found(given, stated_voxels(given.path))
+
+
+def read_found(found: Found) -> tuple[sitk.Image, InputRecord]:
+    """Read an image, and note by what it is known.
 
     Returns
     -------
-    3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1; and its Record
+    3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1; and its InputRecord
 
     Raises
     ------
     InputError
         If it cannot be used; the message holds no path.
     """
+    given = found.given
     warnings: list[str] = []
-    check_path(given.path, given.name)
-    try:
-        if given.role != "mask" and is_dicom(given.path):
-            slices = find_series(given.path, given.name, given.series or None)
-            image, kind, files = read_series(slices, given.name), DICOM, sorted({part.path for part in slices})
-        elif given.series:
-            raise InputError(f"A series was named for {given.name}, but it is no DICOM folder: leave --{given.role}-series out.")
+    with _readable(given):
+        if found.slices is not None:
+            image, kind, files = read_series(found.slices, given.name), DICOM, sorted({part.path for part in found.slices})
         else:
             image, warnings = read_with_warnings(given.path, given.name)
             if given.role == "mask":
                 image, doubts = to_mask(image, given.name)
                 warnings += doubts
             kind, files = FILE, parts_of(given.path)
-        return image, Record(kind, sha256_of(files), _state_of(given), tuple(warnings))
+        return image, InputRecord(kind, sha256_of(files), _state_of(given), tuple(warnings))
+
+
+def read_input(given: Input) -> tuple[sitk.Image, InputRecord]:
+    """Read an image as `find_input` and `read_found` do."""
+    return read_found(find_input(given))
+
+
+@contextlib.contextmanager
+def _readable(given: Input) -> Iterator[None]:
+    """Say without a path that the system does not let an image be read."""
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or "input or output error"
         raise InputError(f"{given.name} cannot be read ({reason}): check the path, and that you may read it.") from None
@@ -116,11 +159,7 @@ def is_same_input(given: Input, record: dict[str, str]) -> bool:
     ----------
     given : Input
     record : dict
-        A Record's fields.
-
-    Returns
-    -------
-    bool
+        An InputRecord's fields.
     """
     try:
         if _state_of(given) == record["state"]:
@@ -135,16 +174,7 @@ def is_same_input(given: Input, record: dict[str, str]) -> bool:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """Give the files of one image: most formats need one, Analyze and some others have the voxels beside the header.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    list of Path
-    """
+    """Give the files of one image: most formats need one, Analyze and some others have the voxels beside the header."""
     half = next((ending for ending in _HALVES if path.name.lower().endswith(ending)), None)
     if half is None:
         return [path]
@@ -195,10 +225,6 @@ def sha256_of(files: Sequence[Path]) -> str:
     Parameters
     ----------
     files : sequence of Path, at least one
-
-    Returns
-    -------
-    str
     """
     digests = sorted(_digest(file) for file in files)
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(f"{digest}\n" for digest in digests).encode()).hexdigest()

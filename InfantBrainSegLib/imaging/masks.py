@@ -73,4 +73,4 @@ def _check_not_inverted(inside: np.ndarray, name: str, signed: bool) -> None:
         found = (
             "is negative in the middle and positive at the image's edge" if signed else "covers the image's edge and leaves out its middle"
         )
-        raise InputError(f"{name} {found}; wanted voxels above 0 in the brain and 0 outside: it seems inverted, so turn it round.")
+        raise InputError(f"{name} {found}; wanted voxels above 0 in the brain and 0 outside: it seems inverted, so invert it.")

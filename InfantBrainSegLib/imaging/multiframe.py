@@ -57,10 +57,6 @@ class Frame:
 def read_frames(path: Path) -> list[Frame]:
     """Read what a DICOM file tells of each of its frames.
 
-    Parameters
-    ----------
-    path : Path
-
     Returns
     -------
     list of Frame, empty where the file is not of the enhanced kind

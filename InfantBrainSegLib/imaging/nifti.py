@@ -54,6 +54,37 @@ def read_nifti(path: Path, name: str) -> tuple[sitk.Image, list[str]]:
     return image, warnings
 
 
+def stated_voxels(path: Path) -> int:
+    """Count the voxels that will be read, by the header and by what the file can hold.
+
+    Returns
+    -------
+    int, 0 for a file that will be refused
+
+    Raises
+    ------
+    OSError, EOFError, ValueError, zlib.error
+        If the header cannot be read.
+    """
+    head, data = _files_of(path)
+    header = parse_header(_beginning(head))
+    try:
+        voxels = math.prod(_size(header, ""))
+    except InputError:
+        return 0
+    return voxels if _holds(data, header.offset + voxels * _number_of(header).itemsize) else 0
+
+
+def _number_of(header: Header) -> np.dtype:
+    return np.dtype(header.order + _NUMBERS[header.datatype])
+
+
+def _holds(path: Path, wanted: int) -> bool:
+    """Tell whether a file is long enough for so many bytes of content, as far as its length tells."""
+    with path.open("rb") as file:
+        return os.fstat(file.fileno()).st_size * (_MOST_PACKED if file.read(2) == GZIP_MAGIC else 1) >= wanted
+
+
 def _files_of(path: Path) -> tuple[Path, Path]:
     """Give the file with the header and that with the voxels."""
     name = path.name
@@ -99,11 +130,9 @@ def _size(header: Header, name: str) -> tuple[int, int, int]:
 
 def _voxels(header: Header, size: tuple[int, int, int], path: Path) -> np.ndarray:
     """Give the voxels, (K, J, I): the whole file is read and its checksum compared; one too short is refused before memory is taken."""
-    number = np.dtype(header.order + _NUMBERS[header.datatype])
+    number = _number_of(header)
     wanted = math.prod(size) * number.itemsize
-    with path.open("rb") as file:
-        most = os.fstat(file.fileno()).st_size * (_MOST_PACKED if file.read(2) == GZIP_MAGIC else 1)
-    if most < header.offset + wanted:
+    if not _holds(path, header.offset + wanted):
         raise EOFError(f"the file is too short for {wanted} bytes of voxels")
     content = np.empty(wanted, np.uint8)
     at = -header.offset  # where the next piece goes

@@ -58,10 +58,6 @@ def parse_header(content: bytes) -> Header:
     content : bytes
         The file's first 544 bytes, unpacked.
 
-    Returns
-    -------
-    Header
-
     Raises
     ------
     ValueError

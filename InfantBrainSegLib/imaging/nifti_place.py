@@ -21,7 +21,7 @@ _SENSIBLE_MM = (0.0999, 3.0001)  # what a voxel of a brain scan may measure
 _STATED_AGREES = 0.01  # of pixdim and sform
 _SAME_LENGTH = 1e-5  # of a voxel's edge: rounding of the header's float32
 _DIFFER_VOXELS = 0.5  # between sform and qform, anywhere in the image
-_LPS = np.diag([-1.0, -1.0, 1.0])
+_LPS = np.diag([-1.0, -1.0, 1.0])  # a NIfTI header is in RAS: the one sign outside `space`
 
 
 def is_sheared(direction: np.ndarray) -> bool:
@@ -30,27 +30,23 @@ def is_sheared(direction: np.ndarray) -> bool:
     Parameters
     ----------
     direction : (3, 3) array, a unit vector in each column
-
-    Returns
-    -------
-    bool
     """
     return bool(np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR_TOLERANCE)
 
 
-def write_sform(path: Path, sform: np.ndarray) -> None:
+def write_sform(path: Path, affine: np.ndarray) -> None:
     """Put a sheared geometry into a NIfTI-1 file that SimpleITK wrote; its nearest rotation stays as the qform.
 
     Parameters
     ----------
     path : Path of an unpacked file
-    sform : (3, 4) array, from voxel index to RAS mm
+    affine : (3, 4) array, from voxel index to LPS mm
     """
     with path.open("r+b") as file:
         file.seek(254)
         file.write(struct.pack("<h", 1))
         file.seek(280)
-        file.write(struct.pack("<12f", *sform.ravel()))
+        file.write(struct.pack("<12f", *(_LPS @ affine).ravel()))
 
 
 def restore_transforms(path: Path, kept: str) -> None:
@@ -62,9 +58,9 @@ def restore_transforms(path: Path, kept: str) -> None:
     kept : str
         Of the scan's `HEADER_KEY`.
     """
-    words = kept.split()
-    units, qform_code, sform_code = (int(word) for word in words[:3])
-    numbers = [float.fromhex(word) for word in words[3:]]
+    fields = kept.split()
+    units, qform_code, sform_code = (int(word) for word in fields[:3])
+    numbers = [float.fromhex(word) for word in fields[3:]]
     with path.open("r+b") as file:
         file.seek(76)
         file.write(struct.pack("<4f", *numbers[:4]))
@@ -82,14 +78,10 @@ def places_alike(kept: str, image: sitk.Image) -> bool:
     kept : str
         Of the image's `HEADER_KEY`.
     image : sitk.Image
-
-    Returns
-    -------
-    bool
     """
-    words = kept.split()
-    units, qform_code, sform_code = (int(word) for word in words[:3])
-    numbers = [float.fromhex(word) for word in words[3:]]
+    fields = kept.split()
+    units, qform_code, sform_code = (int(word) for word in fields[:3])
+    numbers = [float.fromhex(word) for word in fields[3:]]
     rows = np.reshape(numbers[10:], (3, 4))
     header = Header(
         "<", "single", (), 0, 0, 0, 0, tuple(numbers[:4]), units, qform_code, sform_code, tuple(numbers[4:7]), tuple(numbers[7:10]), rows
@@ -208,7 +200,7 @@ def _qform(header: Header) -> np.ndarray | None:
     a = math.sqrt(max(1 - square, 0))
     if square > 1:  # rounding: a half turn
         b, c, d = (value / math.sqrt(square) for value in (b, c, d))
-    turn = np.array(
+    rotation = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
             [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
@@ -216,7 +208,7 @@ def _qform(header: Header) -> np.ndarray | None:
         ]
     )
     lengths = np.abs(header.pixdim[1:]) * (1, 1, -1 if header.pixdim[0] < 0 else 1)
-    return np.column_stack([turn * lengths, header.qoffset])
+    return np.column_stack([rotation * lengths, header.qoffset])
 
 
 def _unplaced(stated: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

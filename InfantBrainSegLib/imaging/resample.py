@@ -5,8 +5,6 @@ Arrays here are SimpleITK's, (K, J, I); a box is three slices of such an array.
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from .nifti_place import HEADER_KEY
 
@@ -14,16 +12,7 @@ Box = tuple[slice, ...]
 
 
 def voxel_mm3(image: sitk.Image) -> float:
-    """Give the volume of one voxel, sheared or not.
-
-    Parameters
-    ----------
-    image : sitk.Image
-
-    Returns
-    -------
-    float
-    """
+    """Give the volume of one voxel, sheared or not."""
     return float(np.prod(image.GetSpacing()) * abs(np.linalg.det(np.reshape(image.GetDirection(), (3, 3)))))
 
 
@@ -71,10 +60,6 @@ def crop(image: sitk.Image, box: Box) -> sitk.Image:
     ----------
     image : sitk.Image
     box : three slices
-
-    Returns
-    -------
-    sitk.Image
     """
     starts = [part.start for part in reversed(box)]  # (i, j, k)
     sizes = [part.stop - part.start for part in reversed(box)]
@@ -106,10 +91,6 @@ def on_grid_of(like: sitk.Image, values: np.ndarray) -> sitk.Image:
     ----------
     like : sitk.Image
     values : (K, J, I) array
-
-    Returns
-    -------
-    sitk.Image
     """
     image = sitk.GetImageFromArray(values)
     image.SetOrigin(like.GetOrigin())
@@ -171,6 +152,9 @@ def fill_from_nearest(values: np.ndarray, known: np.ndarray, wanted: np.ndarray)
     values : (K, J, I) array
     known, wanted : (K, J, I) bool arrays
     """
+    from scipy import ndimage
+    from scipy.spatial import cKDTree
+
     missing = np.argwhere(wanted & ~known)  # (N, 3)
     if missing.size == 0 or not known.any():
         return
@@ -194,6 +178,8 @@ def _smoothing_variances(source: sitk.Image, target: sitk.Image) -> list[float]:
 
 def _smooth(values: np.ndarray, variances: list[float]) -> np.ndarray:
     """Smooth by three taps, repeated: exact in variance also below one voxel, where a sampled Gaussian is not."""
+    from scipy import ndimage
+
     for axis, variance in enumerate(variances):
         passes = int(np.ceil(2 * variance))
         for _ in range(passes):

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError
-from ..core.labels import BACKGROUND, TISSUES
+from ..core.labels import BACKGROUND
 from .files import index_to_physical
 from .resample import Box, bounding_box, crop, fill_from_nearest, paste, resample_linearly
 
@@ -80,7 +80,8 @@ class WorkingSpace:
         Parameters
         ----------
         labels : (X, Y, Z) uint8 array
-        probabilities : (4, X, Y, Z) float array
+        probabilities : (C, X, Y, Z) float array
+            Of each class of the network.
         mask : (X, Y, Z) bool array, the brain
 
         Returns
@@ -96,7 +97,7 @@ class WorkingSpace:
             disputed = probabilities.argmax(axis=0) != labels
             values = np.zeros(inside.shape, np.uint8)  # (K, J, I)
             best = np.zeros(inside.shape, np.float32)
-            for value in (*(tissue.value for tissue in TISSUES), BACKGROUND):  # background last: it loses ties
+            for value in (*range(1, len(probabilities)), BACKGROUND):  # background last: it loses ties
                 vote = np.where(disputed, labels == value, probabilities[value]).astype(np.float32) * mask
                 resampled = resample_linearly(self.to_image(vote), target)
                 wins = resampled > best
@@ -176,10 +177,6 @@ def plan_space(mask: sitk.Image, rotation: sitk.Euler3DTransform | None = None) 
     ----------
     mask : sitk.Image, the brain on T1's grid
     rotation : sitk.Euler3DTransform, from a point of the upright head to its point in the head as given; None where both are the same
-
-    Returns
-    -------
-    WorkingSpace
     """
     inside = sitk.GetArrayViewFromImage(mask) > 0  # (K, J, I)
     rows = inside.any(axis=2)  # (K, J)

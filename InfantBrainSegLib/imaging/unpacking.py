@@ -11,26 +11,13 @@ CHUNK_BYTES = 1 << 22
 
 
 def pack(path: Path, packed: Path) -> None:
-    """Compress a file with gzip; the same bytes each time.
-
-    Parameters
-    ----------
-    path, packed : Path
-    """
+    """Compress a file with gzip; the same bytes each time."""
     with path.open("rb") as source, packed.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as target:
         shutil.copyfileobj(source, target, CHUNK_BYTES)
 
 
 def unpacked(path: Path) -> Iterator[bytes]:
     """Give a file's content in pieces, unpacked where it is gzip, whatever its name; the checksum of each packed part is compared.
-
-    Parameters
-    ----------
-    path : Path
-
-    Yields
-    ------
-    bytes
 
     Raises
     ------

@@ -2,13 +2,12 @@
 
 import contextlib
 import gc
-import os
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
-from ..core.errors import DeviceError
+from ..core.errors import DeviceError, ran_out
 
 T = TypeVar("T")
 
@@ -20,10 +19,6 @@ def resolve_device(name: str = "auto") -> torch.device:
     ----------
     name : str
         "auto" (a CUDA GPU, else an Apple GPU, else the CPU), "cpu", "cuda", "cuda:N" or "mps".
-
-    Returns
-    -------
-    torch.device
 
     Raises
     ------
@@ -45,32 +40,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     return torch.device("cuda", int(index or 0)) if kind == "cuda" else torch.device(kind)
 
 
-def list_devices() -> list[dict[str, str]]:
-    """List the devices that can compute here, as a menu shows them.
-
-    Returns
-    -------
-    list of dict
-        `value` is what `resolve_device` takes, `label` is for people; "auto" and "cpu" come first.
-    """
-    cores = os.cpu_count() or 1
-    devices = [
-        {"value": "auto", "label": "Automatic"},
-        {"value": "cpu", "label": f"CPU ({cores} core{'s' * (cores != 1)})"},
-    ]
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        devices.append({"value": f"cuda:{index}", "label": f"GPU {index}: {torch.cuda.get_device_name(index)}"})
-    if torch.backends.mps.is_available():
-        devices.append({"value": "mps", "label": "Apple GPU"})
-    return devices
-
-
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """The type for mixed precision, or None where float32 is the better choice.
-
-    Parameters
-    ----------
-    device : torch.device
 
     Returns
     -------
@@ -87,10 +58,6 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 def training_autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Mixed precision for training: bfloat16, whose range needs no scaling of the gradients, where the device computes in it.
-
-    Parameters
-    ----------
-    device : torch.device
 
     Returns
     -------
@@ -116,12 +83,7 @@ def prefers_channels_last(device: torch.device) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, on any kind of device."""
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-    )
+    return isinstance(error, torch.cuda.OutOfMemoryError) or ran_out(error)
 
 
 def run_with_memory_ladder(attempt: Callable[[torch.device, int], T], device: torch.device, batch_size: int, log: list[str]) -> T:
@@ -157,10 +119,10 @@ def run_with_memory_ladder(attempt: Callable[[torch.device, int], T], device: to
         if device.type == "cuda":
             torch.cuda.empty_cache()
         if batch_size > 1:
-            log.append(f"Memory ran out on {device} with a batch of {batch_size}; went on with {batch_size // 2}.")
+            log.append(f"Memory ran out on {device} with a batch of {batch_size}; continued with {batch_size // 2}.")
             batch_size //= 2
         elif device.type != "cpu":
-            log.append(f"Memory ran out on {device} with a batch of 1; went on with the CPU.")
+            log.append(f"Memory ran out on {device} with a batch of 1; continued with the CPU.")
             device = torch.device("cpu")
         else:
             raise DeviceError("Memory ran out on the CPU with a batch of 1: close other programs or use a machine with more memory.")

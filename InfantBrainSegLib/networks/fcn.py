@@ -10,10 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+MOST_STREAMS, MOST_CHANNELS = 8, 16  # FCN-2 has 3 streams, of 3 channels at most
+WIDEST = 128  # channels of the first level; the paper's networks have 64
+FEWEST_LEVELS, MOST_LEVELS, MOST_CONVS = 3, 6, 8  # classifiers at 1, 1/2 and 1/4 need three levels
+MOST_CLASSES = 64
+_CHOICES = {"skip_streams": ("all", "first"), "short_skips": (True, False), "norm": ("batch", "instance"), "patch_norm": (True, False)}
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Shape of one network.
+    """Shape of one network; what no network of ours could need is refused before anything is built of it.
 
     Attributes
     ----------
@@ -46,16 +52,21 @@ class NetworkConfig:
     classes: int = 4
 
     def __post_init__(self):
-        if self.skip_streams not in ("all", "first"):
-            raise ValueError(f"skip_streams is {self.skip_streams!r}; wanted 'all' or 'first'.")
-        if self.norm not in ("batch", "instance"):
-            raise ValueError(f"norm is {self.norm!r}; wanted 'batch' or 'instance'.")
-        if len(self.convs_per_level) < 3:
-            raise ValueError(f"{len(self.convs_per_level)} levels; wanted 3 or more, for classifiers at 1, 1/2 and 1/4.")
-        if self.classes < 2:
-            raise ValueError(f"classes is {self.classes}; wanted 2 or more, background included.")
-        object.__setattr__(self, "stream_channels", tuple(self.stream_channels))
-        object.__setattr__(self, "convs_per_level", tuple(self.convs_per_level))
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices or type(value) is not type(choices[0]):
+                raise ValueError(f"{name} is {value!r:.40}; wanted {' or '.join(map(repr, choices))}.")
+        streams, convs = (_as_tuple(name, getattr(self, name)) for name in ("stream_channels", "convs_per_level"))
+        _check_range("the number of streams", len(streams), 1, MOST_STREAMS)
+        _check_range("the number of levels", len(convs), FEWEST_LEVELS, MOST_LEVELS)
+        for channels in streams:
+            _check_range("a stream's number of channels", channels, 1, MOST_CHANNELS)
+        for count in convs:
+            _check_range("the number of convolutions of a level", count, 1, MOST_CONVS)
+        _check_range("base_width", self.base_width, 1, WIDEST)
+        _check_range("classes", self.classes, 2, MOST_CLASSES)
+        object.__setattr__(self, "stream_channels", streams)
+        object.__setattr__(self, "convs_per_level", convs)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -66,6 +77,17 @@ class NetworkConfig:
     def size_multiple(self) -> int:
         """Sizes are padded to a multiple of this many voxels inside the network."""
         return 2 ** (len(self.convs_per_level) - 1)
+
+
+def _as_tuple(name: str, value: object) -> tuple:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{name} is {value!r:.40}; wanted a list of whole numbers.")
+    return tuple(value)
+
+
+def _check_range(name: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} is {value!r:.40}; wanted a whole number of {least} to {most}.")
 
 
 PAPER_FCN1 = NetworkConfig((1, 1), base_width=64, skip_streams="first", patch_norm=True)  # 48.9 M parameters
@@ -260,6 +282,17 @@ def _standardise(x: torch.Tensor) -> torch.Tensor:
 
 def _crop(x: torch.Tensor, size) -> torch.Tensor:
     return x[:, :, : size[0], : size[1], : size[2]]
+
+
+def expected_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Give the shape of every tensor of a network, without taking the memory for it.
+
+    Returns
+    -------
+    dict of tuple of int, by the names of the network's state
+    """
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in MultiStreamFCN(config).state_dict().items()}
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -12,6 +12,7 @@ from .sliding_window import SlidingWindowConfig, predict
 from .weights import LoadedNetwork, Networks
 
 _LARGEST_WINDOW = 80  # voxels: measured with a second network trained on 96: as good on synthetic subjects as 96, and better on newborns
+_CPU_BATCH = 1  # a window of 80³ alone stays in the caches: a sixth less time than two at once, and less memory
 
 
 def trained_window(stage: LoadedNetwork) -> SlidingWindowConfig:
@@ -50,25 +51,30 @@ class Predictor:
         self._asked = asked
         self._window = window
         self._flip = flip
-        self._largest_batch = (window or SlidingWindowConfig()).batch_size
+        self._largest_batch = window.batch_size if window else _CPU_BATCH if device.type == "cpu" else SlidingWindowConfig().batch_size
         self.ladder: list[str] = []
 
+    def to_device(self, array: np.ndarray) -> torch.Tensor:
+        """Bring an array to where the networks compute."""
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
     def predict(
-        self, stage: LoadedNetwork, inputs: np.ndarray, mask: np.ndarray | None, on_progress: Callable[[float], None]
-    ) -> np.ndarray:
-        """Tissue probabilities of a prepared brain.
+        self, stage: LoadedNetwork, inputs: torch.Tensor, mask: np.ndarray | None, on_progress: Callable[[float], None]
+    ) -> torch.Tensor:
+        """Tissue probabilities of a prepared brain, on the device.
 
         Parameters
         ----------
         stage : LoadedNetwork
-        inputs : (C, X, Y, Z) float array
+        inputs : (C, X, Y, Z) float32 torch.Tensor
         mask : (X, Y, Z) bool array
+            Decides where the windows go.
         on_progress : callable
             Takes the share that is done.
 
         Returns
         -------
-        (K, X, Y, Z) float32 array
+        (K, X, Y, Z) float32 torch.Tensor
         """
         if not self._flip:
             return self.predict_once(stage, inputs, mask, self.window_of(stage), on_progress)
@@ -76,20 +82,20 @@ class Predictor:
         return (straight + self._of_mirrored(stage, inputs, mask, lambda share: on_progress((1 + share) / 2))) / 2
 
     def predict_mirrored(
-        self, stage: LoadedNetwork, inputs: np.ndarray, mask: np.ndarray | None, on_progress: Callable[[float], None]
-    ) -> np.ndarray:
+        self, stage: LoadedNetwork, inputs: torch.Tensor, mask: np.ndarray | None, on_progress: Callable[[float], None]
+    ) -> torch.Tensor:
         """As `predict`, but the network sees left and right exchanged; the result lies as the inputs do."""
         return (self.predict if self._flip else self._of_mirrored)(stage, inputs, mask, on_progress)
 
-    def _of_mirrored(self, stage, inputs, mask, on_progress) -> np.ndarray:
+    def _of_mirrored(self, stage, inputs, mask, on_progress) -> torch.Tensor:
         flipped_mask = None if mask is None else mask[::-1]
-        return self.predict_once(stage, inputs[:, ::-1], flipped_mask, self.window_of(stage), on_progress)[:, ::-1]
+        return self.predict_once(stage, inputs.flip(1), flipped_mask, self.window_of(stage), on_progress).flip(1)
 
     def window_of(self, stage: LoadedNetwork) -> SlidingWindowConfig:
         """The windows of a tissue network."""
         return self._window or trained_window(stage)
 
-    def predict_once(
+    def predict_array(
         self,
         stage: LoadedNetwork,
         inputs: np.ndarray,
@@ -97,32 +103,40 @@ class Predictor:
         window: SlidingWindowConfig,
         on_progress: Callable[[float], None],
     ) -> np.ndarray:
+        """As `predict_once`, from an array to an array."""
+        return self.predict_once(stage, self.to_device(inputs), mask, window, on_progress).cpu().numpy()
+
+    def predict_once(
+        self,
+        stage: LoadedNetwork,
+        inputs: torch.Tensor,
+        mask: np.ndarray | None,
+        window: SlidingWindowConfig,
+        on_progress: Callable[[float], None],
+    ) -> torch.Tensor:
         """Class probabilities with windows of one's own, and without the mirror.
 
         Parameters
         ----------
         stage : LoadedNetwork
-        inputs : (C, X, Y, Z) float array
+        inputs : (C, X, Y, Z) float32 torch.Tensor
         mask : (X, Y, Z) bool array or None for everywhere
         window : SlidingWindowConfig
         on_progress : callable
 
         Returns
         -------
-        (K, X, Y, Z) float32 array
+        (K, X, Y, Z) float32 torch.Tensor, on the device that computed it
         """
-
         first = min(window.batch_size, self._largest_batch)
 
-        def attempt(device: torch.device, batch_size: int) -> np.ndarray:
+        def attempt(device: torch.device, batch_size: int) -> torch.Tensor:
             self._device = device
             if batch_size < first:
                 self._largest_batch = batch_size
             return predict(stage.network, inputs, mask, replace(window, batch_size=batch_size), device, on_progress)
 
-        probabilities = run_with_memory_ladder(attempt, self._device, first, self.ladder)
-        stage.network.to("cpu")
-        return probabilities
+        return run_with_memory_ladder(attempt, self._device, first, self.ladder)
 
     def describe(self) -> dict[str, Any]:
         """What computed, for the report."""

@@ -1,15 +1,17 @@
 """Weights files: written, found, checked against their manifest, and turned into networks.
 
-A weights file is a dict saved by torch with the keys format, stage, network, context, labels, training and state_dict. The manifest
-beside it gives each file's sha256 and size, so that a damaged or exchanged file is refused before it segments anything.
+A weights file is a dict saved by torch, and compressed, with the keys format, stage, network, context, labels, training, state_dict and
+scales. The manifest beside it gives each file's sha256 and size: a damaged or exchanged file is refused before it segments anything.
+
+Matrices are integers of 8 bits; `scales` gives what 1 stands for in each output channel. Files of format 1 hold float16 and no scales.
 """
 
 import hashlib
 import io
 import json
 import os
-import pickle
 import tempfile
+import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,16 +19,19 @@ from typing import Any
 
 import torch
 
+from ..core.contract import EXTRACTION_STAGES, MANIFEST, STAGES, weights_file
 from ..core.errors import WeightsError
 from .context import ContextConfig
 from .fcn import MultiStreamFCN, NetworkConfig
+from .saved import UnreadableError, read_saved
+from .weights_guard import MOST_BYTES, check_archive, check_state, check_training
 
-FORMAT = 1
-STAGES = ("fcn1", "fcn2")  # of tissue segmentation
-EXTRACTION_STAGES = ("locate", "refine")
+FORMAT = 2
+_READABLE = (1, FORMAT)
+_LEVELS = 127  # of 8 bits, either way; as many as keep 0 at 0
 _ALL_STAGES = STAGES + EXTRACTION_STAGES
 TRAINING_PATHS = ("fcn1", "start_from", "init_t1", "init_t2")  # what a training record may tell of its machine
-MANIFEST = "manifest.json"
+_MOST_MANIFEST_BYTES = 1 << 20
 BUNDLED_DIR = Path(__file__).parents[1] / "weights"
 
 
@@ -88,7 +93,8 @@ class Networks:
 def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path: str | Path) -> str:
     """Write a weights file and its line in the manifest beside it.
 
-    Matrices are stored as float16; vectors (biases, normalisation) stay float32: they are few, and a variance may overflow float16.
+    Matrices are rounded to 255 levels, from minus to plus the largest value of each output channel; vectors (biases, normalisation) stay
+    float32: they are few. A network that was read from such a file is written to the same values again.
 
     Parameters
     ----------
@@ -109,6 +115,7 @@ def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path
         raise WeightsError(f"The stage is {stage!r}; wanted one of {', '.join(_ALL_STAGES)}.")
     path = Path(path)
     context = meta.get("context")
+    state_dict, scales = _rounded(network)
     content = {
         "format": FORMAT,
         "stage": stage,
@@ -116,12 +123,13 @@ def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path
         "context": None if context is None else asdict(context),
         "labels": list(range(network.config.classes)),
         "training": meta.get("training", {}),
-        "state_dict": {name: _compact(tensor) for name, tensor in network.state_dict().items()},
+        "state_dict": state_dict,
+        "scales": scales,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_bytes(buffer.getvalue(), path)
+    _write_bytes(_compressed(buffer), path)
     return _update_manifest(path)
 
 
@@ -136,35 +144,33 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     weights_dir : path, optional
         A folder with fcn1.pt, fcn2.pt and manifest.json, or one of these files; the bundled folder by default.
 
-    Returns
-    -------
-    LoadedNetwork
-
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, or of another format.
+        If the file is missing, damaged, of another format, or describes what no network of ours could need.
     """
     if stage_or_path in _ALL_STAGES:
         folder = Path(weights_dir or BUNDLED_DIR)
         if folder.is_file():
             folder = _folder_of(folder)
-        path = folder / f"{stage_or_path}.pt"
+        path = folder / weights_file(str(stage_or_path))
         content, sha256 = _read(path, must_be_listed=True)
         if content.get("stage") != stage_or_path:
             raise WeightsError(
-                f"{path} holds the stage {content.get('stage')!r}; wanted {stage_or_path!r}: put each file under its own stage's name."
+                f"{path} holds the stage {content.get('stage')!r:.40}; wanted {stage_or_path!r}: put each file under its own stage's name."
             )
     else:
         path = Path(stage_or_path)
         content, sha256 = _read(path, must_be_listed=False)
     try:
-        network = MultiStreamFCN(NetworkConfig(**content["network"]))
-        network.load_state_dict(
-            {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in content["state_dict"].items()}
-        )
+        stage, training, state = str(content["stage"]), dict(content["training"]), content["state_dict"]
+        config = NetworkConfig(**content["network"])
         context = None if content["context"] is None else ContextConfig(**content["context"])
-        stage, training = str(content["stage"]), dict(content["training"])
+        check_training(training)
+        check_state(config, stage, state)
+        with torch.device("meta"):  # without random weights, which would be replaced at once
+            network = MultiStreamFCN(config)
+        network.load_state_dict(restored(state, content.get("scales", {})), assign=True)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise WeightsError(
             f"{path} does not fit the network it describes ({_first_line(error)}): use weights saved by this version."
@@ -172,14 +178,14 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
     wanted = list(range(network.config.classes))
     if content.get("labels") != wanted:
         raise WeightsError(
-            f"{path} holds the labels {content.get('labels')} and a network of {len(wanted)} classes; wanted {wanted}: "
+            f"{path} holds the labels {content.get('labels')!s:.200} and a network of {len(wanted)} classes; wanted {wanted}: "
             "use a file made by save_weights."
         )
     return LoadedNetwork(network.eval(), stage, sha256, context, training)
 
 
 def _folder_of(file: Path) -> Path:
-    names = [MANIFEST, *(f"{stage}.pt" for stage in STAGES)]
+    names = [MANIFEST, *map(weights_file, STAGES)]
     if file.name not in names:
         raise WeightsError(f"{file} is not a weights file of ours; wanted a folder with {', '.join(names)}, or one of these files.")
     return file.parent
@@ -188,6 +194,8 @@ def _folder_of(file: Path) -> Path:
 def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
     if not path.is_file():
         raise WeightsError(f"The weights file {path} is missing: install the package again, or name a folder that holds it with --weights.")
+    if path.stat().st_size > MOST_BYTES:
+        raise WeightsError(f"The weights file {path} is larger than {MOST_BYTES >> 30} GB; wanted a file made by save_weights.")
     raw = path.read_bytes()
     sha256 = hashlib.sha256(raw).hexdigest()
     listed = _listed_sha256(path, must_be_listed)
@@ -196,11 +204,12 @@ def _read(path: Path, must_be_listed: bool) -> tuple[dict[str, Any], str]:
             f"The weights file {path} is damaged: its sha256 is {sha256[:12]}..., the manifest says {listed[:12]}...: install it again."
         )
     try:
-        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
+        check_archive(raw)
+        content = read_saved(io.BytesIO(raw))
+    except (ValueError, zipfile.BadZipFile, UnreadableError) as error:
         raise WeightsError(f"{path} cannot be read as weights ({_first_line(error)}): wanted a file made by save_weights.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise WeightsError(f"{path} is not a weights file of format {FORMAT}: wanted a file made by save_weights.")
+    if not isinstance(content, dict) or content.get("format") not in _READABLE:
+        raise WeightsError(f"{path} is not a weights file of format {FORMAT} or older: wanted a file made by save_weights.")
     return content, sha256
 
 
@@ -220,8 +229,10 @@ def _listed_sha256(path: Path, must_be_listed: bool) -> str | None:
 
 def _manifest(manifest_path: Path) -> dict[str, Any]:
     try:
+        if manifest_path.stat().st_size > _MOST_MANIFEST_BYTES:
+            raise ValueError(f"it is longer than {_MOST_MANIFEST_BYTES} bytes")
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{manifest_path} is damaged ({_first_line(error)}): install the weights again.") from error
     if not isinstance(manifest, dict):
         raise WeightsError(f"{manifest_path} is damaged (it is no table of files): install the weights again.")
@@ -239,9 +250,61 @@ def _update_manifest(path: Path) -> str:
     return sha256
 
 
-def _compact(tensor: torch.Tensor) -> torch.Tensor:
-    tensor = tensor.detach().cpu()
-    return tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor.clone()
+def _rounded(network: MultiStreamFCN) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Tensors as they are stored, and the scale of each that was rounded, in a shape that multiplies it."""
+    turned = {f"{name}.weight" for name, module in network.named_modules() if isinstance(module, torch.nn.ConvTranspose3d)}
+    stored, scales = {}, {}
+    for name, tensor in network.state_dict().items():
+        tensor = tensor.detach().cpu()
+        if tensor.is_floating_point() and tensor.dim() > 1:
+            output = 1 if name in turned else 0  # the axis of output channels
+            largest = tensor.float().abs().amax([axis for axis in range(tensor.dim()) if axis != output], keepdim=True)
+            scale = largest / _LEVELS
+            scales[name] = torch.where(scale > 0, scale, 1.0)
+            stored[name] = (tensor / scales[name]).round().to(torch.int8)
+        else:
+            stored[name] = tensor.clone()
+    return stored, scales
+
+
+def restored(stored: dict[str, torch.Tensor], scales: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Make float32 of a weights file's tensors.
+
+    Parameters
+    ----------
+    stored, scales : dict of torch.Tensor
+        A file's "state_dict" and "scales"; format 1 has no scales.
+
+    Returns
+    -------
+    dict of torch.Tensor
+
+    Raises
+    ------
+    KeyError
+        If integers have no scale.
+    ValueError
+        If a scale has another shape than they.
+    """
+    state = {}
+    for name, tensor in stored.items():
+        if tensor.dtype == torch.int8:
+            scale = scales[name]
+            if scale.dim() != tensor.dim() or any(n not in (1, wanted) for n, wanted in zip(scale.shape, tensor.shape, strict=True)):
+                raise ValueError(f"the scale of {name} has the shape {tuple(scale.shape)}; wanted one that fits {tuple(tensor.shape)}")
+            state[name] = tensor.float() * scale.float()
+        else:
+            state[name] = tensor.float() if tensor.is_floating_point() else tensor
+    return state
+
+
+def _compressed(saved: io.BytesIO) -> bytes:
+    """What torch saved, an uncompressed zip file, with its entries compressed; torch reads both."""
+    smaller = io.BytesIO()
+    with zipfile.ZipFile(saved) as before, zipfile.ZipFile(smaller, "w") as after:
+        for entry in before.infolist():
+            after.writestr(zipfile.ZipInfo(entry.filename), before.read(entry), zipfile.ZIP_DEFLATED)
+    return smaller.getvalue()
 
 
 def _write_bytes(data: bytes, path: Path) -> None:

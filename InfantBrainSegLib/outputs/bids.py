@@ -13,10 +13,12 @@ from urllib.parse import quote
 import SimpleITK as sitk
 
 from .. import __version__
-from ..core.contract import COHORT
+from ..core.contract import COHORT, COHORT_PAGE, REVIEW
 from ..core.errors import InputError
+from ..core.json_text import to_json
 from ..core.labels import TISSUES
 from ..imaging.files import check_writable_folder, itk_name, write_image, write_text
+from ..imaging.inputs import sha256_of
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import TissueVolume
 from .overview import try_overview
@@ -24,8 +26,27 @@ from .overview import try_overview
 PROGRAM = "InfantBrainSeg"
 BIDS_VERSION = "1.9.0"
 DESCRIPTION = "dataset_description.json"
-BIDS_INDEX = {"GM": 1, "WM": 2, "CSF": 3}  # BIDS' own numbers of these tissues, for the column `mapping`
-IGNORED = (COHORT, "*_stats.tsv", "*_xfm.tfm", "*_report.json", "*_overview.png", "*.edited-*", ".infantbrainseg-*")  # by a BIDS validator
+LABEL_TABLE = [
+    {
+        "index": tissue.value,
+        "name": tissue.name,
+        "abbreviation": tissue.short_name,
+        "color": f"#{bytes(tissue.color).hex()}",
+        "mapping": tissue.bids_index or "n/a",
+    }
+    for tissue in TISSUES
+]
+IGNORED = (
+    COHORT,
+    COHORT_PAGE,
+    REVIEW,
+    "*_stats.tsv",
+    "*_xfm.tfm",
+    "*_report.json",
+    "*_overview.png",
+    "*.edited-*",
+    ".infantbrainseg-*",
+)  # by a BIDS validator
 
 
 class Names:
@@ -106,13 +127,6 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
 
     The report comes last, from the caller.
 
-    Parameters
-    ----------
-    result : Segmentation
-    names : Names
-    save_probabilities : bool
-    folder : Path
-
     Returns
     -------
     list of str
@@ -125,7 +139,7 @@ def write_derivatives(result: Segmentation, names: Names, save_probabilities: bo
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, itk_name(folder / names.transform))
     if save_probabilities:
-        for tissue in TISSUES:
+        for tissue in result.tissues:
             write_image(result.probability(tissue), folder / names.probabilities[tissue.short_name])
     return warnings
 
@@ -144,23 +158,16 @@ def write_sidecars(names: Names, sources: Sequence[str], folder: Path) -> None:
     for image, sidecar in names.sidecars.items():
         if (folder / image).exists():
             content = {"Manual": False, "SpatialReference": sources[0], "Sources": list(sources)}
+            if image == names.labels:
+                content |= {"Description": "Discrete tissue labels of the cerebrum.", "LabelTable": LABEL_TABLE}
             if image == names.mask:
                 what = "The cerebrum with its CSF that was segmented, without cerebellum and brainstem where these were taken out."
                 content = {"Type": "ROI", "Description": what, **content}
-            write_text(_json(content), folder / sidecar)
+            write_text(to_json(content), folder / sidecar)
 
 
 def volume_table(volumes: list[TissueVolume]) -> str:
-    """Write volumes as BIDS wants a table: tabs, and n/a for what is not known.
-
-    Parameters
-    ----------
-    volumes : list of TissueVolume
-
-    Returns
-    -------
-    str
-    """
+    """Write volumes as BIDS wants a table: tabs, and n/a for what is not known."""
     text = io.StringIO()
     writer = csv.DictWriter(text, [field.name for field in fields(TissueVolume)], delimiter="\t", lineterminator="\n")
     writer.writeheader()
@@ -191,30 +198,29 @@ def _description(source: Path, output: Path) -> str:
     }
     if output.is_relative_to(source):  # from elsewhere the link would hold names of folders, which may be those of patients
         content["DatasetLinks"] = {"raw": Path(os.path.relpath(source, output)).as_posix()}
-    return _json(content)
+    content["SourceDatasets"] = [_source_dataset(source, content.get("DatasetLinks", {}).get("raw"))]
+    return to_json(content)
+
+
+def _source_dataset(source: Path, link: str | None) -> dict[str, str]:
+    """Say what was segmented without the names of its folders: its DOI, the way there from within, or a checksum of what describes it."""
+    told = source / DESCRIPTION if source.is_dir() else source
+    try:
+        described = json.loads(told.read_text(encoding="utf-8"))
+        if isinstance(described, dict) and isinstance(described.get("DatasetDOI"), str):
+            return {"DOI": described["DatasetDOI"]}
+    except (OSError, ValueError):
+        pass
+    if link is not None:
+        return {"URL": link}
+    return {"URL": f"hash://sha256/{sha256_of([told])}"} if told.is_file() else {"Version": "n/a"}
 
 
 def _lookup_table() -> str:
-    rows = [
-        f"{tissue.value}\t{tissue.name}\t{tissue.short_name}\t#{bytes(tissue.color).hex()}\t{BIDS_INDEX[tissue.short_name]}\n"
-        for tissue in TISSUES
-    ]
-    return "".join(["index\tname\tabbreviation\tcolor\tmapping\n", *rows])
+    lines: list[list[Any]] = [list(LABEL_TABLE[0]), *(list(row.values()) for row in LABEL_TABLE)]
+    return "".join("\t".join(map(str, line)) + "\n" for line in lines)
 
 
 def bids_uri(path: Path, root: Path) -> str:
-    """Name a file of the BIDS folder that is segmented.
-
-    Parameters
-    ----------
-    path, root : Path
-
-    Returns
-    -------
-    str
-    """
+    """Name a file of the BIDS folder that is segmented."""
     return f"bids:raw:{quote(path.relative_to(root).as_posix())}"
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2) + "\n"

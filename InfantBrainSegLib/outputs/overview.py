@@ -102,6 +102,11 @@ def draw_overview(t1: sitk.Image | None, t2: sitk.Image | None, labels: sitk.Ima
     return picture
 
 
+def without_legend(picture: np.ndarray) -> np.ndarray:
+    """Cut off the volumes below a drawn picture, for a page that shows them beside it: (H, W, 3) to (h, W, 3)."""
+    return picture[:-LEGEND_PIXELS]
+
+
 def load_drawing() -> None:
     """Import what draws text before the computation: a signal then waits for it, and memory is there. If it fails, drawing will say so."""
     with deferred_signals(), contextlib.suppress(ImportError):
@@ -110,11 +115,6 @@ def load_drawing() -> None:
 
 def try_overview(result: Segmentation, path: str | Path) -> list[str]:
     """Draw and write the picture of a result; where VTK cannot be loaded, the result does without.
-
-    Parameters
-    ----------
-    result : Segmentation
-    path : path
 
     Returns
     -------

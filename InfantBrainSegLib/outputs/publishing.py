@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -21,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from ..core.errors import InputError
+from ..core.owner import may_run, read_record, record
 from ..imaging.files import check_path, check_writable_folder
 
 PREFIX = ".infantbrainseg-"
@@ -51,10 +51,6 @@ class Staging:
 
     def keep(self, name: str) -> str:
         """Keep an output file that someone edited, under another name that no other file has.
-
-        Parameters
-        ----------
-        name : str
 
         Returns
         -------
@@ -111,7 +107,7 @@ def staged_folder(output_dir: str | Path, names: Sequence[str], inputs: Mapping[
         ) from error
     transaction = _Transaction(hidden, output_dir)
     try:
-        transaction.begin()
+        transaction.begin(names[-1])
         transaction.try_targets(names)
         staging = Staging(hidden / _NEW, output_dir)
         yield staging
@@ -137,12 +133,8 @@ class _Transaction:
         self._hidden = hidden
         self._output_dir = output_dir
 
-    def begin(self) -> None:
-        owner = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "output": Path(os.path.relpath(self._output_dir, self._hidden.parent)).as_posix(),
-        }
+    def begin(self, last: str) -> None:
+        owner = {**record(), "output": Path(os.path.relpath(self._output_dir, self._hidden.parent)).as_posix(), "last": last}
         (self._hidden / _OWNER).write_text(json.dumps(owner), encoding="utf-8")
         for name in (_NEW, _OLD):
             (self._hidden / name).mkdir()
@@ -240,7 +232,7 @@ def deferred_signals() -> Iterator[None]:
             signal.raise_signal(came[0])
 
 
-def sweep(folders: Iterable[Path]) -> None:
+def sweep(folders: Iterable[Path], ours: tuple[Path, str] | None = None) -> None:
     """Remove the hidden folders of runs that were killed; what one had half published is rolled back.
 
     A folder of a running process or of another machine stays.
@@ -249,17 +241,28 @@ def sweep(folders: Iterable[Path]) -> None:
     ----------
     folders : iterable of Path
         Where to look, not below them.
+    ours : Path and str, optional
+        An output folder and the last of the names that are published there, which the caller alone may write: what another run left
+        of them goes too, from whatever machine.
     """
     for folder in dict.fromkeys(folders):
         with contextlib.suppress(OSError, InputError):  # a folder that cannot be listed or written holds nothing of ours to remove
             for hidden in [path for path in folder.iterdir() if path.name.startswith(PREFIX)]:
-                if hidden.is_dir() and not hidden.is_symlink() and not _has_owner(hidden):
+                if hidden.is_dir() and not hidden.is_symlink() and (_is_for(hidden, ours) or not _has_owner(hidden)):
                     _sweep_one(hidden)
+
+
+def _is_for(hidden: Path, ours: tuple[Path, str] | None) -> bool:
+    """Whether a hidden folder is on its way to this output and this last name."""
+    owner = read_record(hidden / _OWNER)
+    if ours is None or not isinstance(owner.get("output"), str):
+        return False
+    return (os.path.normpath(hidden.parent / owner["output"]), owner.get("last")) == (os.path.normpath(ours[0]), ours[1])
 
 
 def _sweep_one(hidden: Path) -> None:
     if (hidden / _MOVES).exists():
-        below, moves = str(_read(hidden / _OWNER).get("output", "..")), _read(hidden / _MOVES)
+        below, moves = str(read_record(hidden / _OWNER).get("output", "..")), read_record(hidden / _MOVES)
         names, fresh = _names(moves.get("names")), _names(moves.get("fresh"))
         if Path(below).is_absolute() or ".." in Path(below).parts or names is None or fresh is None:
             return  # what it holds may be someone's only copy
@@ -267,34 +270,17 @@ def _sweep_one(hidden: Path) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _names(told: Any) -> list[str] | None:
+def _names(value: Any) -> list[str] | None:
     """Give a list of plain file names; of anything else, None."""
-    plain = isinstance(told, list) and all(isinstance(name, str) and Path(name).name == name for name in told)
-    return told if plain else None
+    plain = isinstance(value, list) and all(isinstance(name, str) and Path(name).name == name for name in value)
+    return value if plain else None
 
 
 def _has_owner(hidden: Path) -> bool:
-    owner = _read(hidden / _OWNER)
+    owner = read_record(hidden / _OWNER)
     if not isinstance(owner.get("pid"), int):
         return time.time() - hidden.stat().st_mtime < OWNERLESS_S
-    if owner.get("host") != socket.gethostname() or os.name == "nt":  # Windows has no harmless way to ask after a process here
-        return True
-    try:
-        os.kill(owner["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it runs for another user
-        return True
-    return True
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Read a JSON file of ours; one that is absent or cut short is empty."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
+    return may_run(owner)
 
 
 def _check_inputs(output_dir: Path, names: Sequence[str], inputs: Mapping[str, Path]) -> None:

@@ -2,13 +2,16 @@
 
 import contextlib
 import json
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import SimpleITK as sitk
 
-from ..core.contract import MASK, OVERVIEW, REPORT, SEGMENTATION, TRANSFORM, VOLUMES, probability_file
+from ..core.contract import HTML_REPORT, MASK, OVERVIEW, REPORT, SEGMENTATION, TRANSFORM, VOLUMES, probability_file
+from ..core.json_text import to_json
 from ..core.labels import TISSUES, to_iseg
 from ..imaging.files import itk_name, write_image, write_text
 from ..imaging.inputs import sha256_of
@@ -16,9 +19,12 @@ from ..imaging.resample import on_grid_of
 from ..pipeline.report import Report
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import to_csv
-from .overview import load_drawing, try_overview
+from .html_report import Picture, page_of, to_html
+from .overview import load_drawing, try_overview, without_legend, write_overview
 from .publishing import Staging, staged_folder
 
+PICTURE_ALT = "Axial, coronal and sagittal slices: T1 in the left column, T2 in the middle, the labels in colour at the right"
+PICTURE_CAPTION = "T1, T2 and the labels. The patient's right is on the left of axial and coronal slices."
 PROBABILITIES = {tissue.short_name: probability_file(tissue.short_name) for tissue in TISSUES}
 ALL_NAMES = (
     SEGMENTATION,
@@ -27,6 +33,7 @@ ALL_NAMES = (
     OVERVIEW,
     TRANSFORM,
     *PROBABILITIES.values(),
+    HTML_REPORT,
     REPORT,
 )  # the report last: where it lies, all is there
 
@@ -41,10 +48,13 @@ class OutputOptions:
         Write one probability map for each tissue.
     iseg_labels : bool
         Write 0, 10, 150, 250 in place of 0, 1, 2, 3.
+    html : bool
+        Write the page to read and print.
     """
 
     save_probabilities: bool = False
     iseg_labels: bool = False
+    html: bool = False
 
 
 @contextlib.contextmanager
@@ -70,12 +80,6 @@ def staged_results(output_dir: str | Path, inputs: Mapping[str, Path] | None = N
 def write_results(result: Segmentation, options: OutputOptions, folder: Path) -> list[str]:
     """Write the labels, mask, volumes and overview, T2's transform where it was moved, probabilities where asked; the report comes last.
 
-    Parameters
-    ----------
-    result : Segmentation
-    options : OutputOptions
-    folder : Path
-
     Returns
     -------
     list of str
@@ -91,29 +95,19 @@ def write_results(result: Segmentation, options: OutputOptions, folder: Path) ->
     if result.alignment is not None and result.alignment.transform is not None:
         sitk.WriteTransform(result.alignment.transform, itk_name(folder / TRANSFORM))
     if options.save_probabilities:
-        for tissue in TISSUES:
+        for tissue in result.tissues:
             write_image(result.probability(tissue), folder / PROBABILITIES[tissue.short_name])
     return warnings
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write a report as indented JSON, with the SHA-256 of each file beside it, by which a later edit is known.
-
-    Parameters
-    ----------
-    report : Report
-    folder : Path
-    """
+    """Write a report as indented JSON, with the SHA-256 of each file beside it, by which a later edit is known."""
     outputs = {path.name: sha256_of([path]) for path in sorted(folder.iterdir()) if path.name in ALL_NAMES}
-    write_text(json.dumps({**report.to_json(), "outputs": outputs}, indent=2) + "\n", folder / REPORT)
+    write_text(to_json({**report.to_json(), "outputs": outputs}), folder / REPORT)
 
 
 def keep_edited(staging: Staging) -> list[str]:
     """Keep what someone edited or put in place of an earlier run's files: the new files do not replace work.
-
-    Parameters
-    ----------
-    staging : Staging
 
     Returns
     -------
@@ -133,3 +127,20 @@ def _written(report: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return outputs if isinstance(outputs, dict) else {}
+
+
+def write_page(report: Report, folder: Path) -> None:
+    """Write the page to read and print beside the overview picture, which it shows where there is one; the report comes after it."""
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    write_text(to_html(page_of(report.to_json(), _pictures(folder / OVERVIEW), made=made)), folder / HTML_REPORT)
+
+
+def _pictures(overview: Path) -> list[Picture]:
+    """Give the overview picture without its volumes, which the page tells itself."""
+    if not overview.is_file():
+        return []
+    picture = without_legend(sitk.GetArrayFromImage(sitk.ReadImage(str(overview))))
+    with tempfile.TemporaryDirectory(dir=overview.parent) as folder:
+        cut = Path(folder) / OVERVIEW
+        write_overview(picture, cut)
+        return [Picture(cut.read_bytes(), PICTURE_ALT, PICTURE_CAPTION)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from ..core.labels import BACKGROUND, CLASS_COUNT, CSF, GM, TISSUES, WM, Tissue
+from ..core.labels import BACKGROUND, CSF, GM, WM, Tissue, tissues_of
 from .options import CleanupConfig
 
 _FACES = ndimage.generate_binary_structure(3, 1)  # 6 neighbours
@@ -47,16 +47,12 @@ def clean(
     ----------
     labels : (X, Y, Z) uint8 array
         Left as it is.
-    probabilities : (4, X, Y, Z) float array
+    probabilities : (C, X, Y, Z) float array
         Say which other tissue is the best one.
     mask : (X, Y, Z) bool array
         The brain; labels outside it become background.
     spacing_mm : three floats
     config : CleanupConfig
-
-    Returns
-    -------
-    CleanedLabels
     """
     before = np.where(mask, labels, BACKGROUND).astype(np.uint8)
     boxes = ndimage.find_objects((before != BACKGROUND).view(np.uint8))
@@ -69,10 +65,11 @@ def clean(
     strays = _remove_strays(inner, config.stray_mm3 / voxel_mm3)
     brain_holes = _fill_brain_holes(inner, likely, brain)
     rinds = _remove_rinds(inner, likely, config.rind_mm3 / voxel_mm3, config.gm_reach_mm, spacing_mm)
+    tissues = tissues_of(len(probabilities))
     islands, holes = {}, {}
-    for tissue, limit_mm3 in zip(TISSUES, config.island_mm3, strict=True):
+    for tissue, limit_mm3 in zip(tissues, config.island_mm3[: len(tissues)], strict=True):
         islands[tissue.short_name] = _remove_islands(inner, likely, tissue, limit_mm3 / voxel_mm3)
-    for tissue, limit_mm3 in zip(TISSUES, config.hole_mm3, strict=True):
+    for tissue, limit_mm3 in zip(tissues, config.hole_mm3[: len(tissues)], strict=True):
         holes[tissue.short_name] = _fill_holes(inner, brain, tissue, limit_mm3 / voxel_mm3)
     return CleanedLabels(after, islands, holes, strays, brain_holes, rinds, int(np.count_nonzero(after != before)))
 
@@ -97,8 +94,7 @@ def _fill_brain_holes(labels: np.ndarray, probabilities: np.ndarray, brain: np.n
     """Give each background voxel of the mask that tissue closes in its own most probable tissue."""
     closed = ndimage.binary_fill_holes(labels != BACKGROUND, _FACES) & (labels == BACKGROUND) & brain
     places = np.nonzero(closed)
-    likely = [probabilities[tissue.value][places] for tissue in TISSUES]  # three of (N,)
-    labels[places] = np.array([tissue.value for tissue in TISSUES], np.uint8)[np.argmax(likely, 0)]
+    labels[places] = 1 + np.argmax([one[places] for one in probabilities[1:]], 0)
     return int(ndimage.label(closed, _FACES)[1])
 
 
@@ -135,21 +131,21 @@ def _remove_islands(labels: np.ndarray, probabilities: np.ndarray, tissue: Tissu
         return 0
     places = np.nonzero(small[pieces])
     island = np.cumsum(small)[pieces[places]] - 1  # (N,), from 0 to count - 1
-    others = [other.value for other in TISSUES if other is not tissue]
-    score = np.full((count, CLASS_COUNT), -np.inf)
+    others = [value for value in range(1, len(probabilities)) if value != tissue.value]
+    score = np.full((count, len(probabilities)), -np.inf)
     for value in others:
         score[:, value] = np.bincount(island, probabilities[value][places].astype(np.float64), count)
-    touched = _touched(labels, places, island, count)
+    touched = _touched(labels, places, island, score.shape)
     touches_others = touched[:, others].any(1)
     score[touches_others] = np.where(touched[touches_others], score[touches_others], -np.inf)
     labels[places] = score.argmax(1)[island]
     return count
 
 
-def _touched(labels: np.ndarray, places: tuple[np.ndarray, ...], island: np.ndarray, count: int) -> np.ndarray:
-    """(count, 4) bool: which labels lie across a face of which island."""
+def _touched(labels: np.ndarray, places: tuple[np.ndarray, ...], island: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(count, C) bool: which labels lie across a face of which island."""
     padded = np.pad(labels, 1, constant_values=BACKGROUND)
-    touched = np.zeros((count, CLASS_COUNT), bool)
+    touched = np.zeros(shape, bool)
     x, y, z = (axis + 1 for axis in places)
     for dx, dy, dz in ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)):
         touched[island, padded[x + dx, y + dy, z + dz]] = True

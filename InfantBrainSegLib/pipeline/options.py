@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.contract import STAGES
 from ..core.option import PANEL, SEGMENT, option, options_in
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CleanupConfig:
-    """What counts as an island, a hole or a rind; tuples are in the order CSF, GM, WM.
+    """What counts as an island, a hole or a rind; tuples are in the order of `labels.TISSUES`.
 
     The defaults follow real anatomy: in manual labels of newborns and in adult maps, GM is one piece (no other of 20 mm³ or more) and WM
     nearly so (none of 50), while closed pockets of CSF in the sulci are real from a few mm³ upwards. Sheets of GM under 3 mm thick reach
@@ -22,9 +23,9 @@ class CleanupConfig:
 
     Attributes
     ----------
-    island_mm3 : three floats
+    island_mm3 : a float for each tissue
         A tissue's pieces under this volume, joined to the rest not even by a corner, go to the best tissue that they touch.
-    hole_mm3 : three floats
+    hole_mm3 : a float for each tissue
         Other tissues' regions under this volume, closed in by one tissue on all faces, go to that tissue.
     gm_reach_mm : float
         GM that is further than this, on a way through GM, from GM that holds a ball of 1 mm radius is a rind.
@@ -36,8 +37,8 @@ class CleanupConfig:
         False leaves the labels as they are inside the mask.
     """
 
-    island_mm3: tuple[float, float, float] = (5.0, 100.0, 30.0)
-    hole_mm3: tuple[float, float, float] = (30.0, 5.0, 30.0)
+    island_mm3: tuple[float, ...] = (5.0, 100.0, 30.0)
+    hole_mm3: tuple[float, ...] = (30.0, 5.0, 30.0)
     gm_reach_mm: float = 5.0
     rind_mm3: float = 300.0
     stray_mm3: float = 1000.0  # rests of dura, skin or an eye; a brain is 300 times larger
@@ -66,7 +67,7 @@ class SegmentOptions:
     age_months : float or None
         From birth at term; the brain's volume is then checked against that age.
     align : str
-        "auto" moves T2 onto T1 where it does not lie there, as measured; "off" takes the headers' word.
+        "auto" moves T2 onto T1 where it does not lie there, as measured; "off" trusts the headers.
     bias_correction : str
         "auto" corrects raw scans with a mask, "on" all, "off" none.
     extract : str
@@ -76,7 +77,7 @@ class SegmentOptions:
         How often the second stage runs: once, as in the paper; the second time on the mirrored brain with distance maps of its own result,
         and a third time on the brain as it lies with those of the first two. The last two results are averaged.
     threads : int
-        CPU threads of the networks; 0 for as many as torch chooses.
+        CPU threads of the networks; 0 for as many as there are physical cores, or fewer where OMP_NUM_THREADS says so.
 
     Raises
     ------
@@ -114,17 +115,28 @@ class SegmentOptions:
         "auto", "--extract", "auto (default): take out the cerebrum unless there is a mask; off: take all", choices=("auto", "off")
     )
     rounds: int = option(
-        3,
+        2,
         "--rounds",
-        "runs of the second stage; 1: as in the paper; 2, 3 (default): on its own result, the second time on the mirrored brain",
+        "runs of the second stage; 1: as in the paper; 2 (default), 3: on its own result, the second time on the mirrored brain",
         kind=int,
         choices=(1, 2, 3),
         panel="secondRound",
-        switch=(3, 1),
+        switch=(2, 1),
     )
     threads: int = option(
-        0, "--threads", "CPU threads of the networks; 0 (default): torch's own choice", kind=int, minimum=0, metavar="N", recorded=False
+        0,
+        "--threads",
+        "CPU threads of the networks; 0 (default): one for each physical core",
+        kind=int,
+        minimum=0,
+        metavar="N",
+        recorded=False,
     )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The tissue networks that run."""
+        return STAGES if self.use_context else STAGES[:1]
 
     def __post_init__(self):
         for name, fact in options_in(self).items():

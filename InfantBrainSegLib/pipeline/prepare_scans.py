@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import SimpleITK as sitk
 
-from ..checks.input_checks import Scans, inspect
+from ..checks.input_checks import CheckedScans, inspect
 from ..core.check import PASS, STOP, WARN, Check, CheckCode, make_check
 from ..core.contract import STEP_ENDS, Step
 from ..core.errors import AlignmentError
 from ..core.progress import Progress, silent
 from ..extraction.extract import OFF, Extraction, extract, left_as_given, set_upright
-from ..extraction.pose import TURN_DEGREES
+from ..extraction.pose import UPRIGHT_DEGREES
 from ..imaging.files import check_image
 from ..imaging.masks import to_mask
 from ..networks.device import resolve_device
@@ -23,12 +23,12 @@ from ..preparation.registration import Alignment, align_pair
 from .options import SegmentOptions
 from .report import Steps
 
-SURE_OF_HEAD = 0.93  # of 46 synthetic heads 14 were below it, among them all 5 whose mask, its border uncorrected, had a Dice under 0.96
-SURE_OF_STRIPPED = 0.80  # ten real newborns have 0.88 to 0.95, with T1 alone 0.84 to 0.91, with T2 alone 0.79 to 0.92
+HEAD_CONFIDENCE = 0.93  # of 46 synthetic heads 14 were below it, among them all 5 whose mask, its border uncorrected, had a Dice under 0.96
+STRIPPED_CONFIDENCE = 0.80  # ten real newborns have 0.88 to 0.95, with T1 alone 0.84 to 0.91, with T2 alone 0.79 to 0.92
 
 
 @dataclass(frozen=True)
-class Intake:
+class PreparedScans:
     """Scans that are ready, and what was done to them.
 
     Attributes
@@ -53,9 +53,9 @@ class Intake:
     mask_warnings: tuple[str, ...] = ()
 
 
-def take_in(
+def prepare_scans(
     scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], options: SegmentOptions, predictor: Predictor, steps: Steps
-) -> Intake:
+) -> PreparedScans:
     """Make scans ready.
 
     Parameters
@@ -64,10 +64,6 @@ def take_in(
     options : SegmentOptions
     predictor : Predictor
     steps : Steps
-
-    Returns
-    -------
-    Intake
 
     Raises
     ------
@@ -86,9 +82,9 @@ def take_in(
         pair = pair_scans(extraction.t1, extraction.t2, extraction.mask)
         corrected = wants_correction(options.bias_correction, t1, t2, extraction.mask)
         prepared = prepare(correct_pair(pair) if corrected else pair, extraction.rotation)
-        seen = inspect(Scans(extraction.t1, extraction.t2, pair, prepared), options.age_months)
+        seen = inspect(CheckedScans(extraction.t1, extraction.t2, pair, prepared), options.age_months)
         checks = (*_extraction_checks(extraction), *seen)
-    return Intake(alignment, extraction, pair, prepared, corrected, checks, tuple(doubts))
+    return PreparedScans(alignment, extraction, pair, prepared, corrected, checks, tuple(doubts))
 
 
 def _extract(
@@ -116,10 +112,6 @@ def check_scans(
     options : SegmentOptions
     progress : Progress
 
-    Returns
-    -------
-    tuple of Check
-
     Raises
     ------
     InfantBrainSegError
@@ -128,9 +120,9 @@ def check_scans(
     predictor = Predictor(resolve_device(options.device), options.device, options.window, False)
     steps = Steps(lambda step, share: progress(step, min(share / STEP_ENDS[Step.PREPARE], 1.0)))
     try:
-        checks = take_in(scans, options, predictor, steps).checks
+        checks = prepare_scans(scans, options, predictor, steps).checks
     except AlignmentError as error:
-        checks = take_in(scans, replace(options, align=align.OFF), predictor, steps).checks
+        checks = prepare_scans(scans, replace(options, align=align.OFF), predictor, steps).checks
         refused = Check(CheckCode.ALIGNMENT, STOP, error.found, error.wanted, error.remedy)
         checks = tuple(refused if check.code == CheckCode.ALIGNMENT else check for check in checks)
     progress(Step.DONE, 1.0)
@@ -144,24 +136,28 @@ def _extraction_checks(extraction: Extraction) -> tuple[Check, ...]:
         return ()
     if report.front_is_back:
         lies = "front and back exchanged, set upright"
-    elif report.turned_degrees is None:
-        lies = "cannot be told"
+    elif report.upside_down:
+        lies = "upside down, set upright"
+    elif report.rotation_degrees is None:
+        lies = "cannot be determined"
     else:
-        lies = f"turned by {report.turned_degrees:.0f} degrees{', set upright' if report.turned else ''}"
+        lies = f"turned by {report.rotation_degrees:.0f} degrees{', set upright' if report.rotated else ''}"
+    unsure = report.orientation_told is False and report.rotation_degrees is not None
     pose = make_check(
         CheckCode.POSE,
-        PASS if report.turned_degrees is not None and not report.turned else WARN,
-        lies,
-        f"up to {TURN_DEGREES:.0f} degrees",
-        "if the head was not turned in the scanner, repair the header's orientation",
+        PASS if report.rotation_degrees is not None and not report.rotated and not unsure else WARN,
+        f"{lies}; which way is up and which is front could not be confirmed" if unsure else lies,
+        f"up to {UPRIGHT_DEGREES:.0f} degrees",
+        "if the head was not turned in the scanner, repair the header's orientation"
+        + ("; look whether top and front are where the header says" if unsure else ""),
     )
-    if report.found is None or report.sure is None:
+    if report.found is None or report.confidence is None:
         return (pose,)
-    wanted = SURE_OF_STRIPPED if report.stripped else SURE_OF_HEAD
+    wanted = STRIPPED_CONFIDENCE if report.stripped else HEAD_CONFIDENCE
     cerebrum = make_check(
         CheckCode.CEREBRUM,
-        PASS if extraction.mask is None or report.sure >= wanted else WARN,
-        f"{report.found.rstrip('.')}; mean probability {report.sure:.2f}",
+        PASS if extraction.mask is None or report.confidence >= wanted else WARN,
+        f"{report.found.rstrip('.')}; mean probability {report.confidence:.2f}",
         f"{wanted:g} or more",
         "look at the mask in all planes; correct it and give it with --mask, or as the brain mask in Slicer",
     )

@@ -17,7 +17,7 @@ from ..core.errors import ErrorCode, InputError
 from ..core.progress import Progress, part_of
 from .volumes import TissueVolume
 
-SCHEMA_VERSION = 2  # of the report as JSON; 1 had no number, other names in its checks, and reasons as text
+SCHEMA_VERSION = 3  # of the report as JSON; 1: no number, other check names; 2: "words" for "message", "sure", "turned", "turned_degrees"
 PACKAGES = ("torch", "numpy", "SimpleITK", "scipy", "vtk")
 
 
@@ -94,7 +94,7 @@ class Report:
         By step, in the order they ran; "total" once reading and writing are known.
     peak_memory_mb : float or None
     inputs : dict or None
-        What may be told of each input, by role.
+        What may be said of each input, by role.
     """
 
     versions: dict[str, str]
@@ -126,7 +126,7 @@ class Report:
         Parameters
         ----------
         inputs : dict
-            What may be told of each input, by role.
+            What may be said of each input, by role.
         seconds : dict
             Of "read" and "write".
         notes : sequence of str
@@ -139,11 +139,11 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values that JSON takes; "schema_version" says how they are laid out."""
-        told: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+        plain: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
         if self.inputs is not None:
-            told["inputs"] = self.inputs
-        told |= {field.name: getattr(self, field.name) for field in fields(self) if field.name != "inputs"}
-        return told | {
+            plain["inputs"] = self.inputs
+        plain |= {field.name: getattr(self, field.name) for field in fields(self) if field.name != "inputs"}
+        return plain | {
             "volumes": [asdict(volume) for volume in self.volumes],
             "checks": [check.as_dict() for check in self.checks],
             "verdict": self.verdict.as_dict(),
@@ -153,7 +153,7 @@ class Report:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> "Report":
+    def from_json(cls, plain: Mapping[str, Any]) -> "Report":
         """Read what `to_json` gave, whatever else stands beside it.
 
         Raises
@@ -161,17 +161,17 @@ class Report:
         InputError
             If it is laid out otherwise.
         """
-        if told.get("schema_version") != SCHEMA_VERSION:
+        if plain.get("schema_version") != SCHEMA_VERSION:
             raise InputError(
-                f"The report has schema version {told.get('schema_version', 'none')}; wanted {SCHEMA_VERSION}: segment the scan again.",
+                f"The report has schema version {plain.get('schema_version', 'none')}; wanted {SCHEMA_VERSION}: segment the scan again.",
                 ErrorCode.REPORT_VERSION,
             )
-        values = {field.name: told[field.name] for field in fields(cls) if field.name != "inputs"}
+        values = {field.name: plain[field.name] for field in fields(cls) if field.name != "inputs"}
         values |= {
-            "volumes": tuple(TissueVolume(**volume) for volume in told["volumes"]),
-            "checks": tuple(Check.from_dict(check) for check in told["checks"]),
-            "verdict": Verdict.from_dict(told["verdict"]),
-            "notes": tuple(told["notes"]),
-            "memory_ladder": tuple(told["memory_ladder"]),
+            "volumes": tuple(TissueVolume(**volume) for volume in plain["volumes"]),
+            "checks": tuple(Check.from_dict(check) for check in plain["checks"]),
+            "verdict": Verdict.from_dict(plain["verdict"]),
+            "notes": tuple(plain["notes"]),
+            "memory_ladder": tuple(plain["memory_ladder"]),
         }
-        return cls(**values, inputs=told.get("inputs"))
+        return cls(**values, inputs=plain.get("inputs"))

@@ -2,13 +2,14 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError
-from ..core.labels import TISSUES
+from ..core.labels import TISSUES, Tissue
 from ..imaging.files import same_grid
 from ..imaging.resample import voxel_mm3
 
@@ -37,17 +38,18 @@ class TissueVolume:
     mean_confidence: float | None
 
 
-def measure(labels: sitk.Image, confidence: sitk.Image | None = None) -> list[TissueVolume]:
+def measure(labels: sitk.Image, confidence: sitk.Image | None = None, tissues: Sequence[Tissue] = TISSUES) -> list[TissueVolume]:
     """Measure each tissue of a labelmap on its own grid.
 
     Parameters
     ----------
-    labels : sitk.Image with our labels, 0 to 3
+    labels : sitk.Image with our labels
     confidence : sitk.Image on the same grid with each voxel's probability of its label, or None
+    tissues : those to measure
 
     Returns
     -------
-    list of TissueVolume, in the order CSF, GM, WM
+    list of TissueVolume, in the order of the tissues
 
     Raises
     ------
@@ -58,12 +60,12 @@ def measure(labels: sitk.Image, confidence: sitk.Image | None = None) -> list[Ti
         raise InputError("The confidence map lies on another grid than the labels; wanted one grid: restore both with the same T1.")
     label_array = sitk.GetArrayViewFromImage(labels)  # (K, J, I)
     confidence_array = None if confidence is None else sitk.GetArrayViewFromImage(confidence)
-    places = {tissue.value: label_array == tissue.value for tissue in TISSUES}
+    places = {tissue.value: label_array == tissue.value for tissue in tissues}
     counts = {value: int(place.sum()) for value, place in places.items()}
     total = sum(counts.values())
     mm3 = voxel_mm3(labels)
     rows = []
-    for tissue in TISSUES:
+    for tissue in tissues:
         voxels = counts[tissue.value]
         mean = None
         if confidence_array is not None and voxels > 0:
@@ -75,10 +77,6 @@ def measure(labels: sitk.Image, confidence: sitk.Image | None = None) -> list[Ti
 
 def to_csv(volumes: list[TissueVolume]) -> str:
     """Write volumes as a table for a spreadsheet; an unknown confidence is an empty cell.
-
-    Parameters
-    ----------
-    volumes : list of TissueVolume
 
     Returns
     -------

@@ -52,14 +52,6 @@ def _is_raw(scan: sitk.Image, mask: sitk.Image) -> bool:
 def correct_pair(pair: ScanPair) -> ScanPair:
     """Take the bias field out of each scan of a pair.
 
-    Parameters
-    ----------
-    pair : ScanPair
-
-    Returns
-    -------
-    ScanPair
-
     Raises
     ------
     InputError

@@ -238,10 +238,6 @@ def difference_skewness(t1: np.ndarray, t2: np.ndarray) -> float:
     Parameters
     ----------
     t1, t2 : (N,) arrays, the brain's voxels
-
-    Returns
-    -------
-    float
     """
     difference = _z_scores(t2.astype(np.float32)) - _z_scores(t1.astype(np.float32))
     difference -= difference.mean(dtype=np.float64)

@@ -68,10 +68,6 @@ def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
     t1, t2 : 3D sitk.Image, skull-stripped unless there is a mask; one of them may be None
     mask : 3D sitk.Image, above 0 in the brain, on any grid
 
-    Returns
-    -------
-    ScanPair
-
     Raises
     ------
     InputError
@@ -160,10 +156,6 @@ def prepare(pair: ScanPair, rotation: sitk.Euler3DTransform | None = None) -> Pr
     ----------
     pair : ScanPair
     rotation : sitk.Euler3DTransform, from a point of the upright head to its point in the head as given; None where both are the same
-
-    Returns
-    -------
-    Prepared
     """
     space = plan_space(pair.mask, rotation)
     box = widen(mask_box(pair.mask), 2, pair.mask)  # two voxels more, for the smoothing

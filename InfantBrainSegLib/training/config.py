@@ -2,17 +2,36 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..core.errors import TrainingError
+from ..core.plain import from_plain
 from ..networks.context import ContextConfig
 from ..networks.fcn import BUNDLED_FCN1, NetworkConfig
 from .losses import LOSS_WEIGHTS
 from .recipe import RECIPES, STAGES, Recipe, Stage
 from .simulation.contrast import PHASE_SHARES, PHASES
+from .simulation.synthesis import SIMULATIONS
 
 HELD_OUT = ("adult_15", "adult_17", "adult_18", "infant_05mo", "infant_08mo")
+_MORE = math.inf
+_LIMITS: dict[str, tuple[float, float]] = {
+    "iterations": (1, _MORE),
+    "batch_size": (1, _MORE),
+    "patch_voxels": (1, 512),  # a whole head at 0.5 mm
+    "uses": (1, _MORE),
+    "validate_every": (1, _MORE),
+    "validation_patches": (1, _MORE),
+    "workers": (0, 256),
+    "seed": (0, _MORE),
+    "learning_rate": (0, _MORE),
+    "weight_decay": (0, _MORE),
+    "checkpoint_minutes": (0, _MORE),
+    "stream_dropout": (0, 1),
+    "own_context": (0, 1),
+    "average_decay": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,9 @@ class TrainingConfig:
         Names and checksums of the labelled scans trained on; empty for simulated patches. Keeps a run from going on with other scans.
     iterations, batch_size, patch_voxels, learning_rate, weight_decay, seed
         The paper: 10,000, 2, 64, 1e-3, 0.005.
+    simulation : str
+        "shrunken": adult maps brought to an infant's size, as the bundled weights learned from; "six months": anatomy and contrast that
+        enclose those of real six-month-olds, and wide ventricles. See `synthesis.SIMULATIONS`.
     phase_shares : tuple of float
         See `ContrastConfig`: of the patches that "fcn1" or "fcn2" trains on; held-out ones keep its default shares.
     stream_dropout : float
@@ -51,8 +73,8 @@ class TrainingConfig:
     own_context : float
         For "fcn2": chance that a batch is mirrored and gets distance maps of the moving average's own result in place of FCN-1's, as in
         the second round.
-    uses, painters : int
-        Iterations that each synthesized batch serves, mirrored every second time; processes that paint for a GPU, 0 for a thread.
+    uses, workers : int
+        Iterations that each synthesized batch serves, mirrored every second time; processes that synthesize for a GPU, 0 for a thread.
     average_decay : float
         Of the moving average of the weights that is validated and saved by the recipe "bundled".
     device : str
@@ -83,11 +105,12 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     loss_weights: tuple[float, ...] = LOSS_WEIGHTS
     seed: int = 1
+    simulation: str = "shrunken"
     phase_shares: tuple[float, ...] = PHASE_SHARES
     stream_dropout: float = 0.0
     own_context: float = 0.0
     uses: int = 1
-    painters: int = 0
+    workers: int = 0
     average_decay: float = 0.998
     device: str = "auto"
     checkpoint_minutes: float = 4.0
@@ -110,6 +133,8 @@ class TrainingConfig:
             raise TrainingError(f"stage is {self.stage!r}; wanted one of {', '.join(STAGES)}.")
         if self.recipe not in RECIPES:
             raise TrainingError(f"recipe is {self.recipe!r}; wanted one of {', '.join(RECIPES)}.")
+        if self.simulation not in SIMULATIONS:
+            raise TrainingError(f"simulation is {self.simulation!r}; wanted one of {', '.join(SIMULATIONS)}.")
         streams = self.stage_facts.streams
         if self.network.stream_channels != streams:
             raise TrainingError(
@@ -117,10 +142,15 @@ class TrainingConfig:
             )
         if self.stage_facts.needs_fcn1 and not self.fcn1:
             raise TrainingError('stage "fcn2" needs the weights of an FCN-1 to make its context from: set fcn1.')
-        if min(self.iterations, self.batch_size, self.patch_voxels, self.uses, self.validate_every, self.validation_patches) < 1:
-            raise TrainingError("iterations, batch_size, patch_voxels, uses, validate_every and validation_patches are 1 or more.")
-        if self.painters < 0:
-            raise TrainingError(f"painters is {self.painters}; wanted 0 or more.")
+        for name, (low, high) in _LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                wanted = f"{low} or more" if high == math.inf else f"{low} to {high}"
+                raise TrainingError(f"{name} is {getattr(self, name)}; wanted {wanted}: correct it.")
+        for name in ("pack", "output_dir"):
+            if not getattr(self, name).strip():
+                raise TrainingError(f"{name} is empty; wanted a path: name one.")
+        if len(self.loss_weights) != len(LOSS_WEIGHTS) or min(self.loss_weights) < 0:
+            raise TrainingError(f"loss_weights is {self.loss_weights}; wanted {len(LOSS_WEIGHTS)} numbers of 0 or more, one a scale.")
         if len(self.phase_shares) != len(PHASES) or min(self.phase_shares) < 0 or not math.isclose(sum(self.phase_shares), 1):
             raise TrainingError(f"phase_shares is {self.phase_shares}; wanted {len(PHASES)} shares of sum 1: {', '.join(PHASES)}.")
         if self.own_context and not self.stage_facts.needs_fcn1:
@@ -133,34 +163,35 @@ def read_config(path: Path) -> TrainingConfig:
     Raises
     ------
     TrainingError
-        If the file is missing, is no JSON, or names a field that does not exist.
+        If the file is missing, is no JSON, names a field that does not exist, or holds a value that cannot be.
     """
     try:
         given = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"The training config {path} cannot be read ({error.strerror}): give a JSON file.") from error
     except json.JSONDecodeError as error:
-        raise TrainingError(f"The training config {path} is no JSON (line {error.lineno}: {error.msg}).") from error
-    return config_from_dict(given)
-
-
-def config_from_dict(given: dict) -> TrainingConfig:
-    """Make a `TrainingConfig` of plain values, as `asdict` gives them."""
-    known = {f.name for f in fields(TrainingConfig)}
-    if not isinstance(given, dict) or set(given) - known:
-        unknown = sorted(set(given) - known) if isinstance(given, dict) else type(given).__name__
-        raise TrainingError(f"The training config holds {unknown}; wanted a JSON object with some of {sorted(known)}.")
-    values = dict(given)
+        raise TrainingError(
+            f"The training config {path} is no JSON (line {error.lineno}: {error.msg}); wanted a JSON file: correct that line."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise TrainingError(f"The training config {path} is no JSON ({type(error).__name__}); wanted a JSON file in UTF-8.") from error
     try:
-        if "network" in values:
-            values["network"] = NetworkConfig(**values["network"])
-        if "context" in values:
-            values["context"] = ContextConfig(**values["context"])
-        for name in ("held_out", "loss_weights", "phase_shares", "data"):
-            if name in values:
-                values[name] = tuple(values[name])
-        return TrainingConfig(**values)
-    except (TypeError, ValueError) as error:
+        return config_from_dict(given)
+    except TrainingError as error:
+        raise TrainingError(f"{path}: {error}") from error
+
+
+def config_from_dict(given: object) -> TrainingConfig:
+    """Make a `TrainingConfig` of plain values, as `asdict` gives them.
+
+    Raises
+    ------
+    TrainingError
+        If a field does not exist, or a value cannot be.
+    """
+    try:
+        return from_plain(TrainingConfig, given, "The training config")
+    except (TrainingError, ValueError) as error:
         raise TrainingError(f"The training config cannot be used: {error}") from error
 
 

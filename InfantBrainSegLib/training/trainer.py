@@ -4,9 +4,7 @@ import contextlib
 import copy
 import json
 import os
-import pickle
 import time
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +12,12 @@ import numpy as np
 import torch
 
 from ..core.errors import DeviceError, TrainingError
+from ..core.progress import QUIET_S
+from ..core.stops import Stopped, Stops, noted_stops
 from ..imaging.files import check_writable_folder, write_text
 from ..networks.device import is_out_of_memory, training_autocast
 from ..networks.fcn import MultiStreamFCN
+from ..networks.saved import UnreadableError, read_saved
 from .config import TrainingConfig, config_from_dict, config_to_dict
 from .data.batch_queue import Batch, BatchQueue
 from .data.batches import ContextFromNetwork, PatchSource, simulated_sources
@@ -62,8 +63,8 @@ class Trainer:
     """One run of a `TrainingConfig`.
 
     The random numbers of iteration i depend on the seed and i alone, so that a resumed run goes on as if it had not stopped.
-    On a CPU of several cores each patch of a batch has a thread of its own, from painting to gradients, unless the network normalises by
-    the batch or batches are synthesized ahead (`TrainingConfig.uses`, `painters`): a step takes a quarter less time than with all cores on
+    On a CPU of several cores each patch of a batch has a thread of its own, from synthesis to gradients, unless the network normalises by
+    the batch or batches are synthesized ahead (`TrainingConfig.uses`, `workers`): a step takes a quarter less time than with all cores on
     one operation.
 
     Parameters
@@ -141,12 +142,23 @@ class Trainer:
             If the loss is not finite, or 50 gradients in a row are not.
         DeviceError
             If the device's memory is too small.
+        Stopped
+            At Ctrl-C or a request to end, once the step at hand is done and saved; a second one does not wait for that.
         """
-        config = self.config
         self._report_transfer(report)
-        saved = time.monotonic()
+        cut_log(self.folder / "log.jsonl", self.iteration)
+        with noted_stops() as stops:
+            self._train(stops, report)
+        self._queue = None  # ends the processes that paint
+        if stops.asked:
+            raise Stopped(f"Stopped after iteration {self.iteration} of {self.config.iterations}, which {self.checkpoint_path} holds")
+        return self.result()
+
+    def _train(self, stops: Stops, report) -> None:
+        config = self.config
+        saved = told = time.monotonic()
         recent = Tally(config.network.classes)
-        while self.iteration < config.iterations:
+        while self.iteration < config.iterations and not stops.asked:
             loss, dice = self._guarded_step()
             recent.add(loss, dice, self._left_out > 0)
             if not np.isfinite(loss):
@@ -160,11 +172,13 @@ class Trainer:
             if done or self.iteration % config.validate_every == 0:
                 report(self._log(recent))
                 recent = Tally(config.network.classes)
-            if done or time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                told = time.monotonic()
+            elif time.monotonic() - told > QUIET_S:
+                report(f"iteration {self.iteration} of {config.iterations}, loss {recent.loss:.4f}")
+                told = time.monotonic()
+            if done or stops.asked or time.monotonic() - saved > 60 * config.checkpoint_minutes:
                 self._save()
                 saved = time.monotonic()
-        self._queue = None  # ends the processes that paint
-        return self.result()
 
     def result(self) -> dict[str, torch.Tensor]:
         """The state dict to use so far."""
@@ -236,7 +250,7 @@ class Trainer:
         config = self.config
         if self._queue is None:
             run = range(self.iteration, config.iterations)
-            self._queue = BatchQueue(self.training, (config.seed, _TRAIN), config.batch_size, config.uses, config.painters, run)
+            self._queue = BatchQueue(self.training, (config.seed, _TRAIN), config.batch_size, config.uses, config.workers, run)
         return self._queue.take(self.iteration)
 
     def _rng(self, *numbers: int) -> np.random.Generator:
@@ -311,16 +325,23 @@ class Trainer:
         state = load_checkpoint(self.checkpoint_path, config_to_dict(self.config))
         if state is None:
             return
+        check_parts(state, self.checkpoint_path)
         if state["iteration"] > self.config.iterations:
             raise TrainingError(
                 f"The checkpoint {self.checkpoint_path} has {state['iteration']} iterations and {self.config.iterations} were asked for: "
                 "ask for as many or more, or take another output_dir."
             )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name, value in state["average"].items():
-            self.average[name].copy_(value)
-        self.iteration = int(state["iteration"])
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for name, value in self.average.items():
+                value.copy_(state["average"][name])
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise TrainingError(
+                f"The checkpoint {self.checkpoint_path} does not fit the network it describes ({type(error).__name__}): "
+                "take another output_dir, or remove it to start anew."
+            ) from error
+        self.iteration = state["iteration"]
 
 
 def learning_rate(config: TrainingConfig, iteration: int) -> float:
@@ -336,7 +357,7 @@ def _patch_threads(config: TrainingConfig, device: torch.device) -> ThreadPoolEx
     """A thread for each patch of a batch where that pays and changes no result, sharing the cores."""
     cores = torch.get_num_threads()
     count = min(config.batch_size, cores)
-    ahead = config.uses > 1 or config.painters > 0
+    ahead = config.uses > 1 or config.workers > 0
     if device.type != "cpu" or count < 2 or ahead or config.compile or config.network.norm == "batch":
         return None
     return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(cores // count,))
@@ -414,13 +435,13 @@ def load_checkpoint(path: Path, config: dict) -> dict | None:
     if not path.is_file():
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_saved(path)
         theirs = config_to_dict(config_from_dict(state["config"]))  # fields younger than the checkpoint take their defaults
-    except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (UnreadableError, KeyError, TypeError, IndexError) as error:
         raise TrainingError(f"The checkpoint {path} is damaged ({type(error).__name__}): remove it to start anew.") from error
     except TrainingError as error:
         raise TrainingError(f"The checkpoint {path} is of another version ({error}): take another output_dir, or remove it.") from error
-    free = ("iterations", "device", "compile", "output_dir", "checkpoint_minutes", "label_maps", "pack", "painters")
+    free = ("iterations", "device", "compile", "output_dir", "checkpoint_minutes", "label_maps", "pack", "workers")
     changed = [name for name in config if name not in free and theirs.get(name) != config[name]]
     if changed:
         name = changed[0]
@@ -429,3 +450,38 @@ def load_checkpoint(path: Path, config: dict) -> dict | None:
             "take another output_dir, or remove it to start anew."
         )
     return state
+
+
+def check_parts(state: dict, path: Path) -> None:
+    """Refuse a checkpoint that lacks a part of what a run goes on from.
+
+    Raises
+    ------
+    TrainingError
+        If a part is absent or of another kind.
+    """
+    parts = {"iteration": int, "network": dict, "average": dict, "optimizer": dict}
+    missing = [name for name, kind in parts.items() if not isinstance(state.get(name), kind)]
+    if missing or state["iteration"] < 0:
+        raise TrainingError(
+            f"The checkpoint {path} has no usable {', '.join(missing or ['iteration'])}; wanted {', '.join(parts)}: "
+            "remove it to start anew."
+        )
+
+
+def cut_log(path: Path, iteration: int) -> None:
+    """Take out of a log what a run that goes on from this iteration will write again, and a line that was cut short."""
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if (logged := _iteration_of(line)) is not None and logged <= iteration]
+    if kept != lines:
+        write_text("".join(kept), path)
+
+
+def _iteration_of(line: str) -> int | None:
+    try:
+        logged = json.loads(line)["iteration"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return logged if isinstance(logged, int) and line.endswith("\n") else None

@@ -15,8 +15,6 @@ converted from Caffe                       conv1a, conv2a, ... conv4b
 each with `.weight` and `.bias`, and perhaps `module.`, `model.` or `backbone.` before. Files are read without unpickling objects.
 """
 
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +23,8 @@ from torch import nn
 
 from ..core.errors import TrainingError, WeightsError
 from ..networks.fcn import MultiStreamFCN
+from ..networks.saved import UnreadableError, read_saved
+from ..networks.weights import restored
 
 _C3D = ("conv1a", "conv2a", "conv3a", "conv3b", "conv4a", "conv4b")
 _C3D_PLACES = ("levels.0.0", "levels.1.0", "levels.2.0", "levels.2.1", "levels.3.0", "levels.3.1")
@@ -223,13 +223,13 @@ def _read_state(path: str) -> dict[str, torch.Tensor]:
     if not Path(path).is_file():
         raise WeightsError(f"The weights file {path} does not exist: check the path.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        content = read_saved(Path(path))
+    except UnreadableError as error:
         raise WeightsError(
-            f"{path} is damaged or holds Python objects, which could run code and are not read; wanted tensors alone: save its state dict."
+            f"{path} cannot be read as weights ({error}): it is none of torch's files, is damaged, or holds Python objects, which could "
+            "run code and are not read; wanted tensors alone: save its state dict."
         ) from error
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} cannot be read as weights ({type(error).__name__}): it is damaged; get it again.") from error
+    scales = content.get("scales") if isinstance(content, dict) else None  # of a weights file of ours
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -237,7 +237,7 @@ def _read_state(path: str) -> dict[str, torch.Tensor]:
     state = {_bare(str(name)): tensor for name, tensor in content.items() if torch.is_tensor(tensor)} if isinstance(content, dict) else {}
     if not state:
         raise WeightsError(f"{path} holds no named tensors; wanted a state dict.")
-    return state
+    return restored(state, scales) if isinstance(scales, dict) else state
 
 
 def _bare(name: str) -> str:

@@ -21,15 +21,19 @@ STUDIES = {
     "axes": "measure_axes",
     "ablations": "ablate",
     "pictures": "make_pictures",
+    "anatomy": "measure_anatomy",
 }
 OTHERS = {
     "card": "card",
     "speed": "benchmark_segment",
     "training-speed": "benchmark_training",
+    "scale": "measure_scale",
     "calibration": "plot_calibration",
     "test-subjects": "make_test_subjects",
     "raw-heads": "make_raw_heads",
     "demo-subject": "make_demo_subject",
+    "store-weights": "store_weights",
+    "label-anatomy": "anatomy",
 }
 
 

@@ -21,11 +21,11 @@ from InfantBrainSegLib.imaging.space import centered_image
 from InfantBrainSegLib.training.config import HELD_OUT
 from InfantBrainSegLib.training.simulation.head_synthesis import HeadConfig, HeadSimulator
 from InfantBrainSegLib.training.simulation.heads import HeadMap, load_heads
-from InfantBrainSegLib.training.simulation.labelmaps import PAINT_CLASSES, PAINT_TO_LABEL
+from InfantBrainSegLib.training.simulation.labelmaps import SYNTHESIS_CLASSES, SYNTHESIS_TO_LABEL
 
-WARPED = HeadConfig(voxel_mm=1.0, rotation_degrees=26.0, turned_share=0.0, stripped_share=0.0, cut_share=0.0)  # up to 45 degrees in all
+WARPED = HeadConfig(voxel_mm=1.0, rotation_degrees=26.0, rotated_share=0.0, stripped_share=0.0, cut_share=0.0)  # up to 45 degrees in all
 RAW = replace(WARPED, warp_mm=4.0)  # the amplitude of the tissue networks' test subjects
-TURNED = replace(RAW, rotation_degrees=10.0, turned_share=1.0)
+TURNED = replace(RAW, rotation_degrees=10.0, rotated_share=1.0)
 INTENSITY_SCALE = 300
 
 
@@ -33,11 +33,11 @@ def write_head(head: HeadMap, config: HeadConfig, rng: np.random.Generator, fold
     simulator = HeadSimulator([head], config)
     inside = np.argwhere(head.target > 0)
     reach = int(np.ceil(np.linalg.norm(np.ptp(inside, axis=0)) / 2 / 8) * 8)  # the brain fits however it lies
-    synthesized = simulator.paint(head, inside.mean(axis=0), (2 * reach,) * 3, rng)
+    synthesized = simulator.synthesize(head, inside.mean(axis=0), (2 * reach,) * 3, rng)
     parts = synthesized.parts.numpy()
     classes = synthesized.classes.numpy()
     cerebrum = (parts > 0) & (parts != INFRATENTORIAL)
-    labels = np.where(cerebrum, PAINT_TO_LABEL[np.where(classes < PAINT_CLASSES, classes, 0)], 0).astype(np.uint8)
+    labels = np.where(cerebrum, SYNTHESIS_TO_LABEL[np.where(classes < SYNTHESIS_CLASSES, classes, 0)], 0).astype(np.uint8)
     box = []
     for part, length in zip(ndimage.find_objects((parts > 0).astype(np.uint8))[0], parts.shape, strict=True):
         before, after = rng.integers(4, 60, 2)  # field of view

@@ -24,7 +24,7 @@ from InfantBrainSegLib.evaluation.metrics import evaluate_labels, hausdorff_mm
 from InfantBrainSegLib.imaging.files import read_image
 from InfantBrainSegLib.pipeline.cleanup import CleanupConfig, clean
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
-from InfantBrainSegLib.training.simulation.labelmaps import PAINT_TO_LABEL, infratentorial, paint_classes
+from InfantBrainSegLib.training.simulation.labelmaps import SYNTHESIS_TO_LABEL, infratentorial, synthesis_classes
 
 from .study import SEGMENTATION, Data, Figure, Key, Study, bundled_weights, code_of, plain
 
@@ -54,7 +54,7 @@ def newborn_case(folder: Path) -> Case:
     codes = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "Segmentation.nii.gz"))).astype(int)
     nearest = ndimage.distance_transform_edt(codes == 0, return_distances=False, return_indices=True)
     mask = (sitk.GetArrayFromImage(t1) > 0) & ~infratentorial(codes[tuple(nearest)])
-    reference = PAINT_TO_LABEL[paint_classes(codes)]
+    reference = SYNTHESIS_TO_LABEL[synthesis_classes(codes)]
     mask_image = sitk.GetImageFromArray(mask.astype(np.uint8))
     mask_image.CopyInformation(t1)
     return t1, t2, mask_image, reference, reference > 0

@@ -63,8 +63,8 @@ def random_motion(rng: np.random.Generator, center_mm: np.ndarray) -> sitk.Euler
     return motion
 
 
-def paint_heads(pair: Pair, rng: np.random.Generator) -> Pair:
-    """Paint the same CSF, bone and scalp round both brains, then each scan's own shading and Rician noise."""
+def add_skull_and_scalp(pair: Pair, rng: np.random.Generator) -> Pair:
+    """Put the same CSF, bone and scalp round both brains, then each scan's own shading and Rician noise."""
     padded = [sitk.ConstantPad(scan, *[[round(HEAD_MARGIN_MM / s) for s in scan.GetSpacing()]] * 2) for scan in pair]
     brain = sitk.GetArrayViewFromImage(padded[0]) > 0  # (K, J, I)
     outside_mm = ndimage.distance_transform_edt(~ndimage.binary_closing(brain, iterations=4), padded[0].GetSpacing()[::-1])
@@ -137,14 +137,14 @@ def run_case(given: list[Subject], group: str, number: int) -> dict:
     points = brain_points_mm(pair[0])
     motion = sitk.Euler3DTransform() if group == "aligned" else random_motion(rng, points.mean(axis=0))
     if group == "heads" or (group == "aligned" and number >= len(given)):
-        pair = paint_heads(pair, rng)
+        pair = add_skull_and_scalp(pair, rng)
         if number % 2:
             pair = pair[0], thicken(pair[1], number // 2 % 3)
     elif group == "strangers":
         other, _, t2 = next_of_another_brain(given, order, number)
         name, pair = f"{name} and {other}", (pair[0], read_image(t2))
         if number % 2:
-            pair = paint_heads((pair[0], pair[0]), rng)[0], paint_heads((pair[1], pair[1]), rng)[1]
+            pair = add_skull_and_scalp((pair[0], pair[0]), rng)[0], add_skull_and_scalp((pair[1], pair[1]), rng)[1]
     return {"subject": name, **measure(pair, motion, points)}
 
 

@@ -21,6 +21,7 @@ from InfantBrainSegLib.core.labels import LEFT_CEREBRUM, RIGHT_CEREBRUM
 from InfantBrainSegLib.evaluation.metrics import dice
 from InfantBrainSegLib.extraction import locate
 from InfantBrainSegLib.extraction.head import Head, images_on
+from InfantBrainSegLib.extraction.pose import VERTICAL
 from InfantBrainSegLib.imaging.files import read_image
 from InfantBrainSegLib.imaging.resample import resample_linearly
 from InfantBrainSegLib.imaging.space import ras_grid
@@ -59,7 +60,7 @@ def surer_of_half_turn(scans: dict[str, sitk.Image]) -> float:
     heads = {name: Head(scan) for name, scan in scans.items()}
     grid = ras_grid(next(iter(heads.values())).corners_mm(), locate.LOCATE_MM, 0.0)
     search = locate._Search(grid, images_on(heads, grid), predictor())
-    as_given, turned = (search.attempt(order, silent).score for order in (locate._HEADERS, locate._HALF_TURN))
+    as_given, turned = (search.attempt(order, silent).score for order in (locate._HEADERS, locate._HALF_TURNS[VERTICAL]))
     return round(turned - as_given, 4)
 
 

@@ -21,7 +21,7 @@ from InfantBrainSegLib.extraction.extract import Extraction, extract
 from InfantBrainSegLib.imaging.files import read_image
 from InfantBrainSegLib.networks.device import resolve_device
 from InfantBrainSegLib.networks.predictor import Predictor
-from InfantBrainSegLib.pipeline.prepare_scans import SURE_OF_HEAD
+from InfantBrainSegLib.pipeline.prepare_scans import HEAD_CONFIDENCE
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
 from InfantBrainSegLib.preparation.registration import move_grid
 
@@ -74,8 +74,8 @@ def _mask_scores(folder: Path) -> tuple[dict, Extraction]:
     scores = {
         "mask_dice": dice(found, truth),
         "surface95_mm": float(np.percentile(surface, 95)),
-        "turned_degrees": extraction.report.turned_degrees,
-        "sure": extraction.report.sure,
+        "rotation_degrees": extraction.report.rotation_degrees,
+        "confidence": extraction.report.confidence,
         "extract_seconds": round(seconds, 1),
     }
     for name, given in (("T1 alone", (t1, None)), ("T2 alone", (None, t2))) if folder.name in ALONE else ():
@@ -90,7 +90,7 @@ def measure_newborn(folder: Path) -> dict:
     extraction = extract(t1, t2, predictor(), silent)
     truth = sitk.GetArrayFromImage(mask) > 0
     found = sitk.GetArrayFromImage(extraction.mask) > 0 if extraction.mask is not None else sitk.GetArrayFromImage(t1) > 0
-    scores: dict = {"mask_dice": dice(found, truth), "turned_degrees": extraction.report.turned_degrees}
+    scores: dict = {"mask_dice": dice(found, truth), "rotation_degrees": extraction.report.rotation_degrees}
     for kind, given in (("raw", (extraction.t1, extraction.t2, extraction.mask)), ("ideal", (t1, t2, mask))):
         labels = sitk.GetArrayFromImage(segment(*given, PREPARED).labels)
         scores[kind] = {name: asdict(metrics)["dice"] for name, metrics in evaluate_labels(labels, reference, spacing, inside).items()}
@@ -120,7 +120,7 @@ def csf_line(heads: list[dict]) -> str:
 
 def warned_line(heads: list[dict]) -> str:
     """How many heads the check "cerebrum" warns of, and how many of those that missed the goal."""
-    warned = [scores["sure"] < SURE_OF_HEAD for scores in heads]
+    warned = [scores["confidence"] < HEAD_CONFIDENCE for scores in heads]
     missed = [scores["mask_dice"] < GOAL_DOC for scores in heads]
     found = f"among them {sum(map(all, zip(warned, missed, strict=True)))} of the {sum(missed)} whose mask has a Dice under {GOAL_DOC}"
     if not any(missed):
@@ -162,7 +162,7 @@ def tables(results: dict) -> str:
     ]
     lines += ["", f"{reached} within {GOAL_MM} mm (median {np.median([scores['surface95_mm'] for scores in upright]):.1f} mm)."]
     lines += ["", csf_line(upright)]
-    lines += ["", warned_line([scores for scores in results["subjects"].values() if "sure" in scores])]
+    lines += ["", warned_line([scores for scores in results["subjects"].values() if "confidence" in scores])]
     if alone:
         lines += ["", f"Mask Dice of six heads with {', '.join(alone)}."]
     return "\n".join([*lines, "", f"Extraction took {seconds:.0f} s a head."])

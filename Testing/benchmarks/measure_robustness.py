@@ -113,7 +113,7 @@ CONDITIONS: dict[str, Callable[[Case], Case]] = {
 }
 
 
-def painted(folder: Path, label_maps: Path, name: str, phase: str) -> Case:
+def synthesized_case(folder: Path, label_maps: Path, name: str, phase: str) -> Case:
     """A subject of a held-out map in another phase."""
     subject = folder / f"{phase}_{name}"
     if not (subject / "label.nii.gz").is_file():
@@ -174,4 +174,4 @@ def cases(data: Data) -> Iterator[tuple[str, str, str, Callable[[], Case]]]:
             titles = {ONE_ROUND: f"painted as {phase}s" if phase == "newborn" else "painted as late infants"}
             titles |= {variant: f"{variant}, {phase}" for variant in (T1_ALONE, T2_ALONE)}
             for variant, title in titles.items():
-                yield title, name, variant, lambda name=name, phase=phase: painted(data.phases, data.adult_maps, name, phase)
+                yield title, name, variant, lambda name=name, phase=phase: synthesized_case(data.phases, data.adult_maps, name, phase)

@@ -24,8 +24,8 @@ def place(confidence: float, doc: float) -> tuple[float, float]:
     return LEFT + across, TOP + SIDE - up
 
 
-def text(x: float, y: float, words: str, more: str = "") -> str:
-    return f'<text x="{x:.0f}" y="{y:.0f}" {more}>{words}</text>'
+def text(x: float, y: float, content: str, more: str = "") -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" {more}>{content}</text>'
 
 
 def axes() -> list[str]:

@@ -64,8 +64,8 @@ def judgement(main):
     ]
     return {
         "checks": CHECKS,
-        "verdict": {"decision": "look", "words": "Look at a slice.", "reasons": reasons, "places": [place], "mean_confidence": 0.8},
-        "extraction": {"words": "A mask was given."},
+        "verdict": {"decision": "look", "message": "Look at a slice.", "reasons": reasons, "places": [place], "mean_confidence": 0.8},
+        "extraction": {"message": "A mask was given."},
     }
 
 

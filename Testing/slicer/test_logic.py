@@ -136,13 +136,13 @@ def test_parameters_reach_the_command_line(logic, scans):
     assert words[words.index("--progress") + 1] == "lines"
 
 
-@pytest.mark.parametrize(("chosen", "rounds"), [({}, 3), ({"secondRound": False}, 1)])
+@pytest.mark.parametrize(("chosen", "rounds"), [({}, 2), ({"secondRound": False}, 1)])
 def test_the_second_round_may_be_left_out(chosen, rounds):
     words = ["segment", "--t1", "T1.nii", "--output-dir", "out", *SegmentParameters(**chosen).arguments("segment")]
     assert build_parser().parse_args(words).rounds == rounds
 
 
-def test_bad_input_is_told_before_anything_starts(logic, scene, scans):
+def test_bad_input_is_reported_before_anything_starts(logic, scene, scans):
     logic.command = ["must not start"]
     before = ids(scene)
     for wait in (True, False):
@@ -187,7 +187,7 @@ def test_a_batch_without_failures_has_nothing_to_say_and_one_without_a_table_fai
         logic.segmentBatch(tmp_path, tmp_path / "other")
 
 
-def test_a_batch_that_can_not_start_is_told(logic, tmp_path):
+def test_a_batch_that_can_not_start_is_reported(logic, tmp_path):
     with pytest.raises(InputError, match="does not exist; wanted a BIDS folder or a CSV"):
         logic.segmentBatch(tmp_path / "nothing", tmp_path)
     with pytest.raises(InputError, match="No output folder"):

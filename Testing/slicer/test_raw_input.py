@@ -142,7 +142,7 @@ def test_the_full_check_gives_the_table_and_leaves_the_scene_and_the_disk_as_the
 
 
 @pytest.mark.parametrize(("mode", "told"), [("refuse", "T1 'T1' has no brain"), ("empty", "no readable table"), ("abort", "SIGKILL")])
-def test_a_full_check_that_fails_is_told(logic, scans, mode, told):
+def test_a_full_check_that_fails_is_reported(logic, scans, mode, told):
     logic.command = stand_in.command(mode)
     with pytest.raises(InfantBrainSegError, match=told):
         logic.checkImages(*scans)

@@ -6,7 +6,7 @@ import SimpleITK as sitk
 import torch
 from stand_ins import StandIn
 
-from InfantBrainSegLib.batch.run import BatchOptions
+from InfantBrainSegLib.batch.job import BatchOptions
 from InfantBrainSegLib.imaging.files import write_image
 from InfantBrainSegLib.networks.context import ContextConfig
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig

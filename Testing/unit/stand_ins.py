@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import SimpleITK as sitk
+import torch
 
 from InfantBrainSegLib.checks.result_checks import Verdict
 from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check, CheckCode
@@ -49,3 +50,12 @@ class StandIn:
         )
         prepared = SimpleNamespace(space=SimpleNamespace(t1_mask=labels > 0))
         return Segmentation(labels, t1, t2, volumes, report, None, prepared, Alignment(t2, self.transform, {}))
+
+
+def of_arrays(function):
+    """What stands in for `predict` and works on arrays."""
+
+    def predict(network, inputs, mask, *rest):
+        return torch.tensor(np.array(function(network, inputs.numpy(), mask, *rest)))
+
+    return predict

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from InfantBrainSegLib import __version__
-from InfantBrainSegLib.cli.main import build_parser
+from InfantBrainSegLib.cli.main import COMMANDS, build_parser, with_command
 from Testing.benchmarks import __main__ as benchmarks
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def test_every_command_of_the_pages_is_understood():
         if words[0] == "make":
             assert words[1] in targets, (page, command)
         elif words[:3] == ["python", "-m", "InfantBrainSegLib"] or words[0] == "infantbrainseg":
-            arguments = build_parser().parse_args(words[3 if words[0] == "python" else 1 :])
+            arguments = build_parser().parse_args(with_command(words[3 if words[0] == "python" else 1 :]))
             seen.add(arguments.command)
         elif words[:3] == ["python", "-m", "Testing.benchmarks"]:
             modules = {**benchmarks.STUDIES, **benchmarks.OTHERS}
@@ -60,7 +60,7 @@ def test_every_command_of_the_pages_is_understood():
             assert [word for word in words[4:] if word.startswith("--") and f'"{word}"' not in source] == [], (page, command)
         else:
             assert words[:2] == ["pip", "install"], (page, command)
-    assert seen == {"segment", "batch", "devices", "evaluate", "synthesize", "train", "finetune", "reproduce"}
+    assert seen == {command.__name__.rpartition(".")[2].replace("_", "-") for command in COMMANDS}
 
 
 def test_every_file_that_a_command_of_the_repository_names_exists():

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import shutil
@@ -41,8 +42,8 @@ def installed(tmp_path_factory):
 def test_the_wheel_runs_every_command_outside_the_clone(installed, tmp_path):
     where = run(installed / "python", "-c", "import InfantBrainSegLib; print(InfantBrainSegLib.__file__)", cwd=tmp_path)
     assert installed.parent in Path(where.strip()).parents
-    commands = re.findall(r"^    (\w+)", run(installed / "infantbrainseg", "--help", cwd=tmp_path), re.MULTILINE)
-    assert {"segment", "batch", "devices", "evaluate", "synthesize", "train", "finetune", "reproduce"} <= set(commands)
+    commands = re.findall(r"^    ([\w-]+)", run(installed / "infantbrainseg", "--help", cwd=tmp_path), re.MULTILINE)
+    assert {"segment", "batch", "bids-app", "devices", "evaluate", "synthesize", "train", "finetune", "reproduce"} <= set(commands)
     for command in commands:
         assert command in run(installed / "infantbrainseg", command, "--help", cwd=tmp_path)
     run(installed / "infantbrainseg", "devices", cwd=tmp_path)
@@ -55,3 +56,56 @@ def test_the_wheel_brings_the_sample_from_which_synthesize_makes_a_subject(insta
     run(installed / "infantbrainseg", "synthesize", "--output-dir", "out", cwd=tmp_path)
     labels = sitk.ReadImage(str(tmp_path / "out/subject-01/label.nii.gz"))
     assert set(sitk.GetArrayViewFromImage(labels).ravel().tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.slow
+def test_the_wheel_segments_and_evaluates_its_own_sample(installed, tmp_path):
+    sample = next(installed.parent.rglob("InfantBrainSegLib/sample"))
+    scans = ["--t1", sample / "T1.nii.gz", "--t2", sample / "T2.nii.gz"]
+    run(installed / "infantbrainseg", "segment", *scans, "--output-dir", "out", "--no-context", "--device", "cpu", cwd=tmp_path)
+    found = run(
+        installed / "infantbrainseg",
+        "evaluate",
+        "--prediction",
+        "out/segmentation.nii.gz",
+        "--reference",
+        sample / "label.nii.gz",
+        cwd=tmp_path,
+    )
+    assert "WM" in found
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_with_its_own_recipes(installed, tmp_path):
+    sample = next(installed.parent.rglob("InfantBrainSegLib/sample"))
+    (recipe,) = installed.parent.rglob("recipes/bundled_fcn1_start.json")
+    refused = subprocess.run([installed / "infantbrainseg", "train", "--config", recipe], cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("Error: No label maps were named")
+    assert refused.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "maps").mkdir()
+    for name in ("own", "adult_15"):
+        shutil.copy(sample / "label.nii.gz", tmp_path / "maps" / f"{name}.nii.gz")
+    small = {
+        "network": {"base_width": 2, "norm": "instance"},
+        "iterations": 1,
+        "patch_voxels": 16,
+        "validation_patches": 1,
+        "compile": False,
+    }
+    config = {**json.loads(recipe.read_text(encoding="utf-8")), **small, "output_dir": "run", "pack": "pack.npz", "start_from": ""}
+    (tmp_path / "small.json").write_text(json.dumps(config), encoding="utf-8")
+    run(installed / "infantbrainseg", "train", "--config", "small.json", "--label-maps", "maps", cwd=tmp_path)
+    assert (tmp_path / "run" / "weights" / "fcn1.pt").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "word"), [("batch", "--input"), ("finetune", "--subjects"), ("reproduce", "--iseg")])
+def test_the_wheel_refuses_scans_that_are_not_there_in_one_line(installed, tmp_path, command, word):
+    argv = [installed / "infantbrainseg", command, word, "nowhere", "--output-dir", "out"]
+    refused = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "nowhere does not exist" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())

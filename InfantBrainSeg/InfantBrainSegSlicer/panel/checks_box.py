@@ -44,14 +44,14 @@ class ChecksBox:
 
 def checks_html(checks: tuple[Check, ...]) -> str:
     """Set checks as a table, the worst first, each remedy in a row of its own; what comes from outside is escaped."""
-    words = {PASS: _("Pass"), WARN: _("Warn"), STOP: _("Stop")}
+    statuses = {PASS: _("Pass"), WARN: _("Warn"), STOP: _("Stop")}
     columns = ((_("Check"), 24), ("", 10), (_("Found"), 34), (_("Wanted"), 32))  # title and per cent of the width
     titles = "".join(f'<th align="left" width="{percent}%">{html.escape(title)}</th>' for title, percent in columns)
     rows = []
     for check in sorted(checks, key=lambda check: _WORST_FIRST.index(check.status)):
         color = f'style="background: {COLORS[check.status]}; color: black;"'
         name, found, wanted, remedy = (html.escape(sentence(text)) for text in (check.name, check.found, check.wanted, check.remedy))
-        rows.append(f"<tr><td>{name}</td><td {color}>{html.escape(words[check.status])}</td><td>{found}</td><td>{wanted}</td></tr>")
+        rows.append(f"<tr><td>{name}</td><td {color}>{html.escape(statuses[check.status])}</td><td>{found}</td><td>{wanted}</td></tr>")
         if remedy:
             rows.append(f'<tr><td colspan="4" {color}>{remedy}.</td></tr>')
     return f'<table width="100%" cellspacing="0" cellpadding="3"><tr>{titles}</tr>{"".join(rows)}</table>'

@@ -13,9 +13,9 @@ from ..scene.provenance import Record
 from ..scene.review import Review
 
 
-def step_in_words(step: str) -> str:
+def step_text(step: str) -> str:
     """Say what a step of the library does, in the user's words; a step without words of its own shows as it is."""
-    words = {
+    texts = {
         Step.READ: _("Setting up: reading the scans"),
         Step.LOAD: _("Setting up: loading the networks"),
         Step.ALIGN: _("Setting up: aligning the scans"),
@@ -33,7 +33,7 @@ def step_in_words(step: str) -> str:
         Step.WRITE: _("Clean-up: writing the result"),
         Step.DONE: _("Loading the result"),
     }
-    return words.get(step, step) or _("Setting up")
+    return texts.get(step, step) or _("Setting up")
 
 
 def duration(seconds: float) -> str:
@@ -77,7 +77,7 @@ def verdict_html(record: Record) -> str:
     return warnings_html(reasons, title) if reasons else f"<b>{html.escape(title)}</b>"
 
 
-def place_in_words(ras_mm: tuple[float, float, float], doubtful_share: float) -> str:
+def place_text(ras_mm: tuple[float, float, float], doubtful_share: float) -> str:
     """Name a place by the axial slice through it, as the slice view does, and how much round it is in doubt."""
     side = "S" if ras_mm[2] >= 0 else "I"
     return _("Axial {side} {mm:.0f} mm, {percent:.0f} % in doubt").format(side=side, mm=abs(ras_mm[2]), percent=100 * doubtful_share)
@@ -98,8 +98,8 @@ def review_in_words(review: Review, edited_since: bool) -> str:
 
 def not_in_verdict(failed: tuple[Check, ...], record: Record) -> tuple[Check, ...]:
     """Leave out the checks that the record has too, and so the verdict among its reasons."""
-    told = {check.code for check in record.checks}
-    return tuple(check for check in failed if check.code not in told)
+    shown = {check.code for check in record.checks}
+    return tuple(check for check in failed if check.code not in shown)
 
 
 NO_TORCH = _("PyTorch, the library that runs the networks, is not installed here: click Install PyTorch.")
@@ -124,7 +124,7 @@ SEGMENT_TIP = _("Segment the scans into cerebrospinal fluid, gray matter and whi
 CANCEL_TIP = _("Stop the run. The scene stays as it was.")
 BEFORE_RUN = _("Please look at this before you segment:")
 AFTER_RUN = _("Please look at this before you use the result:")
-NO_CHECKS = _("What can be told of the scans before the networks run.")
+NO_CHECKS = _("What can be checked before the networks run.")
 QUICK_CHECKS = _("A quick look at the chosen scans. Check images runs all checks.")
 ALL_CHECKS = _("All checks of the chosen scans.")
 CHECKS_OF_RESULT = _("All checks of the scans, made with the result.")
@@ -151,11 +151,11 @@ def help_text() -> str:
     return _("""
 <p>Segments T1- and T2-weighted MRI of the infant brain into cerebrospinal fluid, gray matter and white matter, also at about six
 months of age, when gray and white matter look alike. Pick a T1w and a T2w scan and click Segment: whole heads straight from the scanner,
-skull-stripped brains, or either with a brain mask of your own. One scan alone is taken too, with a less accurate result.
+skull-stripped brains, or either with a brain mask of your own. One scan alone also works, with a less accurate result.
 <b>Load sample</b> brings two synthetic scans to try it on.</p>
 <p>After the run the panel says whether to accept the result, to look at some places first, which its buttons show, or not to use it.
 <b>Keep the mask</b> keeps the cerebrum that was found, to be edited in Segment Editor and given back as the brain mask.</p>
-<p><b>Research use only. Not a medical device.</b> The bundled weights learned from synthetic contrast painted on label maps, not from
+<p><b>Research use only. Not a medical device.</b> The bundled weights learned from images synthesized from label maps, not from
 labelled infant scans. What was measured, and what was not, is in MODEL_CARD.md. Check every result before you use it.</p>
 """)
 
@@ -165,5 +165,5 @@ def acknowledgement_text() -> str:
     return _("""
 <p>Method: G. Zeng and G. Zheng, "Multi-stream 3D FCN with multi-scale deep supervision for multi-modality isointense infant brain MR image
 segmentation", ISBI 2018. Please cite the paper. This is an independent implementation; its departures are said where they are made.</p>
-<p>The weights were trained on synthetic contrast painted on label maps; the sources are named in MODEL_CARD.md.</p>
+<p>The weights were trained on images synthesized from label maps; the sources are named in MODEL_CARD.md.</p>
 """)

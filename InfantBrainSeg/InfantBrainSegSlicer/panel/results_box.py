@@ -97,7 +97,7 @@ class ResultsBox:
         self._go(-1)
 
     def _make_button(self, place: Place):
-        button = qt.QPushButton(messages.place_in_words(world_mm(self._segmentation, place), place.doubtful_share))
+        button = qt.QPushButton(messages.place_text(world_mm(self._segmentation, place), place.doubtful_share))
         button.toolTip = messages.PLACE_TIP
         button.connect("clicked(bool)", lambda: self._jump(self._buttons.index(button)))
         layout = self._ui.placesFrame.layout()

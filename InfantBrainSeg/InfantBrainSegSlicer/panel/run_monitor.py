@@ -5,7 +5,7 @@ from collections.abc import Callable
 import qt
 
 from ..run.run import RUNNING, Run
-from .messages import duration, step_in_words
+from .messages import duration, step_text
 
 LOOK_MS = 100
 PARTS = 1000
@@ -55,7 +55,7 @@ class RunMonitor:
     def _show(self) -> None:
         self._ui.progressBar.value = round(PARTS * self.run.progress)
         self._ui.elapsedLabel.text = duration(self.run.seconds)
-        self._ui.statusLabel.text = step_in_words(self.run.step)
+        self._ui.statusLabel.text = step_text(self.run.step)
 
     def _end(self) -> None:
         self._timer.stop()

@@ -39,10 +39,6 @@ class ChildError(InfantBrainSegError):
 def python_command() -> list[str]:
     """Give the command that starts Python: Slicer's own, or this interpreter outside Slicer.
 
-    Returns
-    -------
-    list of str
-
     Raises
     ------
     ChildError
@@ -62,10 +58,6 @@ def child_environment(library_root: str | os.PathLike) -> dict[str, str]:
     Parameters
     ----------
     library_root : the folder that holds InfantBrainSegLib
-
-    Returns
-    -------
-    dict
     """
     environment = {name: value for name, value in os.environ.items() if name not in _DROPPED_VARIABLES}
     paths = [str(library_root), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
@@ -256,24 +248,14 @@ class Child:
 
 
 def describe_end(child: Child, exit_code: int) -> str:
-    """Say in one line why a child failed.
-
-    Parameters
-    ----------
-    child : Child
-    exit_code : int
-
-    Returns
-    -------
-    str
-    """
-    told = [line.removeprefix("Error: ") for line in child.error_lines if line.startswith("Error: ")]
-    if told:
-        return told[-1]
+    """Say in one line why a child failed."""
+    errors = [line.removeprefix("Error: ") for line in child.error_lines if line.startswith("Error: ")]
+    if errors:
+        return errors[-1]
     if any("No module named 'torch'" in line for line in child.error_lines):
         return "PyTorch is not installed in 3D Slicer: install the PyTorch extension, then use it to install PyTorch."
     last = " | ".join(line.strip() for line in child.error_lines[-3:] if line.strip())
-    detail = f" Its last words: {last}." if last else ""
+    detail = f" Its last line: {last}." if last else ""
     if exit_code < 0:
         try:
             name = signal.Signals(-exit_code).name

@@ -69,7 +69,7 @@ class Handover:
                 )
         return ""
 
-    def in_words(self, message: str) -> str:
+    def with_names(self, message: str) -> str:
         """Put nodes' names in place of temporary files'."""
         for name, path in self._paths.items():
             for called in (str(path), path.name):

@@ -90,7 +90,7 @@ class Task(Protocol):
     def finish(self) -> TaskResult:
         """Take in the child's files."""
 
-    def in_words(self, message: str) -> str:
+    def with_names(self, message: str) -> str:
         """Put the user's names in place of temporary files' in a message of the child."""
 
     def clean_up(self) -> None:
@@ -153,8 +153,8 @@ class Run:
         return (self._ended or time.monotonic()) - self._started
 
     def __repr__(self) -> str:
-        told = f", {self.step!r} {self.progress:.0%}" if self.state == RUNNING else f", {self.message!r}" if self.message else ""
-        return f"<Run {self.state} after {self.seconds:.0f} s{told}; log {self.logPath}>"
+        detail = f", {self.step!r} {self.progress:.0%}" if self.state == RUNNING else f", {self.message!r}" if self.message else ""
+        return f"<Run {self.state} after {self.seconds:.0f} s{detail}; log {self.logPath}>"
 
     def poll(self) -> bool:
         """Take in what is new, without waiting; import the results once the child has ended.
@@ -201,8 +201,8 @@ class Run:
         for line in lines:
             step = self.step
             try:
-                told = json.loads(line)
-                self.step, self.progress = str(told["step"]), min(max(float(told["progress"]), 0.0), 1.0)
+                news = json.loads(line)
+                self.step, self.progress = str(news["step"]), min(max(float(news["progress"]), 0.0), 1.0)
             except (ValueError, KeyError, TypeError):
                 continue  # other output is in the log
             if self.step != step:
@@ -213,13 +213,13 @@ class Run:
     def _conclude(self, code: int) -> None:
         if not self._task.succeeded(code):
             LOGGER.error("The child ended with exit code %d: %s", code, "\n".join(self._child.error_lines))
-            self._end(FAILED, self._task.in_words(describe_end(self._child, code)))
+            self._end(FAILED, self._task.with_names(describe_end(self._child, code)))
             return
         self._importing = True  # a node's observer may poll
         try:
             result = self._task.finish()
         except InfantBrainSegError as error:
-            self._end(FAILED, self._task.in_words(str(error)))
+            self._end(FAILED, self._task.with_names(str(error)))
             return
         except Exception as error:  # whatever it is, the panel must go on
             LOGGER.exception("The result could not be put into the scene")
@@ -236,7 +236,7 @@ class Run:
         self.warnings, self.notes = tuple(dict.fromkeys(result.warnings)), tuple(dict.fromkeys(result.notes))
         if nodes is None:  # a result's own warnings lie in its report
             lines = (line.partition(WARNING) for line in self._child.error_lines)
-            self.warnings = self.notes = tuple(self._task.in_words(text) for before, found, text in lines if found and not before)
+            self.warnings = self.notes = tuple(self._task.with_names(text) for before, found, text in lines if found and not before)
         self.succeeded, self.failed, self.cohortPath = result.cohort.succeeded, result.cohort.failed, result.cohort.path
         self.progress = 1.0
         self._end(FINISHED, result.cohort.message)

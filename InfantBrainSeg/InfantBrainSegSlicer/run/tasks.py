@@ -43,9 +43,9 @@ class _ScanTask:
         """Say which node left the scene, or ""."""
         return self._handover.interruption()
 
-    def in_words(self, message: str) -> str:
+    def with_names(self, message: str) -> str:
         """Put nodes' names in place of temporary files'."""
-        return self._handover.in_words(message)
+        return self._handover.with_names(message)
 
     def clean_up(self) -> None:
         """Remove the temporary folder."""
@@ -98,11 +98,11 @@ class SegmentTask(_ScanTask):
             targets = replace(targets, segmentation=None, table=None)
             notes += (EDITED_MEANWHILE,)
         self._guard.forget_all()
-        told, told_notes = (tuple(map(self.in_words, outcome.report.get(name, []))) for name in ("warnings", "notes"))
-        warnings = told + notes
+        run_warnings, run_notes = (tuple(map(self.with_names, outcome.report.get(name, []))) for name in ("warnings", "notes"))
+        warnings = run_warnings + notes
         nameless = [self._handover.without_names(text) for text in warnings]
         nodes = import_outcome(replace(outcome, report={**outcome.report, "warnings": nameless}), targets)
-        return TaskResult(nodes, warnings, told_notes + notes, record, device=str(outcome.report.get("device", {}).get("used", "")))
+        return TaskResult(nodes, warnings, run_notes + notes, record, device=str(outcome.report.get("device", {}).get("used", "")))
 
     def clean_up(self) -> None:
         """Remove the temporary folder and stop watching the output."""
@@ -111,7 +111,7 @@ class SegmentTask(_ScanTask):
 
 
 class CheckTask(_ScanTask):
-    """Runs the gatekeeper's checks, all of them, as a segmentation with these parameters would; touches no node.
+    """Runs the library's checks, all of them, as a segmentation with these parameters would; touches no node.
 
     Parameters
     ----------
@@ -139,8 +139,8 @@ class CheckTask(_ScanTask):
     def finish(self) -> TaskResult:
         """Read the table."""
         try:
-            told = json.loads(self._table.read_text(encoding="utf-8"))
-            return TaskResult(record=record_of({"checks": told}))
+            checks = json.loads(self._table.read_text(encoding="utf-8"))
+            return TaskResult(record=record_of({"checks": checks}))
         except (OSError, ValueError, TypeError) as error:
             raise InfantBrainSegError(f"The checks left no readable table ({error}): look into the log, and try again.") from error
 
@@ -198,7 +198,7 @@ class BatchTask:
         succeeded = tuple(scan for scan, text in status.items() if text == OK)
         return TaskResult(cohort=Cohort(str(path), succeeded, tuple(scan for scan in status if scan not in succeeded)))
 
-    def in_words(self, message: str) -> str:
+    def with_names(self, message: str) -> str:
         """The files are the user's own."""
         return message
 

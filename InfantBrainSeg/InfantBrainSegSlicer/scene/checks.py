@@ -7,6 +7,7 @@ from pathlib import Path
 import slicer
 
 from InfantBrainSegLib.core.check import Check, CheckCode, warnings_of
+from InfantBrainSegLib.core.contract import MANIFEST, STAGES, weights_file
 from InfantBrainSegLib.core.errors import ErrorCode, InfantBrainSegError, InputError
 from InfantBrainSegLib.core.labels import TISSUES
 
@@ -61,11 +62,6 @@ class Findings:
 
 def check_inputs(scans: Scans, parameters: SegmentParameters) -> None:
     """Check what was chosen, in the order a person fills in the panel.
-
-    Parameters
-    ----------
-    scans : Scans
-    parameters : SegmentParameters
 
     Raises
     ------
@@ -136,21 +132,12 @@ def check_outputs(scans: Scans, segmentation_node, labelmap_node, table_node) ->
 def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
     """Run those of the library's checks that take about a second.
 
-    Parameters
-    ----------
-    scans : Scans
-    parameters : SegmentParameters
-
-    Returns
-    -------
-    Findings
-
     Raises
     ------
     InputError
         If the images cannot be used, with the nodes' names.
     """
-    from InfantBrainSegLib.checks import input_checks as gatekeeper
+    from InfantBrainSegLib.checks import input_checks
     from InfantBrainSegLib.preparation import normalisation as prepare  # scipy comes with them: not at Slicer's start
 
     mask = None if scans.mask is None else image_from_mask(scans.mask, scans.main)
@@ -166,7 +153,7 @@ def look_quickly(scans: Scans, parameters: SegmentParameters) -> Findings:
         apart = (f"{error} ({chosen}.) That is by their headers: the run will first try to align T2 to T1. {BRING_TOGETHER}",)
         pair = prepare.pair_scans(t1, None, mask)
     of_pair = () if apart else tuple(check for check in pair.checks if not check.passes)
-    checks = (*of_pair, *gatekeeper.quick_checks(t1, t2, pair))
+    checks = (*of_pair, *input_checks.quick_checks(t1, t2, pair))
     failed = [check for check in checks if not check.passes]
     whole_head = parameters.extract == AUTO and mask is None and any(check.code == CheckCode.SKULL for check in failed)
     if whole_head:  # what needs the brain waits until the run has found it
@@ -259,21 +246,21 @@ def _check_mask(node) -> None:
 
 def _check_weights(path: Path, use_context: bool) -> None:
     folder = path if path.is_dir() else path.parent
+    names = [weights_file(stage) for stage in STAGES]
     if not path.exists():
-        raise InputError(f"The weights {path} do not exist; wanted a folder with fcn1.pt, fcn2.pt and manifest.json: check the path.")
-    wanted = ["manifest.json", "fcn1.pt", *(["fcn2.pt"] if use_context else [])]
-    missing = [name for name in wanted if not (folder / name).is_file()]
-    if path.is_file() and path.name not in ("fcn1.pt", "fcn2.pt", "manifest.json"):
-        raise InputError(f"{path.name} is no weights file of ours; wanted fcn1.pt or fcn2.pt beside a manifest.json: choose another.")
+        raise InputError(f"The weights {path} do not exist; wanted a folder with {', '.join(names)} and {MANIFEST}: check the path.")
+    files = names if use_context else names[:1]
+    missing = [name for name in (MANIFEST, *files) if not (folder / name).is_file()]
+    if path.is_file() and path.name not in (*names, MANIFEST):
+        raise InputError(f"{path.name} is no weights file of ours; wanted {' or '.join(names)} beside a {MANIFEST}: choose another.")
     if missing:
-        raise InputError(f"The weights folder {folder} lacks {' and '.join(missing)}; wanted {', '.join(wanted)}: choose another folder.")
+        wanted = ", ".join((MANIFEST, *files))
+        raise InputError(f"The weights folder {folder} lacks {' and '.join(missing)}; wanted {wanted}: choose another folder.")
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        listed = {name: manifest[name]["bytes"] for name in wanted[1:]}
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed = {name: manifest[name]["bytes"] for name in files}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder / 'manifest.json'} does not list {' and '.join(wanted[1:])}: choose weights made by this program."
-        ) from error
+        raise InputError(f"{folder / MANIFEST} does not list {' and '.join(files)}: choose weights made by this program.") from error
     for name, size in listed.items():
         if (folder / name).stat().st_size != size:
             raise InputError(f"{folder / name} is damaged (its size is not the manifest's): copy the weights again, or choose others.")

@@ -91,10 +91,6 @@ def image_from_volume(node) -> sitk.Image:
     ----------
     node : vtkMRMLScalarVolumeNode with image data
 
-    Returns
-    -------
-    sitk.Image
-
     Raises
     ------
     InputError
@@ -139,10 +135,6 @@ def make_image(array: np.ndarray, matrix: np.ndarray) -> sitk.Image:
     ----------
     array : (K, J, I) array
     matrix : (4, 4) array, from voxel index (i, j, k) to RAS mm
-
-    Returns
-    -------
-    sitk.Image
     """
     import numpy as np
     import SimpleITK as sitk
@@ -182,10 +174,6 @@ def write_exactly(image: sitk.Image, path: Path) -> None:
 
 def read_linear_transform(path: Path) -> np.ndarray:
     """Read a linear transform that SimpleITK wrote.
-
-    Parameters
-    ----------
-    path : Path
 
     Returns
     -------

@@ -111,7 +111,7 @@ SegmentParameters = make_dataclass(
         "__doc__": """How to segment.
 
     Beside these there is each option of the library's `SegmentOptions` that shows in the panel, in camel case, such as `device`, `flip` or
-    `ageMonths`; `weightsPath`, empty for the bundled weights; and `secondRound`, which runs the second stage three times or once.
+    `ageMonths`; `weightsPath`, empty for the bundled weights; and `secondRound`, which runs the second stage twice or once.
 
     Attributes
     ----------

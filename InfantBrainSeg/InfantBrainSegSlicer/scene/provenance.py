@@ -13,7 +13,7 @@ from InfantBrainSegLib.pipeline.options import SegmentOptions
 from .places import OWN_MM, Place
 
 PROVENANCE_ROLE = "InfantBrainSeg.Provenance"
-_TOLD = (  # of the report; no paths, no names
+_PUBLIC_PARTS = (  # of the report; no paths, no names
     "versions",
     "device",
     "volumes",
@@ -27,7 +27,7 @@ _TOLD = (  # of the report; no paths, no names
     "seconds",
     "peak_memory_mb",
 )
-_TOLD_WORDS = tuple(
+_PUBLIC_CHOICES = tuple(
     name for name, fact in options_in(SegmentOptions).items() if fact.choices
 )  # options whose text is one of ours, and so no path
 
@@ -62,24 +62,20 @@ def provenance_text(report: dict[str, Any]) -> str:
     Parameters
     ----------
     report : dict of the child
-
-    Returns
-    -------
-    str
     """
     weights = {stage: entry.get("sha256") for stage, entry in report.get("weights", {}).items()}
     chosen = report.get("options", {})
     options = {
-        name: value for name, value in chosen.items() if "weights" not in name and (name in _TOLD_WORDS or not isinstance(value, str))
+        name: value for name, value in chosen.items() if "weights" not in name and (name in _PUBLIC_CHOICES or not isinstance(value, str))
     }
-    told = {name: report[name] for name in _TOLD if name in report}
+    parts = {name: report[name] for name in _PUBLIC_PARTS if name in report}
     made = {
         "program": "InfantBrainSeg",
         "module_version": __version__,
         "finished_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "weights_sha256": weights,
         "options": options,
-        **told,
+        **parts,
         "note": "Research use only; not a medical device.",
     }
     return json.dumps(made, indent=2)
@@ -103,24 +99,15 @@ def read_record(segmentation_node) -> Record:
         return Record()
 
 
-def record_of(told: dict[str, Any]) -> Record:
-    """Take checks and verdict out of a provenance or a report whose places are known in the scan's own space.
-
-    Parameters
-    ----------
-    told : dict
-
-    Returns
-    -------
-    Record
-    """
-    verdict = told.get("verdict", {})
+def record_of(report: dict[str, Any]) -> Record:
+    """Take checks and verdict out of a provenance or a report whose places are known in the scan's own space."""
+    verdict = report.get("verdict", {})
     places = tuple(
         Place(int(place["slice_index"]), tuple(map(float, place[OWN_MM])), float(place["doubtful_share"]))
         for place in verdict.get("places", ())
     )
-    checks = tuple(Check.from_dict(check) for check in told.get("checks", ()))
-    done = [told.get("extraction", {}), told.get("alignment", {})]
-    notes = tuple(str(step["words"]) for step in done if step.get("words") and step.get("moved", True))
+    checks = tuple(Check.from_dict(check) for check in report.get("checks", ()))
+    done = [report.get("extraction", {}), report.get("alignment", {})]
+    notes = tuple(str(step["message"]) for step in done if step.get("message") and step.get("moved", True))
     reasons = tuple(Reason.from_dict(reason) for reason in verdict.get("reasons", ()))
     return Record(checks, verdict.get("decision", ""), reasons, places, notes)

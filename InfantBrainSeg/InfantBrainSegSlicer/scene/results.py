@@ -108,16 +108,6 @@ def terminology(tissue: Tissue) -> str:
 def read_outcome(folder: Path, given: Given, wanted: Wanted) -> Outcome:
     """Read the child's files and check that they fit the scan.
 
-    Parameters
-    ----------
-    folder : Path
-    given : Given
-    wanted : Wanted
-
-    Returns
-    -------
-    Outcome
-
     Raises
     ------
     InfantBrainSegError
@@ -166,15 +156,6 @@ def _read_on_grid(path: Path, grid: sitk.Image) -> np.ndarray:
 def import_outcome(outcome: Outcome, targets: ResultNodes) -> ResultNodes:
     """Put a checked outcome into the scene: into the given nodes, or into new ones beside the scan.
 
-    Parameters
-    ----------
-    outcome : Outcome
-    targets : ResultNodes
-
-    Returns
-    -------
-    ResultNodes
-
     Raises
     ------
     InfantBrainSegError
@@ -220,10 +201,6 @@ def inputs_of(segmentation) -> Scans:
     Parameters
     ----------
     segmentation : vtkMRMLSegmentationNode
-
-    Returns
-    -------
-    Scans
     """
     return Scans(*(segmentation.GetNodeReference(role) for role in INPUT_ROLES.values()))
 

@@ -101,10 +101,6 @@ def measure_segments(segmentation_node) -> list[SegmentVolume]:
     segmentation_node : vtkMRMLSegmentationNode
         Not changed, also where its voxels must first be made from surfaces.
 
-    Returns
-    -------
-    list of SegmentVolume
-
     Raises
     ------
     InputError
@@ -251,10 +247,6 @@ class Edits:
         ----------
         segmentation_node : vtkMRMLSegmentationNode with segments
         table_node : vtkMRMLTableNode of its volumes, optional
-
-        Returns
-        -------
-        Edit
         """
         segmentation = segmentation_node.GetSegmentation()
         table = table_node.GetTable() if table_node is not None else None

@@ -1,5 +1,6 @@
 """Fresh batches from the simulator, as a network sees them: patches, their augmentation and context, and the maps that they come from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -7,14 +8,15 @@ import numpy as np
 import torch
 
 from ...core.errors import TrainingError
+from ...core.owner import sole_owner
+from ...imaging.files import check_writable_folder
 from ...networks.context import ContextConfig, distance_maps, signed_distance_maps
 from ..config import TrainingConfig
 from ..recipe import Recipe
-from ..simulation.contrast import ContrastConfig
 from ..simulation.head_synthesis import HeadConfig, HeadPatches, HeadSimulator
 from ..simulation.heads import build_head_pack, load_heads
 from ..simulation.labelmaps import build_pack, is_made_of, load_pack
-from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
+from ..simulation.synthesis import SIMULATIONS, Simulator, Synthesized
 
 _CLIP_QUANTILES = (0.005, 0.995)  # those of prepare.normalise
 
@@ -40,8 +42,8 @@ def rotate_and_flip(images: torch.Tensor, labels: torch.Tensor, rng: np.random.G
     images, labels : torch.Tensor
         X and Y change places at odd quarter turns.
     """
-    turns = int(rng.integers(4))
-    images, labels = torch.rot90(images, turns, (1, 2)), torch.rot90(labels, turns, (0, 1))
+    quarters = int(rng.integers(4))
+    images, labels = torch.rot90(images, quarters, (1, 2)), torch.rot90(labels, quarters, (0, 1))
     if rng.random() < 0.5:
         images, labels = images.flip(2), labels.flip(1)
     return images.contiguous(), labels.contiguous()
@@ -165,7 +167,7 @@ def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autoca
     ----------
     config : TrainingConfig
     device : torch.device
-        Of the training, and of the painting unless processes paint.
+        Of the training, and of the synthesis unless processes do it.
     fcn1 : torch.nn.Module or None
         On `device`; gives the context of stage "fcn2".
     autocast : callable
@@ -187,29 +189,45 @@ def simulated_sources(config: TrainingConfig, device: torch.device, fcn1, autoca
                 "context.divisor_mm or context.signed; `reproduce` trains on the paper's maps."
             )
         add_context = ContextFromNetwork(fcn1, config.context, autocast)
-    training, held_out = (_brains(config, torch.device("cpu") if config.painters else device, held) for held in (False, True))
+    training, held_out = (_brains(config, torch.device("cpu") if config.workers else device, held) for held in (False, True))
     return (WithContext(training, add_context), WithContext(held_out, add_context)) if add_context else (training, held_out)
 
 
-def _make_pack(config: TrainingConfig) -> None:
-    """Pack the label maps, unless the pack is there and was made of just these; without a folder the pack that is there serves."""
-    folder, pack = Path(config.label_maps), Path(config.pack)
-    if not config.label_maps and pack.is_file():
+def check_label_maps(config: TrainingConfig) -> None:
+    """Tell whether there is something to make patches of, before any work.
+
+    Raises
+    ------
+    TrainingError
+        If there is neither a pack nor a folder of label maps.
+    """
+    if not config.label_maps and Path(config.pack).is_file():
         return
-    if not config.label_maps or not folder.is_dir():
-        found = f"{folder} is no folder of label maps" if config.label_maps else "No label maps were named"
+    if not config.label_maps or not Path(config.label_maps).is_dir():
+        found = f"{config.label_maps} is no folder of label maps" if config.label_maps else "No label maps were named"
         raise TrainingError(
             f"{found}; wanted .nii.gz files of FreeSurfer codes at 1 mm (adults: github.com/BBillot/SynthSeg, data/training_label_maps; "
             "infants: the history of github.com/DCAN-Labs/BIBSnet, data/template_input_asegs): name their folder with --label-maps."
         )
-    if not is_made_of(pack, folder):
+
+
+def _make_pack(config: TrainingConfig) -> None:
+    """Pack the label maps, unless the pack is there and was made of just these; without a folder the pack that is there serves."""
+    check_label_maps(config)
+    folder, pack = Path(config.label_maps), Path(config.pack)
+    if not config.label_maps or is_made_of(pack, folder):
+        return
+    check_writable_folder(pack.parent)
+    with sole_owner(pack):
         (build_head_pack if config.stage_facts.heads else build_pack)(folder, pack)
 
 
 def _brains(config: TrainingConfig, device: torch.device, held_out: bool) -> BatchMaker:
     maps = load_pack(Path(config.pack), lambda name: (name in config.held_out) == held_out)
-    contrast = ContrastConfig() if held_out else ContrastConfig(phase_shares=config.phase_shares)
-    simulator = Simulator(maps, SimulatorConfig(contrast=contrast), device)
+    drawn = SIMULATIONS[config.simulation]
+    if not held_out:
+        drawn = replace(drawn, contrast=replace(drawn.contrast, phase_shares=config.phase_shares))
+    simulator = Simulator(maps, drawn, device)
     return BatchMaker(simulator, config.recipe_facts, config.patch_voxels, config.stream_dropout)
 
 

@@ -1,6 +1,7 @@
 """Real labelled scans: read onto one 1 mm grid, cut into training patches, segmented as whole volumes."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,19 @@ import torch
 
 from ...core.errors import InputError
 from ...core.labels import BACKGROUND, CLASS_COUNT, from_any
-from ...core.progress import silent
+from ...core.progress import Progress, silent
 from ...evaluation.metrics import dice
 from ...imaging.files import read_image, same_grid
 from ...imaging.resample import on_grid_of, resample_linearly
 from ...imaging.space import to_xyz
-from ...networks.context import ContextConfig
+from ...networks.context import ContextConfig, distance_maps
 from ...networks.predictor import Predictor
 from ...networks.weights import LoadedNetwork
 from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
-from ...pipeline.prepare_scans import take_in
+from ...pipeline.prepare_scans import prepare_scans
 from ...pipeline.report import Steps
-from ...pipeline.segmenter import most_likely, with_distance_maps
+from ...pipeline.segmenter import most_likely
 from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
 from ...preparation.registration import AUTO, OFF, Alignment, align_pair
 from ..config import TrainingConfig
@@ -93,10 +94,6 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
         With one, the scans are made ready as `segment` does it by default: without a mask the cerebrum is taken out, heads are set
         upright, the bias of raw scans is corrected. Without one they are taken as they are, cerebrum alone.
 
-    Returns
-    -------
-    LabelledScan
-
     Raises
     ------
     InputError
@@ -124,7 +121,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
         if standardised
         else np.stack([_intensities(image, prepared, target) for image in (pair.t1, pair.t2) if image is not None])
     )
-    moved = (alignment.report["words"],) if alignment.report["moved"] else ()
+    moved = (alignment.report["message"],) if alignment.report["moved"] else ()
     return LabelledScan(files.name, images, labels, prepared, reference, pair.mask, moved + pair.warnings)
 
 
@@ -132,7 +129,7 @@ def _make_ready(
     scans: tuple[sitk.Image, sitk.Image, sitk.Image | None], standardised: bool, predictor: Predictor | None
 ) -> tuple[Alignment, ScanPair, Prepared]:
     if predictor is not None:
-        ready = take_in(scans, SegmentOptions(), predictor, Steps(silent))
+        ready = prepare_scans(scans, SegmentOptions(), predictor, Steps(silent))
         return ready.alignment, ready.pair, ready.prepared
     t1, t2, mask = scans
     alignment = align_pair(t1, t2, mask, AUTO if standardised else OFF)
@@ -225,18 +222,26 @@ def alone(scan: LabelledScan) -> tuple[LabelledScan, LabelledScan]:
     return replace(scan, images=np.stack([t1, np.zeros_like(t1)])), replace(scan, images=np.stack([np.zeros_like(t2), t2]))
 
 
-def probabilities_of(scan: LabelledScan, network: LoadedNetwork, predictor: Predictor) -> np.ndarray:
+def probabilities_of(scan: LabelledScan, network: LoadedNetwork, predictor: Predictor, progress: Progress = silent) -> np.ndarray:
     """(4, X, Y, Z) class probabilities of a scan."""
-    return predictor.predict(network, scan.images, scan.prepared.mask, lambda share: None)
+    mask = scan.prepared.mask
+    return predictor.predict(network, predictor.to_device(scan.images), mask, partial(progress, network.stage)).cpu().numpy()
 
 
 def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextConfig) -> LabelledScan:
     """The scan with the distance maps of the first stage's labels."""
-    return replace(scan, images=with_distance_maps(scan.images, most_likely(probabilities, scan.prepared.mask), config))
+    return replace(
+        scan, images=np.concatenate([scan.images, distance_maps(_labels(scan, probabilities), config)[: len(probabilities) - 1]])
+    )
+
+
+def _labels(scan: LabelledScan, probabilities: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) uint8 labels."""
+    return most_likely(torch.from_numpy(probabilities), torch.from_numpy(scan.prepared.mask)).numpy()
 
 
 def segmentation(scan: LabelledScan, probabilities: np.ndarray) -> sitk.Image:
     """Cleaned labels on T1's grid."""
     mask = scan.prepared.mask
-    cleaned = clean(most_likely(probabilities, mask), probabilities, mask, (1.0, 1.0, 1.0), CleanupConfig())
+    cleaned = clean(_labels(scan, probabilities), probabilities, mask, (1.0, 1.0, 1.0), CleanupConfig())
     return scan.prepared.space.labels_to_scan(cleaned.labels, probabilities, mask)

@@ -49,10 +49,6 @@ def _halves(path: Path) -> list[Path]:
 def find_in_folders(root: Path) -> list[LabelledFiles]:
     """Find subjects as `synthesize` writes them: a folder each, with T1, T2, label and perhaps mask.
 
-    Parameters
-    ----------
-    root : Path
-
     Returns
     -------
     list of LabelledFiles, in the order of names

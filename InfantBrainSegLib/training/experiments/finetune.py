@@ -4,24 +4,27 @@ import json
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from ...core.errors import InputError
 from ...core.labels import TISSUES
+from ...core.owner import sole_owner
+from ...core.progress import Progress, SlowLines
 from ...evaluation.metrics import evaluate_labels
 from ...imaging.files import check_writable_folder, read_image, write_text
 from ...networks.device import resolve_device
 from ...networks.predictor import Predictor
 from ...networks.sliding_window import SlidingWindowConfig
-from ...networks.weights import LoadedNetwork, load_network, save_weights
+from ...networks.weights import EXTRACTION_STAGES, STAGES, LoadedNetwork, load_network, save_weights
 from ...pipeline.segmenter import Segmenter, SegmentOptions
 from ..config import TrainingConfig, config_to_dict
 from ..data.iseg import find_iseg, is_iseg
 from ..data.scans import LabelledScan, read_label, read_scan
 from ..data.sites import LabelledFiles, find_in_folders, read_table
+from .measured import Measured, Scores, key_of, plain_scores
 from .stages import FINETUNE_ITERATIONS, StagePlan, finetune_plan, train_pair
 from .tables import Cohort, summary
 
@@ -129,29 +132,33 @@ def run_finetune(options: FinetuneOptions, report: Callable[[str], None] = print
     device = resolve_device(options.device)
     loaded = (load_network("fcn1", options.weights_dir), load_network("fcn2", options.weights_dir))
     folder = check_writable_folder(options.output_dir)
-    report(f"Trains on {', '.join(s.name for s in training)}; holds out {', '.join(s.name for s in held_out)}.")
-    predictor = Predictor(device, options.device, SlidingWindowConfig(), False)
-    scans = ([_read(files, predictor, report) for files in training], [_read(files, predictor, report) for files in held_out])
-    plan = _plan(options, loaded, scans, training)
-    report("Measures the weights as they are on the subjects held out.")
-    before = _measure(held_out, SegmentOptions(options.device, options.weights_dir))  # what `segment` refuses is told before the training
-    networks = train_pair(plan, scans, folder, device, report)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".weights-") as staging:
-        _save(networks, plan, loaded, Path(staging))
-        _publish(Path(staging), folder / "weights")
-    after = _measure(held_out, SegmentOptions(options.device, folder / "weights"))
-    text = _comparison(before, after)
-    write_text(text + "\n", folder / "held_out.txt")
-    figures = {"held_out": [s.name for s in held_out], "before": _plain(before), "after": _plain(after)}
-    write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", folder / "held_out.json")
+    with sole_owner(folder):
+        report(f"Trains on {', '.join(s.name for s in training)}; holds out {', '.join(s.name for s in held_out)}.")
+        predictor = Predictor(device, options.device, SlidingWindowConfig(), False)
+        scans = (_read(training, predictor, report), _read(held_out, predictor, report))
+        plan = _plan(options, loaded, scans, training)
+        measuring = _HeldOut(held_out, options.device, Measured(folder / "measured.json"), report)
+        before = measuring.measure(options.weights_dir, "the weights as they are")  # what `segment` refuses is told before the training
+        networks = train_pair(plan, scans, folder, device, report)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".weights-") as staging:
+            _save(networks, plan, loaded, Path(staging))
+            _publish(Path(staging), folder / "weights")
+        after = measuring.measure(folder / "weights", "the new weights")
+        text = _comparison(before, after)
+        write_text(text + "\n", folder / "held_out.txt")
+        figures = {"held_out": [s.name for s in held_out], "before": _plain(before), "after": _plain(after)}
+        write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", folder / "held_out.json")
     return text
 
 
-def _read(files: LabelledFiles, predictor: Predictor, report: Callable[[str], None]) -> LabelledScan:
-    scan = read_scan(files, predictor=predictor)
-    for warning in scan.warnings:
-        report(f"{files.name}: {warning}")
-    return scan
+def _read(subjects: list[LabelledFiles], predictor: Predictor, report: Callable[[str], None]) -> list[LabelledScan]:
+    scans = []
+    for number, files in enumerate(subjects, start=1):
+        report(f"Reads {files.name}, {number} of {len(subjects)}.")
+        scans.append(read_scan(files, predictor=predictor))
+        for warning in scans[-1].warnings:
+            report(f"{files.name}: {warning}")
+    return scans
 
 
 def _plan(options: FinetuneOptions, loaded, scans, training: list[LabelledFiles]) -> StagePlan:
@@ -199,16 +206,35 @@ def _publish(staging: Path, folder: Path) -> None:
         raise
 
 
-def _measure(subjects: list[LabelledFiles], options: SegmentOptions) -> Cohort:
-    """The whole way that a user goes, on each subject."""
-    cohort = {}
-    segmenter = Segmenter(options.weights_dir, options.device)
-    for files in subjects:
-        t1, t2 = read_image(files.t1), read_image(files.t2)
-        labels = segmenter(t1, t2, None if files.mask is None else read_image(files.mask), options).labels
-        reference = sitk.GetArrayFromImage(read_label(files.label, t1))
-        cohort[files.name] = evaluate_labels(sitk.GetArrayFromImage(labels), reference, labels.GetSpacing()[::-1])
-    return cohort
+@dataclass(frozen=True)
+class _HeldOut:
+    """Measures weights on the subjects held out, the whole way that a user goes, where that was not done before."""
+
+    subjects: list[LabelledFiles]
+    device: str
+    kept: Measured
+    report: Callable[[str], None]
+
+    def measure(self, weights_dir: Path | None, called: str) -> Cohort:
+        cohort = {}
+        segmenter = Segmenter(weights_dir, self.device)
+        weights = segmenter.networks.sha256((*STAGES, *EXTRACTION_STAGES))
+        for number, files in enumerate(self.subjects, start=1):
+            key = key_of(weights, files.fingerprint())
+            scores = self.kept.get(key)
+            if scores is None:
+                self.report(f"Measures {called} on {files.name}, {number} of {len(self.subjects)}.")
+                scores = _scores(files, segmenter, SegmentOptions(self.device, weights_dir), SlowLines(self.report, files.name))
+                self.kept.keep(key, scores)
+            cohort[files.name] = scores
+        return cohort
+
+
+def _scores(files: LabelledFiles, segmenter: Segmenter, options: SegmentOptions, progress: Progress) -> Scores:
+    t1, t2 = read_image(files.t1), read_image(files.t2)
+    labels = segmenter(t1, t2, None if files.mask is None else read_image(files.mask), options, progress).labels
+    reference = sitk.GetArrayFromImage(read_label(files.label, t1))
+    return evaluate_labels(sitk.GetArrayFromImage(labels), reference, labels.GetSpacing()[::-1])
 
 
 def _comparison(before: Cohort, after: Cohort) -> str:
@@ -242,10 +268,4 @@ def _cells(pairs: list[tuple[float, float]]) -> list[str]:
 
 
 def _plain(cohort: Cohort) -> dict:
-    return {
-        subject: {
-            tissue: {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(one).items()}
-            for tissue, one in scores.items()
-        }
-        for subject, scores in cohort.items()
-    }
+    return {subject: plain_scores(scores) for subject, scores in cohort.items()}

@@ -16,6 +16,8 @@ import torch
 
 from ...core.errors import InputError, TrainingError
 from ...core.labels import to_iseg
+from ...core.owner import sole_owner
+from ...core.progress import SlowLines
 from ...evaluation.metrics import TissueMetrics, evaluate_labels
 from ...imaging.files import check_writable_folder, write_image, write_text
 from ...imaging.resample import on_grid_of
@@ -134,7 +136,7 @@ def run_reproduce(options: ReproduceOptions, report: Callable[[str], None] = pri
     folder = check_writable_folder(options.output_dir)
     for fold in chosen:
         if any((folder / fold.name / name).exists() for name in _SIGNS_OF_A_RUN) and not options.resume:
-            raise InputError(f"{folder / fold.name} holds a run already: add --resume to go on with it, or choose another output folder.")
+            raise InputError(f"{folder / fold.name} holds a run already: add --resume to continue it, or choose another output folder.")
     report(_introduction(options, plan, folds[0], (len(labelled), len(unlabelled))))
     if device.type == "cpu" and plan.first.network.base_width >= paper_plan().first.network.base_width:
         report("The paper's network takes a CPU weeks: use a CUDA device for the whole experiment.")
@@ -207,23 +209,25 @@ class _Experiment:
             self.report(f"{fold.name} is finished.")
             return
         check_writable_folder(folder)
-        self.report(f"{fold.name}: trains on {', '.join(files.name for files in fold.training)}; tests on {', '.join(names)}.")
-        first, second = (replace(config, held_out=names, data=fingerprints) for config in (self.plan.first, self.plan.second))
-        scans = ([self._read(files) for files in fold.training], [self._read(files) for files in fold.test])
-        networks = train_pair(replace(self.plan, first=first, second=second), scans, folder, self.device, self.report)
-        results: dict[str, dict] = {condition: {} for condition in _CONDITIONS}
-        for scan in scans[1]:
-            for condition, labels in zip(_CONDITIONS, self._segment(networks, scan), strict=True):
-                values = sitk.GetArrayFromImage(labels)
-                write_image(on_grid_of(labels, to_iseg(values)), folder / f"{scan.name}-{condition.replace('_', '-')}.nii.gz")
-                reference = sitk.GetArrayFromImage(scan.reference)
-                scores = evaluate_labels(values, reference, labels.GetSpacing()[::-1])
-                results[condition][scan.name] = {tissue: _without_nan(asdict(one)) for tissue, one in scores.items()}
-        content = {"settings": self.settings(), "training": fingerprints, "test": tested, **results}
-        write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", folder / "scores.json")
+        with sole_owner(folder):
+            self.report(f"{fold.name}: trains on {', '.join(files.name for files in fold.training)}; tests on {', '.join(names)}.")
+            first, second = (replace(config, held_out=names, data=fingerprints) for config in (self.plan.first, self.plan.second))
+            scans = ([self._read(files) for files in fold.training], [self._read(files) for files in fold.test])
+            networks = train_pair(replace(self.plan, first=first, second=second), scans, folder, self.device, self.report)
+            results: dict[str, dict] = {condition: {} for condition in _CONDITIONS}
+            for scan in scans[1]:
+                for condition, labels in zip(_CONDITIONS, self._segment(networks, scan), strict=True):
+                    values = sitk.GetArrayFromImage(labels)
+                    write_image(on_grid_of(labels, to_iseg(values)), folder / f"{scan.name}-{condition.replace('_', '-')}.nii.gz")
+                    reference = sitk.GetArrayFromImage(scan.reference)
+                    scores = evaluate_labels(values, reference, labels.GetSpacing()[::-1])
+                    results[condition][scan.name] = {tissue: _without_nan(asdict(one)) for tissue, one in scores.items()}
+            content = {"settings": self.settings(), "training": fingerprints, "test": tested, **results}
+            write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", folder / "scores.json")
 
     def _read(self, files: LabelledFiles) -> LabelledScan:
         if files.name not in self._scans:
+            self.report(f"Reads {files.name}.")
             scan = read_scan(files, self.plan.standardised)
             for warning in scan.warnings:
                 self.report(f"{files.name}: {warning}")
@@ -232,8 +236,9 @@ class _Experiment:
 
     def _segment(self, networks: tuple[LoadedNetwork, LoadedNetwork], scan: LabelledScan) -> tuple[sitk.Image, sitk.Image]:
         """With and without context."""
-        first = probabilities_of(scan, networks[0], self._predictor)
-        second = probabilities_of(with_context(scan, first, self.plan.second.context), networks[1], self._predictor)
+        tells = [SlowLines(self.report, f"{network.stage} on {scan.name}") for network in networks]
+        first = probabilities_of(scan, networks[0], self._predictor, tells[0])
+        second = probabilities_of(with_context(scan, first, self.plan.second.context), networks[1], self._predictor, tells[1])
         return segmentation(scan, second), segmentation(scan, first)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ...core.errors import TrainingError
+from ...core.progress import SlowLines
 from ...networks.context import ContextConfig
 from ...networks.fcn import MultiStreamFCN
 from ...networks.predictor import Predictor
@@ -118,7 +119,7 @@ def train_pair(
     for config, initial in zip((plan.first, plan.second), plan.initial, strict=True):
         if networks:
             report(f"Distance maps of {len(training) + len(held_out)} subjects from the trained FCN-1.")
-            maps = partial(_with_maps, fcn1=networks[0], predictor=predictor, context=plan.second.context)
+            maps = partial(_with_maps, fcn1=networks[0], predictor=predictor, plan=plan, report=report)
             training, held_out = list(map(maps, training)), list(map(maps, held_out))
             single = [(maps(t1_alone), maps(t2_alone)) for t1_alone, t2_alone in single]
             config = replace(config, fcn1=f"own {networks[0].sha256}")
@@ -145,9 +146,12 @@ def _check_second_stage(first: Trainer, folder: Path) -> None:
         )
 
 
-def _with_maps(scan: LabelledScan, fcn1: LoadedNetwork, predictor: Predictor, context: ContextConfig) -> LabelledScan:
+def _with_maps(
+    scan: LabelledScan, fcn1: LoadedNetwork, predictor: Predictor, plan: StagePlan, report: Callable[[str], None]
+) -> LabelledScan:
     """The scan with the distance maps of what the first stage makes of it."""
-    return with_context(scan, probabilities_of(scan, fcn1, predictor), context)
+    found = probabilities_of(scan, fcn1, predictor, SlowLines(report, f"Distance maps of {scan.name}"))
+    return with_context(scan, found, plan.second.context)
 
 
 def _digest(network: MultiStreamFCN) -> str:

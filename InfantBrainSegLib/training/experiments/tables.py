@@ -62,10 +62,6 @@ def table1(cohort: Cohort) -> str:
     ----------
     cohort : dict
         Of the second stage.
-
-    Returns
-    -------
-    str
     """
     names = [f"#{name.rpartition('-')[2]}" for name in cohort]
     ours = {
@@ -104,10 +100,6 @@ def table2(with_context: Cohort, without_context: Cohort) -> str:
     ----------
     with_context, without_context : dict
         Of the second and of the first stage, the same subjects.
-
-    Returns
-    -------
-    str
     """
     rows = [["Methods", "Tissues", *(name for name, *_ in ROWS), *(f"paper: {name}" for name, *_ in ROWS)]]
     blocks = (

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from ...core.errors import InputError, TrainingError
+from ...core.owner import sole_owner
 from ...imaging.files import check_writable_folder, write_image, write_text
 from ...imaging.space import centered_image
 from ...networks.device import resolve_device
 from ...networks.fcn import MultiStreamFCN
 from ...networks.weights import TRAINING_PATHS, LoadedNetwork, load_network, save_weights
 from ..config import TrainingConfig, config_to_dict, read_config
+from ..data.batches import check_label_maps
 from ..recipe import STAGES
 from ..simulation.labelmaps import read_label_map
 from ..simulation.synthesis import Simulator, SimulatorConfig, Synthesized
@@ -47,23 +49,33 @@ def run_train(config_path: Path, report: Callable[[str], None] = print, label_ma
     -------
     Path
         `output_dir`/weights/`stage`.pt, with its manifest beside it.
+
+    Raises
+    ------
+    InfantBrainSegError
+        If the config, the label maps, the weights, the output folder or the device cannot be used, or the run is lost.
+    Stopped
+        At Ctrl-C or a request to end; the run is saved.
     """
     config = read_config(config_path)
     if label_maps is not None:
         config = replace(config, label_maps=str(label_maps))
-    folder = Path(config.output_dir)
-    check_writable_folder(folder)
-    device = resolve_device(config.device)
+    check_label_maps(config)
     fcn1 = load_network(_stage_or_path(config.fcn1)) if config.fcn1 else None
+    if fcn1 is not None and fcn1.stage != "fcn1":
+        raise TrainingError(f'fcn1 is {config.fcn1}, which holds the stage "{fcn1.stage}"; wanted weights of the stage "fcn1".')
     start = load_network(_stage_or_path(config.start_from)) if config.start_from else None
-    by_content = replace(config, fcn1=_with_digest(config.fcn1, fcn1), start_from=_with_digest(config.start_from, start))
-    trainer = Trainer(by_content, device, fcn1.network if fcn1 else None, start.network.state_dict() if start else None)
-    write_text(json.dumps(config_to_dict(config), indent=2) + "\n", folder / "config.json")
-    state = trainer.run(report)
-    network = MultiStreamFCN(config.network)
-    network.load_state_dict(state)
-    path = folder / "weights" / f"{config.stage}.pt"
-    save_weights(network, config.stage, _meta(config, device, fcn1.sha256 if fcn1 else None), path)
+    device = resolve_device(config.device)
+    folder = check_writable_folder(Path(config.output_dir))
+    with sole_owner(folder):
+        by_content = replace(config, fcn1=_with_digest(config.fcn1, fcn1), start_from=_with_digest(config.start_from, start))
+        trainer = Trainer(by_content, device, fcn1.network if fcn1 else None, start.network.state_dict() if start else None)
+        write_text(json.dumps(config_to_dict(config), indent=2) + "\n", folder / "config.json")
+        state = trainer.run(report)
+        network = MultiStreamFCN(config.network)
+        network.load_state_dict(state)
+        path = folder / "weights" / f"{config.stage}.pt"
+        save_weights(network, config.stage, _meta(config, device, fcn1.sha256 if fcn1 else None), path)
     return path
 
 

@@ -79,9 +79,9 @@ def degrade(image: torch.Tensor, mask: torch.Tensor, config: ArtefactConfig, rng
     fine = image * weight + smooth_noise((1, *size), rng.uniform(2, 6), generator)[0] * rng.uniform(0, config.texture) * weight
     sigmas = rng.uniform(*config.blur_mm, 3)
     if rng.random() < config.sharpen_share:
-        blurred = _blur(torch.stack([fine, weight]), (1.0, 1.0, 1.0))
+        blurred = blur(torch.stack([fine, weight]), (1.0, 1.0, 1.0))
         fine = fine + rng.uniform(0.2, 0.8) * (fine - blurred[0] / blurred[1].clamp(min=0.05)) * weight
-    both = _blur(torch.stack([fine, weight]), sigmas)  # blur within the mask: air was cut off after the acquisition
+    both = blur(torch.stack([fine, weight]), sigmas)  # blur within the mask: air was cut off after the acquisition
     if rng.random() < config.thick_share:
         both = _thick_slices(both, int(rng.integers(3)), rng.uniform(*config.thick_mm))
     fine = both[0] / both[1].clamp(min=0.05)
@@ -91,7 +91,7 @@ def degrade(image: torch.Tensor, mask: torch.Tensor, config: ArtefactConfig, rng
     sd = np.exp(rng.uniform(*np.log(config.noise)))
     noise = torch.randn(size, generator=generator, device=generator.device)
     if rng.random() < 0.5:
-        noise = _blur(noise[None], (0.6, 0.6, 0.6))[0] * 2.0  # images resampled to 1 mm have smooth noise
+        noise = blur(noise[None], (0.6, 0.6, 0.6))[0] * 2.0  # images resampled to 1 mm have smooth noise
     return torch.where(mask, (fine + sd * noise).clamp(min=0.01), 0.0)
 
 
@@ -115,8 +115,8 @@ def _thick_slices(x: torch.Tensor, axis: int, thick_mm: float) -> torch.Tensor:
     return F.interpolate(down, size=size, mode="trilinear", align_corners=False)[0]
 
 
-def _blur(x: torch.Tensor, sigmas) -> torch.Tensor:
-    """(C, X, Y, Z) blurred with a Gaussian of its own SD along each axis, in voxels."""
+def blur(x: torch.Tensor, sigmas) -> torch.Tensor:
+    """Blur a (C, X, Y, Z) tensor with a Gaussian of its own SD along each axis, in voxels."""
     for axis, sigma in enumerate(sigmas):
         radius = max(int(np.ceil(2.5 * sigma)), 1)
         offsets = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)

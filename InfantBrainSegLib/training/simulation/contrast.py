@@ -4,7 +4,7 @@ White matter is a mixture of unmyelinated and myelinated tissue. Where it is whi
 T2 share, T1 leading (by two to four months).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,15 @@ class ContrastConfig:
         Share of subjects whose myelination does not depend on depth at all.
     field_weight : float
         Scales every term of the myelination field that varies in space; with 0 each subject's white matter is even.
+    wide_share : float
+        Share of isointense and late subjects drawn from `WIDE`: real images overlap because contrast changes over the brain, not because it
+        is faint everywhere. 0 leaves the narrow ranges alone.
+    gain_variation : float
+        Largest SD of the logarithm of a smooth change of white matter's contrast over the brain.
+    clusters : float
+        Largest difference of patches inside cortex and inside white matter, in half of the subjects.
+    gradual : float
+        Largest share that cortex and white matter take on of each other at their border, in 60 % of the subjects.
     """
 
     phase_shares: tuple[float, ...] = PHASE_SHARES
@@ -41,6 +50,37 @@ class ContrastConfig:
     isointense_csf_t2: tuple[float, float] = (1.3, 2.0)
     depth_free_share: float = 0.4
     field_weight: float = 1.0
+    wide_share: float = 0.0
+    gain_variation: float = 0.0
+    clusters: float = 0.0
+    gradual: float = 0.0
+
+
+@dataclass(frozen=True)
+class WideRanges:
+    """Contrasts of real images: white matter minus cortex, fluid, and how much cortex and white matter change over 15 mm.
+
+    Attributes
+    ----------
+    t1_unmyelinated, t1_myelinated, t2_unmyelinated, t2_myelinated : tuple of float
+        Isointense.
+    late_t2 : tuple of float
+    csf_t2, late_csf_t2 : tuple of float
+    gm_variation, wm_variation : float
+    """
+
+    t1_unmyelinated: tuple[float, float] = (-0.15, 0.04)
+    t1_myelinated: tuple[float, float] = (0.03, 0.34)
+    t2_unmyelinated: tuple[float, float] = (-0.02, 0.13)
+    t2_myelinated: tuple[float, float] = (-0.12, 0.02)
+    late_t2: tuple[float, float] = (-0.48, 0.0)
+    csf_t2: tuple[float, float] = (1.1, 3.2)
+    late_csf_t2: tuple[float, float] = (1.0, 3.2)
+    gm_variation: float = 0.08
+    wm_variation: float = 0.05
+
+
+WIDE = WideRanges()
 
 
 @dataclass(frozen=True)
@@ -54,6 +94,8 @@ class Channel:
         Amplitude of a smooth change along the cortex, and through white matter.
     lag : float
         Subtracted from the myelination field's logit.
+    gain_variation, clusters, gradual : float
+        See `ContrastConfig`; of this image.
     """
 
     csf: float
@@ -64,6 +106,9 @@ class Channel:
     gm_variation: float
     wm_variation: float
     lag: float
+    gain_variation: float = 0.0
+    clusters: float = 0.0
+    gradual: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,14 +147,17 @@ def draw_contrast(rng: np.random.Generator, config: ContrastConfig | None = None
     """
     config = config or ContrastConfig()
     phase = phase or PHASES[int(rng.choice(3, p=np.asarray(config.phase_shares)))]
-    t1_wm, t2_wm, offset = {NEWBORN: _newborn, ISOINTENSE: _isointense, LATE: _late}[phase](rng, config)
+    newborn, isointense = phase == NEWBORN, phase == ISOINTENSE
+    wide = bool(config.wide_share) and not newborn and rng.random() < config.wide_share
+    draw = {NEWBORN: _newborn, ISOINTENSE: _wide_isointense if wide else _isointense, LATE: _wide_late if wide else _late}[phase]
+    t1_wm, t2_wm, offset = draw(rng, config)
     depth_free = rng.random() < config.depth_free_share
-    newborn = phase == NEWBORN
     csf_t1 = (0.4, 0.92) if newborn else (0.2, 0.72)
-    isointense = phase == ISOINTENSE
     csf_t2 = config.isointense_csf_t2 if isointense else (1.35, 3.2)
+    if wide:
+        csf_t2 = WIDE.csf_t2 if isointense else WIDE.late_csf_t2
     lag = config.isointense_lag if isointense else (0.0, 1.0)
-    return Contrast(
+    contrast = Contrast(
         phase=phase,
         t1=_channel(rng, rng.uniform(*csf_t1), t1_wm, rng.uniform(0, 0.04 * newborn), lag=0.0),
         t2=_channel(rng, rng.uniform(*csf_t2), t2_wm, rng.uniform(0, 0.12 * newborn), lag=rng.uniform(*lag)),
@@ -120,6 +168,32 @@ def draw_contrast(rng: np.random.Generator, config: ContrastConfig | None = None
         offset=offset,
         steepness=rng.uniform(0.8, 3.0),
     )
+    if config.gain_variation or config.clusters or config.gradual:
+        contrast = replace(contrast, t1=_uneven(rng, contrast.t1, config, wide), t2=_uneven(rng, contrast.t2, config, wide))
+    return contrast
+
+
+def _uneven(rng, channel: Channel, config: ContrastConfig, wide: bool) -> Channel:
+    """Let a channel change over the brain."""
+    return replace(
+        channel,
+        gm_variation=rng.uniform(0, WIDE.gm_variation) if wide else channel.gm_variation,
+        wm_variation=rng.uniform(0, WIDE.wm_variation) if wide else channel.wm_variation,
+        gain_variation=rng.uniform(0, config.gain_variation),
+        clusters=rng.uniform(0, config.clusters) * (rng.random() < 0.5),
+        gradual=rng.uniform(0, config.gradual) * (rng.random() < 0.6),
+    )
+
+
+def _wide_isointense(rng, _config):
+    t1 = rng.uniform(*WIDE.t1_unmyelinated), rng.uniform(*WIDE.t1_myelinated)
+    return t1, (rng.uniform(*WIDE.t2_unmyelinated), rng.uniform(*WIDE.t2_myelinated)), rng.uniform(-1.5, 1.2)
+
+
+def _wide_late(rng, config):
+    t1, _, offset = _late(rng, config)
+    t2 = rng.uniform(*WIDE.late_t2)
+    return t1, (t2 * rng.uniform(-0.4, 1.0), t2), offset
 
 
 def _isointense(rng, config):

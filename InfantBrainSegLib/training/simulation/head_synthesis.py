@@ -34,7 +34,7 @@ from .heads import (
 )
 from .labelmaps import AIR, CORTEX, EARLY_DEEP_GM, LATE_DEEP_GM, OUTER_CSF, VENTRICLE, WHITE
 
-_TURNS = [
+_ROTATIONS = [
     matrix
     for order in itertools.permutations(range(3))
     for signs in itertools.product((-1.0, 1.0), repeat=3)
@@ -56,7 +56,7 @@ class HeadConfig:
         Size relative to the adult maps: 0 to 24 months.
     rotation_degrees : float
         Largest turn about each axis.
-    turned_share : float
+    rotated_share : float
         Share of heads that lie along other axes than the header says.
     warp_mm, warp_scale_mm
         Smooth deformation.
@@ -81,7 +81,7 @@ class HeadConfig:
     oversampling: int = 1
     scale: tuple[float, float] = (0.62, 1.0)
     rotation_degrees: float = 30.0
-    turned_share: float = 0.0
+    rotated_share: float = 0.0
     warp_mm: float = 8.0
     warp_scale_mm: tuple[float, float] = (30.0, 70.0)
     stripped_share: float = 0.25
@@ -121,7 +121,7 @@ class SynthesizedHead:
 
 
 class HeadSimulator:
-    """Paints blocks of heads.
+    """Synthesizes blocks of heads.
 
     Parameters
     ----------
@@ -150,9 +150,9 @@ class HeadSimulator:
         centre = self._inside[index][rng.integers(len(self._inside[index]))].astype(float)
         if self.config.voxel_mm > 1:  # windows lie anywhere in the field of view
             centre = centre + rng.normal(0, 30, 3) if rng.random() < 0.8 else rng.uniform(0, head.classes.shape)
-        return self.paint(head, centre, (size, size, size), rng)
+        return self.synthesize(head, centre, (size, size, size), rng)
 
-    def paint(self, head: HeadMap, centre, size: tuple[int, int, int], rng) -> SynthesizedHead:
+    def synthesize(self, head: HeadMap, centre, size: tuple[int, int, int], rng) -> SynthesizedHead:
         """A block of one head round a place of its map.
 
         Parameters
@@ -166,7 +166,7 @@ class HeadSimulator:
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         mirrored = rng.random() < 0.5
         target_map = _swapped(head.target) if mirrored else head.target
-        fine = self._positions(_random_turn(rng, config, mirrored), centre, size, rng, generator)  # (3, nX, nY, nZ), n times as fine
+        fine = self._positions(_random_rotation(rng, config, mirrored), centre, size, rng, generator)  # (3, nX, nY, nZ), n times as fine
         middle = fine if config.oversampling == 1 else F.avg_pool3d(fine[None], config.oversampling)[0]  # (3, X, Y, Z)
         classes, parts = self._look_up(head.classes, middle), self._look_up(target_map, middle)
         stripped = self._strip(classes, parts, rng, generator) if rng.random() < config.stripped_share else None
@@ -195,8 +195,8 @@ class HeadSimulator:
         grid = torch.stack(torch.meshgrid(*axes, indexing="ij"))
         warp_mm = smooth_noise((3, *grid.shape[1:]), rng.uniform(*config.warp_scale_mm) / step, generator)
         grid += warp_mm * rng.uniform(0, config.warp_mm)
-        turned = torch.einsum("ij,jxyz->ixyz", torch.as_tensor(matrix, dtype=torch.float32, device=device), grid)
-        return turned + torch.as_tensor(np.asarray(centre), dtype=torch.float32, device=device).view(3, 1, 1, 1)
+        rotated = torch.einsum("ij,jxyz->ixyz", torch.as_tensor(matrix, dtype=torch.float32, device=device), grid)
+        return rotated + torch.as_tensor(np.asarray(centre), dtype=torch.float32, device=device).view(3, 1, 1, 1)
 
     def _look_up(self, volume: np.ndarray, source: torch.Tensor) -> torch.Tensor:
         values = torch.as_tensor(volume, device=self.device)
@@ -264,21 +264,21 @@ class HeadSimulator:
         return torch.where(tendency > 0.5, grown, torch.where(tendency < -0.5, shrunk, found))
 
 
-def _random_turn(rng, config: HeadConfig, mirrored: bool) -> np.ndarray:
+def _random_rotation(rng, config: HeadConfig, mirrored: bool) -> np.ndarray:
     """From mm of the block to voxels of the map."""
     angles = np.radians(rng.uniform(-config.rotation_degrees, config.rotation_degrees, 3))
-    turn = np.eye(3)
+    rotation = np.eye(3)
     for axis, angle in enumerate(angles):
         one, other = [i for i in range(3) if i != axis]
         step = np.eye(3)
         step[one, one] = step[other, other] = np.cos(angle)
         step[one, other], step[other, one] = -np.sin(angle), np.sin(angle)
-        turn = turn @ step
-    if rng.random() < config.turned_share:
-        turn = turn @ _TURNS[rng.integers(len(_TURNS))]
+        rotation = rotation @ step
+    if rng.random() < config.rotated_share:
+        rotation = rotation @ _ROTATIONS[rng.integers(len(_ROTATIONS))]
     sizes = rng.uniform(*config.scale) * rng.uniform(0.93, 1.07, 3)
     mirror = np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0])
-    return mirror @ np.diag(1 / sizes) @ turn
+    return mirror @ np.diag(1 / sizes) @ rotation
 
 
 def _swapped(target: np.ndarray) -> np.ndarray:

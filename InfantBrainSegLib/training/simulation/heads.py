@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from ...core.errors import TrainingError
 from ...core.labels import INFRATENTORIAL, LEFT_CEREBRUM, RIGHT_CEREBRUM
-from .labelmaps import AIR, OUTER_CSF, WHITE, infratentorial, names_in, paint_classes, write_pack
+from .labelmaps import (
+    AIR,
+    OUTER_CSF,
+    WHITE,
+    infratentorial,
+    names_in,
+    none_wanted,
+    open_pack,
+    read_codes,
+    read_fields,
+    synthesis_classes,
+    write_pack,
+)
 
 CEREBELLAR_CORTEX, CEREBELLAR_WHITE, BRAINSTEM, LOWER_CSF, SOFT, EYE, MUCOSA, ARTERY, SINUS, SKIN, SKULL, MARROW, NERVE = range(7, 20)
 HEAD_CLASSES = 20  # those of `labelmaps` first
@@ -36,11 +47,12 @@ _LEFT = (2, 3, 4, 5, 10, 11, 12, 13, 17, 18, 26, 28, 30, 31, 78)
 _RIGHT = (41, 42, 43, 44, 49, 50, 51, 52, 53, 54, 58, 60, 62, 63, 79)
 _CSF_MM = 10.0  # fluid further than this from the brain is the spinal canal's
 _MARGIN_MM = 8
+_FIELDS = ("classes", "target")
 
 
 @dataclass(frozen=True)
 class HeadMap:
-    """A head, ready for painting; arrays (X, Y, Z) uint8 at 1 mm RAS.
+    """A head, ready for synthesis; arrays (X, Y, Z) uint8 at 1 mm RAS.
 
     Attributes
     ----------
@@ -57,24 +69,19 @@ class HeadMap:
 def read_head(path: Path) -> HeadMap:
     """Read one whole-head map.
 
-    Parameters
-    ----------
-    path : Path
-
     Raises
     ------
     TrainingError
         If the map holds no skull (515), or no hemispheres.
     """
-    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
-    codes = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.int32)  # (X, Y, Z)
+    _, codes = read_codes(path)
     if not (codes == 515).any() or not np.isin(codes, _LEFT).any() or not np.isin(codes, _RIGHT).any():
         raise TrainingError(f"{path.name} holds no skull (515) or no hemispheres (2, 41); wanted a map of a whole head.")
     box = tuple(
         slice(max(part.start - _MARGIN_MM, 0), part.stop + _MARGIN_MM) for part in ndimage.find_objects((codes > 0).astype(np.uint8))[0]
     )
     codes = codes[box]
-    classes = paint_classes(codes)
+    classes = synthesis_classes(codes)
     for head_class, values in _CODES.items():
         classes[np.isin(codes, values)] = head_class
     unknown = (classes == AIR) & (codes > 0)
@@ -98,11 +105,6 @@ def _parts(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 def build_head_pack(folder: Path, pack: Path) -> list[str]:
     """Read every whole-head map of a folder and write them into one `.npz`; maps without a skull are left out.
-
-    Parameters
-    ----------
-    folder : Path
-    pack : Path
 
     Returns
     -------
@@ -132,10 +134,16 @@ def load_heads(pack: Path, keep=None) -> list[HeadMap]:
     pack : Path
     keep : callable, optional
         Takes a name and tells whether that head is wanted.
+
+    Raises
+    ------
+    TrainingError
+        If the pack is absent or damaged, or nothing in it is wanted.
     """
-    with np.load(pack) as arrays:
+    with open_pack(pack) as arrays:
         names = names_in(arrays)
-        heads = [HeadMap(name, arrays[f"{name}.classes"], arrays[f"{name}.target"]) for name in names if keep is None or keep(name)]
+        wanted = [name for name in names if keep is None or keep(name)]
+        heads = [HeadMap(name, *read_fields(arrays, name, _FIELDS, HEAD_CLASSES)) for name in wanted]
     if not heads:
-        raise TrainingError(f"None of the heads in {pack} is wanted here; it holds {', '.join(names)}.")
+        raise TrainingError(none_wanted(pack, names))
     return heads

@@ -1,12 +1,15 @@
-"""Label maps in FreeSurfer codes, made ready for painting and packed into one file.
+"""Label maps in FreeSurfer codes, made ready for synthesis and packed into one file.
 
-A map becomes four small arrays at 1 mm RAS: paint classes, the distance outside the brain's hull (for the CSF rim and
+A map becomes four small arrays at 1 mm RAS: synthesis classes, the distance outside the brain's hull (for the CSF rim and
 what lies beyond it), the depth inside white matter (for myelination) and the distance from the brain into CSF.
 """
 
+import contextlib
 import hashlib
 import json
 import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +20,11 @@ from scipy import ndimage
 
 from ...core.errors import TrainingError
 from ...core.labels import BACKGROUND, CLASS_COUNT, CSF, GM, WM
+from ...imaging.files import read_image
 
 AIR, OUTER_CSF, VENTRICLE, CORTEX, EARLY_DEEP_GM, LATE_DEEP_GM, WHITE = range(7)
-PAINT_CLASSES = 7
-PAINT_TO_LABEL = np.array([BACKGROUND, CSF.value, CSF.value, GM.value, GM.value, GM.value, WM.value], np.uint8)
+SYNTHESIS_CLASSES = 7
+SYNTHESIS_TO_LABEL = np.array([BACKGROUND, CSF.value, CSF.value, GM.value, GM.value, GM.value, WM.value], np.uint8)
 
 # FreeSurfer's colour table. Choroid plexus (31, 63, and 136, 137, 163, 164 in the adult maps) lies in the ventricles and counts as they do.
 _CODES = {
@@ -42,12 +46,12 @@ _FIELD_MAX = 255
 
 @dataclass(frozen=True)
 class LabelMap:
-    """One label map, ready for painting; arrays (X, Y, Z) uint8 at 1 mm RAS.
+    """One label map, ready for synthesis; arrays (X, Y, Z) uint8 at 1 mm RAS.
 
     Attributes
     ----------
     name : str
-    classes : paint classes, see `PAINT_TO_LABEL`
+    classes : synthesis classes, see `SYNTHESIS_TO_LABEL`
     outside : distance outside the brain's hull in 0.1 mm; 255 at and near cerebellum and brainstem
     depth : depth inside white matter in 0.1 mm
     gap : distance from the nearest brain voxel in 0.1 mm
@@ -61,8 +65,8 @@ class LabelMap:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Voxels of each paint class: (7,) int64."""
-        return np.bincount(self.classes.ravel(), minlength=PAINT_CLASSES)
+        """Voxels of each synthesis class: (7,) int64."""
+        return np.bincount(self.classes.ravel(), minlength=SYNTHESIS_CLASSES)
 
     @cached_property
     def rim_counts(self) -> np.ndarray:
@@ -84,18 +88,19 @@ def read_label_map(path: Path) -> LabelMap:
 
     Raises
     ------
+    InputError
+        If the file cannot be read.
     TrainingError
         If the file is not of 1 mm, or holds no cerebral white matter or cortex.
     """
-    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
-    codes = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.int32)  # (X, Y, Z)
+    image, codes = read_codes(path)
     if not np.allclose(image.GetSpacing(), 1.0, atol=0.05):
         raise TrainingError(
             f"{path.name} has voxels of {image.GetSpacing()} mm; label maps of 1 mm are wanted: resample it first (nearest neighbour)."
         )
     if codes.max() < CLASS_COUNT:
         codes = _TISSUES_AS_CODES[codes]
-    classes = paint_classes(codes)
+    classes = synthesis_classes(codes)
     if not ((classes == WHITE).any() and (classes == CORTEX).any()):
         raise TrainingError(f"{path.name} holds no cerebral white matter (2, 41) or cortex (3, 42): a map of FreeSurfer codes is wanted.")
     brain = classes >= VENTRICLE
@@ -103,8 +108,25 @@ def read_label_map(path: Path) -> LabelMap:
     return _with_fields(path.name.split(".")[0], classes[box].copy(), infratentorial(codes[box]))
 
 
-def paint_classes(codes: np.ndarray) -> np.ndarray:
-    """Paint classes of FreeSurfer codes; what is not cerebrum or its CSF is air.
+def read_codes(path: Path) -> tuple[sitk.Image, np.ndarray]:
+    """Read a label map in RAS order: the image, and its codes as (X, Y, Z) int32.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as an image.
+    TrainingError
+        If a value is negative.
+    """
+    image = sitk.DICOMOrient(read_image(path), "RAS")
+    codes = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.int32)  # (X, Y, Z)
+    if codes.min() < 0:
+        raise TrainingError(f"{path.name} holds the value {codes.min()}; wanted codes of 0 or more: a map of FreeSurfer codes.")
+    return image, codes
+
+
+def synthesis_classes(codes: np.ndarray) -> np.ndarray:
+    """Synthesis classes of FreeSurfer codes; what is not cerebrum or its CSF is air.
 
     Parameters
     ----------
@@ -115,8 +137,8 @@ def paint_classes(codes: np.ndarray) -> np.ndarray:
     uint8 array of that shape
     """
     classes = np.zeros(codes.shape, np.uint8)
-    for paint_class, values in _CODES.items():
-        classes[np.isin(codes, values)] = paint_class
+    for synthesis_class, values in _CODES.items():
+        classes[np.isin(codes, values)] = synthesis_class
     return classes
 
 
@@ -183,18 +205,63 @@ def write_pack(arrays: dict[str, np.ndarray], folder: Path, pack: Path) -> None:
     pack.parent.mkdir(parents=True, exist_ok=True)
     temporary = pack.with_name("." + pack.name)  # savez keeps a name that ends in .npz
     made_of = {_MADE_OF: np.array(json.dumps(_checksums(folder)))}
-    np.savez_compressed(temporary, **arrays, **made_of)  # type: ignore[arg-type]
-    temporary.replace(pack)
+    try:
+        np.savez_compressed(temporary, **arrays, **made_of)  # type: ignore[arg-type]
+        temporary.replace(pack)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(f"The label-map pack {pack} cannot be written ({error.strerror or error}): choose another `pack`.") from error
 
 
 def is_made_of(pack: Path, folder: Path) -> bool:
     """Tell whether a pack was made of exactly the maps below a folder; a pack that does not say what it was made of was not."""
     try:
-        with np.load(pack) as arrays:
+        with open_pack(pack) as arrays:
             made_of = json.loads(str(arrays[_MADE_OF]))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (TrainingError, KeyError, ValueError):
         return False
     return bool(made_of == _checksums(folder))
+
+
+@contextlib.contextmanager
+def open_pack(pack: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open a pack for reading.
+
+    Raises
+    ------
+    TrainingError
+        If the pack is absent or damaged, or what is read in the block is.
+    """
+    if not pack.is_file():
+        raise TrainingError(f"There is no label-map pack {pack}: name the folder of its label maps with --label-maps, which makes it.")
+    try:
+        arrays = np.load(pack, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("one array, no pack")
+        with arrays:
+            yield arrays
+    except (OSError, EOFError, KeyError, ValueError, SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise TrainingError(
+            f"The label-map pack {pack} is damaged or of another kind ({reason}); wanted one that `train` made for this stage: "
+            "remove it, and name the folder of its label maps with --label-maps, which makes it anew."
+        ) from error
+
+
+def read_fields(arrays: np.lib.npyio.NpzFile, name: str, fields: tuple[str, ...], classes: int) -> list[np.ndarray]:
+    """Give the arrays of one map in an open pack: each (X, Y, Z) uint8, the first one below `classes`.
+
+    Raises
+    ------
+    KeyError, ValueError
+        If one is absent, or not like that.
+    """
+    found = [arrays[f"{name}.{field}"] for field in fields]
+    if any(one.ndim != 3 or one.dtype != np.uint8 or one.shape != found[0].shape or not one.size for one in found):
+        raise ValueError(f"{name} has arrays that do not go together")
+    if found[0].max() >= classes:
+        raise ValueError(f"{name} holds the class {found[0].max()}")
+    return found
 
 
 def names_in(arrays) -> list[str]:
@@ -220,14 +287,20 @@ def load_pack(pack: Path, keep=None) -> list[LabelMap]:
     Raises
     ------
     TrainingError
-        If the pack is absent or nothing in it is wanted.
+        If the pack is absent or damaged, or nothing in it is wanted.
     """
-    if not pack.is_file():
-        raise TrainingError(f"There is no label-map pack {pack}: make it with `train --config FILE` from a folder of label maps.")
-    with np.load(pack) as arrays:
+    with open_pack(pack) as arrays:
         names = names_in(arrays)
         wanted = [name for name in names if keep is None or keep(name)]
-        maps = [LabelMap(name, *(arrays[f"{name}.{field}"] for field in _FIELDS)) for name in wanted]
+        maps = [LabelMap(name, *read_fields(arrays, name, _FIELDS, SYNTHESIS_CLASSES)) for name in wanted]
     if not maps:
-        raise TrainingError(f"None of the maps in {pack} is wanted here; it holds {', '.join(names)}.")
+        raise TrainingError(none_wanted(pack, names))
     return maps
+
+
+def none_wanted(pack: Path, names: list[str]) -> str:
+    """Say that a pack has no map for a part of the run."""
+    return (
+        f"None of the maps in {pack} is wanted here; it holds {', '.join(names[:10]) or 'none'}: "
+        "wanted one or more named in `held_out`, and one or more that are not."
+    )

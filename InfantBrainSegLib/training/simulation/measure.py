@@ -62,11 +62,6 @@ def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Synthesized, tup
 
     Adult maps that are larger are brought to the size of six months first, infant maps have their own; all are brought to iSeg's shares.
 
-    Parameters
-    ----------
-    label_map : LabelMap
-    seed : int
-
     Returns
     -------
     synthesized : Synthesized

@@ -4,18 +4,27 @@ The approach of SynthSeg and BabySeg (random deformation, random contrast), with
 myelination. Everything runs in torch on any device; low-resolution noise is upsampled, labels are sampled with `grid_sample`.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 
 from ...core.labels import BACKGROUND, CSF, GM, WM
-from .artefacts import ArtefactConfig, degrade, smooth_noise
+from .artefacts import ArtefactConfig, blur, degrade, smooth_noise
 from .contrast import NEWBORN, Channel, Contrast, ContrastConfig, draw_contrast
-from .labelmaps import AIR, CORTEX, EARLY_DEEP_GM, FIELD_UNIT_MM, LATE_DEEP_GM, OUTER_CSF, PAINT_CLASSES, VENTRICLE, WHITE, LabelMap
+from .labelmaps import AIR, CORTEX, EARLY_DEEP_GM, FIELD_UNIT_MM, LATE_DEEP_GM, OUTER_CSF, SYNTHESIS_CLASSES, VENTRICLE, WHITE, LabelMap
 from .thickening import MARGIN_VOXELS, amount_for, moved_volumes, pull_back, sample, thickening_field
+from .widening import flow_back, widened_counts, widening_field
+
+_LARGEST_AMOUNT = 0.4  # of the thickening field at any place; beyond, it would fold
+_CLUSTERS_MM = (4.0, 20.0)
+_GRADUAL_MM = (0.7, 1.8)
+_MIDDLE_DEPTH_MM = 9.0  # below the hull: there `deep_cortex` changes nothing, at the surface and at twice the depth most
 
 
 @dataclass(frozen=True)
@@ -28,12 +37,25 @@ class SimulatorConfig:
         Size of the synthesized brain relative to the map: adult maps shrink to 0 to 12 months, infant maps vary a little.
     rotation_degrees, shear, warp_mm, warp_scale_mm
         Affine and smooth deformation.
+    adult_share : float
+        Of adult maps among the patches.
     rim_mm : tuple of float
         Thickness of CSF kept outside the brain's hull; below 0 the rim is missing.
+    wide_rim_share, wide_rim_mm
+        Share of subjects with much fluid round the brain, and how much.
     dura_share : float
         Share of subjects with remnants of dura beyond the rim (imperfect skull stripping).
     newborn_cortex, cortex : tuple of float
         Volume of cortex over that of white matter, in newborns and later (see `thickening`): adults have 1.0 to 1.1, iSeg-2017 about 1.4.
+    infant_cortex : tuple of float or None
+        The same for infant maps, whose cortex is drawn too thick; None for the ranges above.
+    deep_cortex : tuple of float
+        By how much of its volume cortex is thinner at the brain's surface and thicker in the depth than that: blades of white matter reach
+        further out and white matter below is less, as in real six-month-olds.
+    uneven_cortex : tuple of float
+        SD of a smooth change of cortex's volume over the brain: thick here, with thin blades of white matter inside, and thin there.
+    wide_share, wide_mm, one_sided_share
+        Share of subjects whose ventricles are widened (see `widening`), by how much, and how many of these on one side more than the other.
     close_share, close_mm
         Share of subjects whose cortex grows into sulcal CSF, and how far: infants' sulci are tighter than adults'.
     contrast, artefacts
@@ -42,18 +64,49 @@ class SimulatorConfig:
 
     adult_scale: tuple[float, float] = (0.7, 0.98)
     infant_scale: tuple[float, float] = (0.85, 1.1)
+    adult_share: float = 0.88  # infant maps have too thick a cortex
     rotation_degrees: float = 15.0
     shear: float = 0.06
     warp_mm: float = 4.0
     warp_scale_mm: tuple[float, float] = (20.0, 45.0)
     rim_mm: tuple[float, float] = (-0.2, 3.0)
+    wide_rim_share: float = 0.0
+    wide_rim_mm: tuple[float, float] = (3.0, 6.0)
     dura_share: float = 0.4
     newborn_cortex: tuple[float, float] = (0.9, 1.5)
     cortex: tuple[float, float] = (0.9, 1.9)
+    infant_cortex: tuple[float, float] | None = None
+    deep_cortex: tuple[float, float] = (0.0, 0.0)
+    uneven_cortex: tuple[float, float] = (0.0, 0.0)
+    wide_share: float = 0.0
+    wide_mm: tuple[float, float] = (0.0, 12.0)
+    one_sided_share: float = 0.3
     close_share: float = 0.6
     close_mm: tuple[float, float] = (0.2, 1.3)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     artefacts: ArtefactConfig = field(default_factory=ArtefactConfig)
+
+    @property
+    def cortex_changes(self) -> bool:
+        """Whether cortex is thicker in one place than in another."""
+        return any((*self.deep_cortex, *self.uneven_cortex))
+
+
+# What the bundled weights were trained on; and what encloses the anatomy and the contrast of real six-month-olds (see docs/training.md).
+SHRUNKEN = SimulatorConfig()
+SIX_MONTHS = SimulatorConfig(
+    adult_scale=(0.66, 1.0),
+    adult_share=0.8,
+    wide_rim_share=0.12,
+    cortex=(1.15, 1.8),
+    infant_cortex=(1.05, 1.65),
+    deep_cortex=(0.0, 0.22),
+    uneven_cortex=(0.0, 0.1),
+    wide_share=0.3,
+    contrast=ContrastConfig(wide_share=0.65, gain_variation=0.5, clusters=0.03, gradual=0.7),
+    artefacts=ArtefactConfig(noise=(0.01, 0.06)),
+)
+SIMULATIONS = {"shrunken": SHRUNKEN, "six months": SIX_MONTHS}
 
 
 @dataclass(frozen=True)
@@ -81,7 +134,7 @@ class Synthesized:
 
 @dataclass(frozen=True)
 class _Anatomy:
-    fractions: torch.Tensor  # (7, X, Y, Z): share of each paint class
+    fractions: torch.Tensor  # (7, X, Y, Z): share of each synthesis class
     outside_mm: torch.Tensor  # (X, Y, Z)
     depth_mm: torch.Tensor  # (X, Y, Z): inside white matter
     gap_mm: torch.Tensor  # (X, Y, Z): from the brain
@@ -90,7 +143,7 @@ class _Anatomy:
 
 
 class Simulator:
-    """Paints patches and whole subjects from a set of label maps.
+    """Synthesizes patches and whole subjects from a set of label maps.
 
     Parameters
     ----------
@@ -103,12 +156,12 @@ class Simulator:
         self.maps = maps
         self.config = config or SimulatorConfig()
         self.device = device or torch.device("cpu")
-        adult = np.array([0.88 if _is_adult(m) else 0.12 for m in maps])
+        adult = np.array([self.config.adult_share if _is_adult(m) else 1 - self.config.adult_share for m in maps])
         counts = {True: max(sum(map(_is_adult, maps)), 1), False: max(sum(not _is_adult(m) for m in maps), 1)}
-        weights = adult / [counts[_is_adult(m)] for m in maps]  # lean on adult maps: infant ones have too thick a cortex
+        weights = adult / [counts[_is_adult(m)] for m in maps]
         self._shares = weights / weights.sum()
         self._voxels = [np.argwhere(m.classes > AIR).astype(np.int16) for m in maps]
-        self._thickening: dict[str, np.ndarray] = {}  # of the maps that were asked for: 20 MB each
+        self._made: dict[tuple[str, str], np.ndarray] = {}  # fields of the maps that were asked for: up to 20 MB each
 
     def patch(self, rng: np.random.Generator, size: int = 64) -> Synthesized:
         """A patch round a random brain voxel of a random map.
@@ -122,7 +175,7 @@ class Simulator:
         index = int(rng.choice(len(self.maps), p=self._shares))
         voxels = self._voxels[index]
         centre = voxels[rng.integers(len(voxels))] + rng.uniform(-4, 4, 3)
-        return self._paint(self.maps[index], centre, (size, size, size), rng)
+        return self._synthesize(self.maps[index], centre, (size, size, size), rng)
 
     def subject(self, label_map: LabelMap, rng: np.random.Generator, phase: str | None = None) -> Synthesized:
         """A whole brain with a margin of air.
@@ -137,15 +190,16 @@ class Simulator:
         shape = np.array(label_map.classes.shape)
         scale_max = (self.config.adult_scale if _is_adult(label_map) else self.config.infant_scale)[1]
         size = tuple(int(n) for n in np.ceil(shape * min(scale_max, 1.0) * 1.08 / 8) * 8)
-        return self._paint(label_map, (shape - 1) / 2, size, rng, phase)
+        return self._synthesize(label_map, (shape - 1) / 2, size, rng, phase)
 
-    def _paint(self, label_map, centre, size, rng, phase=None) -> Synthesized:
+    def _synthesize(self, label_map, centre, size, rng, phase=None) -> Synthesized:
         generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**62)))
         contrast = draw_contrast(rng, self.config.contrast, phase)
-        cortex = rng.uniform(*(self.config.newborn_cortex if contrast.phase == NEWBORN else self.config.cortex))
+        cortex = rng.uniform(*self._cortex_range(label_map, contrast.phase))
         amount = amount_for(label_map.counts[CORTEX], label_map.counts[WHITE], cortex)
-        anatomy, scale = self._deform(label_map, centre, size, amount, (rng, generator))
-        rim_mm = rng.uniform(*self.config.rim_mm)
+        anatomy, scale, counts = self._deform(label_map, centre, size, amount, (rng, generator))
+        wide_rim = self.config.wide_rim_share and rng.random() < self.config.wide_rim_share
+        rim_mm = rng.uniform(*(self.config.wide_rim_mm if wide_rim else self.config.rim_mm))
         fractions, dura = self._trim_rim(anatomy, rim_mm, rng, generator)
         myelin_logit = _myelination(anatomy, contrast, generator)
         air = fractions[AIR]
@@ -157,12 +211,20 @@ class Simulator:
         myelin = [
             float((torch.sigmoid(myelin_logit - c.lag) * wm_share).sum() / wm_share.sum().clamp(min=1)) for c in (contrast.t1, contrast.t2)
         ]
-        whole_brain = _whole_brain(label_map, contrast, rim_mm / scale, myelin, amount)
+        whole_brain = _whole_brain(counts, _rim_voxels(label_map, rim_mm / scale), contrast, myelin, amount)
         images = torch.stack([degrade(image, mask, self.config.artefacts, rng, generator) for image in images])
         return Synthesized(images, labels, mask, whole_brain, contrast.phase)
 
-    def _deform(self, label_map: LabelMap, centre, size, thicker: float, random) -> tuple[_Anatomy, float]:
-        """Sample the map's classes and fields on a deformed grid, linearly, so that borders become partial volume."""
+    def _cortex_range(self, label_map: LabelMap, phase: str) -> tuple[float, float]:
+        if self.config.infant_cortex is not None and not _is_adult(label_map):
+            return self.config.infant_cortex
+        return self.config.newborn_cortex if phase == NEWBORN else self.config.cortex
+
+    def _deform(self, label_map: LabelMap, centre, size, thicker: float, random) -> tuple[_Anatomy, float, np.ndarray]:
+        """Sample the map's classes and fields on a deformed grid, linearly, so that borders become partial volume.
+
+        Also gives the scale, and the voxels of each class of the map once its ventricles are widened.
+        """
         config, device = self.config, self.device
         rng, generator = random
         scale = rng.uniform(*(config.adult_scale if _is_adult(label_map) else config.infant_scale))
@@ -173,15 +235,16 @@ class Simulator:
         shift = torch.as_tensor(np.asarray(centre), dtype=torch.float32, device=device).view(3, 1, 1, 1)
         source = torch.einsum("ij,jxyz->ixyz", matrix, grid) + warp_mm + shift
         low, box = _box(source, label_map.classes.shape, MARGIN_VOXELS)
-        field = torch.as_tensor(self._thickening_field(label_map)[(slice(None), *box)], device=device).float()
-        source = pull_back(source, field, thicker, low)
+        field = torch.as_tensor(self._field(_thickening, label_map)[(slice(None), *box)], device=device).float()
+        source = pull_back(source, field, self._uneven(label_map, source, thicker, scale, random), low)
+        source, counts = self._widened(label_map, source, scale, rng)
         low, box = _box(source, label_map.classes.shape)
         classes = torch.as_tensor(np.ascontiguousarray(label_map.classes[box]), device=device)
-        stacked = torch.empty((PAINT_CLASSES + 2, *classes.shape), device=device)
-        for paint_class in range(OUTER_CSF, PAINT_CLASSES):
-            stacked[paint_class - 1] = classes == paint_class
+        stacked = torch.empty((SYNTHESIS_CLASSES + 2, *classes.shape), device=device)
+        for synthesis_class in range(OUTER_CSF, SYNTHESIS_CLASSES):
+            stacked[synthesis_class - 1] = classes == synthesis_class
         fields = (label_map.outside, label_map.depth, label_map.gap)
-        for channel, values in enumerate(fields, PAINT_CLASSES - 1):
+        for channel, values in enumerate(fields, SYNTHESIS_CLASSES - 1):
             stacked[channel] = torch.as_tensor(np.ascontiguousarray(values[box]), device=device)
         stacked[-3] = 255 - stacked[-3]  # so that beyond the map it is far outside
         sampled = sample(stacked, source, low)
@@ -195,18 +258,43 @@ class Simulator:
         anatomy = _Anatomy(fractions, outside_mm * unit_mm, depth_mm * unit_mm, gap_mm * unit_mm, central, posterior)
         if _is_adult(label_map) and rng.random() < config.close_share:
             _close_sulci(anatomy, rng.uniform(*config.close_mm))
-        return anatomy, scale
+        return anatomy, scale, counts
+
+    def _uneven(self, label_map: LabelMap, source: torch.Tensor, thicker: float, scale: float, random) -> float | torch.Tensor:
+        """How much thicker cortex is at each place."""
+        config, (rng, generator) = self.config, random
+        if not config.cortex_changes:
+            return thicker
+        hull_depth = torch.as_tensor(self._field(_hull_depth, label_map), device=self.device).float()
+        depth_mm = sample(hull_depth[None], source, (0, 0, 0))[0] * scale
+        deep = ((depth_mm - _MIDDLE_DEPTH_MM) / _MIDDLE_DEPTH_MM).clamp(-1, 1)
+        noise = smooth_noise((1, *depth_mm.shape), rng.uniform(*config.warp_scale_mm), generator)[0]
+        amount = thicker + rng.uniform(*config.deep_cortex) * deep + rng.uniform(*config.uneven_cortex) * noise
+        return amount.clamp(-_LARGEST_AMOUNT, _LARGEST_AMOUNT)
+
+    def _widened(self, label_map: LabelMap, source: torch.Tensor, scale: float, rng) -> tuple[torch.Tensor, np.ndarray]:
+        """Widen the ventricles of some subjects."""
+        config = self.config
+        if not config.wide_share or rng.random() >= config.wide_share:
+            return source, label_map.counts
+        wider = rng.uniform(*config.wide_mm) / scale
+        side = rng.uniform(0.3, 1.0) * rng.choice([-1, 1]) if rng.random() < config.one_sided_share else 0.0
+        field = torch.as_tensor(self._field(widening_field, label_map), device=self.device).float()
+        return flow_back(source, field, wider, side), widened_counts(label_map, field, wider, side)
 
     def prepare(self) -> None:
         """Make now what each map needs once, so that processes forked later share it."""
         with ThreadPoolExecutor() as threads:
-            list(threads.map(self._thickening_field, self.maps))
+            makers = [_thickening, *[_hull_depth] * self.config.cortex_changes, *[widening_field] * bool(self.config.wide_share)]
+            for make in makers:
+                list(threads.map(partial(self._field, make), self.maps))
             list(threads.map(lambda label_map: (label_map.counts, label_map.rim_counts), self.maps))
 
-    def _thickening_field(self, label_map: LabelMap) -> np.ndarray:
-        if label_map.name not in self._thickening:
-            self._thickening[label_map.name] = thickening_field(label_map.classes)
-        return self._thickening[label_map.name]
+    def _field(self, make: Callable[[LabelMap], np.ndarray], label_map: LabelMap) -> np.ndarray:
+        key = make.__name__, label_map.name
+        if key not in self._made:
+            self._made[key] = make(label_map)
+        return self._made[key]
 
     def _trim_rim(self, anatomy: _Anatomy, rim_mm: float, rng, generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Cut the CSF rim at an uneven distance from the hull; sometimes leave dura beyond it."""
@@ -229,15 +317,47 @@ class Simulator:
         size = dura.shape
         myelin = torch.sigmoid(myelin_logit - channel.lag)
         gm = 1 + channel.gm_variation * smooth_noise((1, *size), 15.0, generator)[0]
+        if channel.clusters:
+            gm = gm + channel.clusters * _clusters(size, rng, generator)
         csf = torch.full(size, channel.csf, device=self.device)
         vessels = smooth_noise((1, *size), rng.uniform(1.5, 4.0), generator)[0] > rng.uniform(1.2, 3.0)
         csf[vessels] = rng.uniform(0.5, 1.7)  # bright with inflow, or dark
-        image = csf * fractions[OUTER_CSF] + channel.csf * rng.uniform(0.9, 1.05) * fractions[VENTRICLE] + gm * fractions[CORTEX]
-        image += channel.early_deep_gm * fractions[EARLY_DEEP_GM] + channel.late_deep_gm * fractions[LATE_DEEP_GM]
+        ventricle = channel.csf * rng.uniform(0.9, 1.05)
         wm = channel.unmyelinated + (channel.myelinated - channel.unmyelinated) * myelin
-        image += wm * (1 + channel.wm_variation * smooth_noise((1, *size), 15.0, generator)[0]) * fractions[WHITE]
+        if channel.gain_variation:
+            wm = 1 + (wm - 1) * torch.exp(channel.gain_variation * smooth_noise((1, *size), 30.0, generator)[0])
+        if channel.clusters:
+            wm = wm + channel.clusters * _clusters(size, rng, generator)
+        wm = wm * (1 + channel.wm_variation * smooth_noise((1, *size), 15.0, generator)[0])
+        if channel.gradual:
+            gm, wm = _gradual_border((gm, wm), fractions, channel.gradual, rng.uniform(*_GRADUAL_MM))
+        image = csf * fractions[OUTER_CSF] + ventricle * fractions[VENTRICLE] + gm * fractions[CORTEX]
+        image += channel.early_deep_gm * fractions[EARLY_DEEP_GM] + channel.late_deep_gm * fractions[LATE_DEEP_GM]
+        image += wm * fractions[WHITE]
         image /= (1 - fractions[AIR]).clamp(min=0.25)
         return torch.where(dura, torch.full_like(image, rng.uniform(0.4, 1.5)), image)
+
+
+def _clusters(size, rng, generator) -> torch.Tensor:
+    """Two levels, -1 and 1, in patches: layers and nuclei that differ a little."""
+    return torch.tanh(2 * smooth_noise((1, *size), rng.uniform(*_CLUSTERS_MM), generator)[0])
+
+
+def _gradual_border(levels: tuple[torch.Tensor, torch.Tensor], fractions: torch.Tensor, share: float, blur_mm: float):
+    """Cortex and white matter that take on a share of each other near their border, as tissue half grown does."""
+    gm, wm = levels
+    near_cortex, near_white = blur(fractions[[CORTEX, WHITE]], (blur_mm,) * 3)
+    return gm + share * near_white * (wm - gm), wm + share * near_cortex * (gm - wm)
+
+
+def _thickening(label_map: LabelMap) -> np.ndarray:
+    return thickening_field(label_map.classes)
+
+
+def _hull_depth(label_map: LabelMap) -> np.ndarray:
+    """Voxels below the hull: (X, Y, Z) float16."""
+    inside = (label_map.outside == 0) | (label_map.classes > OUTER_CSF)
+    return ndimage.distance_transform_edt(inside).astype(np.float16)
 
 
 def _is_adult(label_map: LabelMap) -> bool:
@@ -294,10 +414,15 @@ def _labels(fractions: torch.Tensor, air: torch.Tensor) -> torch.Tensor:
     return torch.where(air < 0.5, tissue, BACKGROUND)
 
 
-def _whole_brain(label_map: LabelMap, contrast: Contrast, rim_mm: float, myelin: list[float], thicker: float) -> np.ndarray:
+def _rim_voxels(label_map: LabelMap, rim_mm: float) -> int:
+    """Voxels of outer CSF that a rim of this width keeps."""
+    return int(label_map.rim_counts[np.arange(len(label_map.rim_counts)) * FIELD_UNIT_MM <= rim_mm].sum())
+
+
+def _whole_brain(counts: np.ndarray, rim_voxels: int, contrast: Contrast, myelin: list[float], thicker: float) -> np.ndarray:
     """Mean and SD of T1 and T2 over the whole brain, from class shares: (2, 2)."""
-    counts = label_map.counts.astype(float)
-    counts[OUTER_CSF] = label_map.rim_counts[np.arange(len(label_map.rim_counts)) * FIELD_UNIT_MM <= rim_mm].sum()
+    counts = counts.astype(float)
+    counts[OUTER_CSF] = rim_voxels
     counts[CORTEX], counts[WHITE] = moved_volumes(counts[CORTEX], counts[WHITE], thicker)
     shares = counts[1:] / counts[1:].sum()
     statistics = []

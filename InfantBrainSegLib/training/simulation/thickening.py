@@ -25,7 +25,7 @@ def thickening_field(classes: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     classes : (X, Y, Z) uint8 array
-        Paint classes, with some air round the brain.
+        Synthesis classes, with some air round the brain.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def moved_volumes(cortex: float, white: float, amount: float) -> tuple[float, fl
     return cortex * (1 + amount), white - cortex * amount
 
 
-def pull_back(positions: torch.Tensor, field: torch.Tensor, amount: float, low) -> torch.Tensor:
+def pull_back(positions: torch.Tensor, field: torch.Tensor, amount: float | torch.Tensor, low) -> torch.Tensor:
     """Where in the map that comes from which lies at `positions` once the map was moved by `amount` times the field.
 
     Parameters
@@ -61,7 +61,7 @@ def pull_back(positions: torch.Tensor, field: torch.Tensor, amount: float, low) 
         Voxels of the map.
     field : (3, X', Y', Z') float torch.Tensor
         A block of `thickening_field`.
-    amount : float
+    amount : float, or (X, Y, Z) float torch.Tensor that changes slowly
     low : sequence of int
         The block's first voxel.
 

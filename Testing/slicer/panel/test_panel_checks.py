@@ -55,7 +55,7 @@ def test_the_button_runs_all_checks_and_shows_them_until_the_scans_change(panel,
     assert "quick look" in panel.ui.checksLabel.text
 
 
-def test_a_check_can_be_cancelled_and_one_that_fails_is_told(panel, scans):
+def test_a_check_can_be_cancelled_and_one_that_fails_is_reported(panel, scans):
     panel.ready(scans)
     panel.logic.command = stand_in("hang")
     panel.ui.checkButton.click()

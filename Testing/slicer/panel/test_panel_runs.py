@@ -98,7 +98,7 @@ def test_a_scan_deleted_during_the_run_ends_it_and_is_named(panel, scans, scene)
     assert "T2 'T2' left the scene" in panel.ui.statusLabel.text
 
 
-def test_a_child_that_crashes_is_told_and_its_log_can_be_read(panel, scans):
+def test_a_child_that_crashes_is_reported_and_its_log_can_be_read(panel, scans):
     panel.ready(scans)
     before = mrml.node_count()
     run = panel.segment_to_the_end("abort")

@@ -136,12 +136,12 @@ def test_an_error_line_of_the_library_is_the_whole_message(start):
     assert describe_end(child, ended(child)) == "T1 is empty."
 
 
-def test_a_missing_torch_is_told_with_the_remedy(start):
+def test_a_missing_torch_is_reported_with_the_remedy(start):
     child = start("import sys; print(\"ModuleNotFoundError: No module named 'torch'\", file=sys.stderr); sys.exit(1)")
     assert "install the PyTorch extension" in describe_end(child, ended(child))
 
 
-def test_a_command_that_does_not_exist_is_told(tmp_path):
+def test_a_command_that_does_not_exist_is_reported(tmp_path):
     with pytest.raises(ChildError, match="could not be started"):
         Child([str(tmp_path / "nothing")], tmp_path / "log.txt")
 
@@ -172,7 +172,7 @@ def test_the_childs_environment_finds_the_library_and_leaves_terminal_habits_beh
     assert Path(child.new_lines()[0]).parents[1] == ROOT
 
 
-def test_a_temporary_folder_that_can_not_be_written_is_told_with_the_remedy(tmp_path):
+def test_a_temporary_folder_that_can_not_be_written_is_reported_with_the_remedy(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(ChildError, match=r"temporary folder .* cannot be written .*free some space"):

@@ -28,7 +28,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("mode", "told"), FAILURES.items(), ids=FAILURES)
-def test_a_child_that_fails_is_told_in_one_line_and_leaves_the_scene_as_it_was(logic, scene, scans, mode, told):
+def test_a_child_that_fails_is_reported_in_one_line_and_leaves_the_scene_as_it_was(logic, scene, scans, mode, told):
     logic.command = stand_in.command(mode)
     before = ids(scene)
     run = poll_to_end(logic.process(*scans, wait=False))
@@ -158,7 +158,7 @@ def test_a_transform_that_changes_during_the_run_carries_the_result_along(logic,
     assert run.segmentationNode.GetParentTransformNode() is transform
 
 
-def test_an_import_that_breaks_is_told_with_its_traceback_in_the_log(logic, scene, scans, monkeypatch):
+def test_an_import_that_breaks_is_reported_with_its_traceback_in_the_log(logic, scene, scans, monkeypatch):
     def fail(*_):
         raise RuntimeError("no idea")
 
@@ -171,7 +171,7 @@ def test_an_import_that_breaks_is_told_with_its_traceback_in_the_log(logic, scen
     assert ids(scene) == before
 
 
-def test_a_temporary_folder_that_can_not_be_written_is_told_before_the_run(logic, scene, scans, tmp_path, monkeypatch):
+def test_a_temporary_folder_that_can_not_be_written_is_reported_before_the_run(logic, scene, scans, tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(blocked))
@@ -181,7 +181,7 @@ def test_a_temporary_folder_that_can_not_be_written_is_told_before_the_run(logic
     assert ids(scene) == before
 
 
-def test_a_disk_that_is_full_is_told_and_leaves_nothing_behind(logic, scene, scans):
+def test_a_disk_that_is_full_is_reported_and_leaves_nothing_behind(logic, scene, scans):
     resource = pytest.importorskip("resource", reason="Windows has no file size limit to stand for a full disk")
     before, limits = ids(scene), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))

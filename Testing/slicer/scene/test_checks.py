@@ -14,6 +14,7 @@ from InfantBrainSegSlicer.scene.options import Scans
 
 import InfantBrainSegLib
 from InfantBrainSegLib.core.check import CheckCode
+from InfantBrainSegLib.core.contract import MANIFEST, STAGES, weights_file
 from InfantBrainSegLib.core.errors import InputError
 
 BUNDLED = Path(InfantBrainSegLib.__file__).parent / "weights"
@@ -142,9 +143,10 @@ def test_a_scan_that_left_the_scene_is_named(logic, scene, scans):
 
 
 def weights_folder(tmp_path, size=None):
-    for name in ("fcn1.pt", "fcn2.pt"):
+    names = [weights_file(stage) for stage in STAGES]
+    for name in names:
         (tmp_path / name).write_bytes(b"12345")
-    (tmp_path / "manifest.json").write_text(json.dumps({name: {"bytes": size or 5, "sha256": "x"} for name in ("fcn1.pt", "fcn2.pt")}))
+    (tmp_path / MANIFEST).write_text(json.dumps({name: {"bytes": size or 5, "sha256": "x"} for name in names}))
     return tmp_path
 
 
@@ -153,7 +155,7 @@ def test_weights_of_ours_are_accepted_as_a_folder_or_as_one_of_its_files(logic, 
         assert logic.whyNot(*scans, SegmentParameters(weightsPath=str(path))) == ""
 
 
-def test_weights_that_are_not_ours_are_told_before_the_run(logic, scans, tmp_path):
+def test_weights_that_are_not_ours_are_reported_before_the_run(logic, scans, tmp_path):
     def why(path, **more):
         return logic.whyNot(*scans, SegmentParameters(weightsPath=str(path), **more))
 

@@ -141,7 +141,7 @@ def test_surfaces_are_measured_from_voxels_made_aside(nodes):
     assert not node.GetSegmentation().ContainsRepresentation("Binary labelmap")
 
 
-def test_nothing_to_measure_is_told(scene):
+def test_nothing_to_measure_is_reported(scene):
     with pytest.raises(InputError, match="No segmentation is chosen"):
         recompute(None)
     with pytest.raises(InputError, match="'Blank' has no segments"):

@@ -22,7 +22,7 @@ TURNED = np.eye(4)
 TURNED[:3, :3] = phantoms.rotation(90, 1)
 
 
-def test_checks_verdict_and_places_of_a_run_are_told(logic, scans):
+def test_checks_verdict_and_places_of_a_run_are_reported(logic, scans):
     record = logic.process(*scans).record
     assert [check.as_dict() for check in record.checks] == CHECKS
     assert record.decision == "look"
@@ -79,7 +79,7 @@ def test_the_provenance_tells_choices_but_no_path(logic, scans):
     told = json.loads(run.provenanceNode.GetText())
     assert told["options"] == {"use_context": True, "align": "auto"}
     assert told["checks"] == CHECKS
-    assert told["extraction"] == {"words": "A mask was given."}
+    assert told["extraction"] == {"message": "A mask was given."}
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"checks": [{"odd": 1}]}', '{"verdict": {"places": [{}]}}', '{"verdict": 3}'])

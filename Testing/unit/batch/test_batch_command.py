@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from command_line import cohort, files_below, terminate_at
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.networks import predictor as runner_module
@@ -51,7 +52,7 @@ def all_gray(network, inputs, mask, config, device, progress=None):
 
 
 def test_the_command_ends_with_3_when_some_scans_failed(scan_files, weights_dir, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(runner_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", of_arrays(all_gray))
     t1, t2 = scan_files
     (tmp_path / "list.csv").write_text(f"subject,t1,t2\na,{t1},{t2}\nb,{t1},none.nii\n")
     assert main(command(tmp_path / "list.csv", tmp_path / "out", weights_dir)) == 3

@@ -13,9 +13,11 @@ import SimpleITK as sitk
 from command_line import cohort, files_below
 from stand_ins import StandIn
 
+from InfantBrainSegLib.batch import job as job_module
 from InfantBrainSegLib.batch import run as batch_module
 from InfantBrainSegLib.batch.cohort import COLUMNS
-from InfantBrainSegLib.batch.run import BatchOptions, run_batch
+from InfantBrainSegLib.batch.job import BatchOptions
+from InfantBrainSegLib.batch.run import run_batch
 from InfantBrainSegLib.core.errors import DeviceError, InputError, WeightsError
 from InfantBrainSegLib.imaging.files import write_image, write_text
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions
@@ -62,7 +64,9 @@ def test_the_output_is_a_bids_derivative_dataset_with_one_table(bids, tmp_path, 
         for place, name in (("sub-01", "sub-01"), ("sub-02/ses-1", "sub-02_ses-1"), ("sub-02/ses-2", "sub-02_ses-2"))
         for result in RESULTS
     ]
-    assert files_below(tmp_path / "out") == sorted([".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv", *results])
+    assert files_below(tmp_path / "out") == sorted(
+        [".bidsignore", "cohort.csv", "cohort.html", "dataset_description.json", "dseg.tsv", *results]
+    )
     description = json.loads((tmp_path / "out/dataset_description.json").read_text(encoding="utf-8"))
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "InfantBrainSeg"
@@ -160,7 +164,7 @@ def test_all_is_done_again_with_other_options_weights_version_or_when_asked(bids
     stand_in.calls.clear()
     run_batch(bids, out, replace(options, segment=SegmentOptions("cpu", extract="off")), segmenter=stand_in)  # the bundled weights
     assert len(stand_in.calls) == 3
-    monkeypatch.setattr(batch_module, "__version__", "99")
+    monkeypatch.setattr(job_module, "__version__", "99")
     run_batch(bids, out, replace(options, segment=SegmentOptions("cpu", extract="off")), segmenter=stand_in)
     assert len(stand_in.calls) == 6
 
@@ -353,7 +357,7 @@ def test_another_dataset_or_the_list_itself_is_never_written_over(bids, tmp_path
     assert (tmp_path / "cohort.csv").read_text(encoding="utf-8").endswith("1,a.nii,b.nii\n")
 
 
-def test_an_output_device_or_weights_that_can_not_be_used_are_told_before_any_work(bids, tmp_path, options, stand_in):
+def test_an_output_device_or_weights_that_can_not_be_used_are_reported_before_any_work(bids, tmp_path, options, stand_in):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         run_batch(bids, tmp_path / "taken", options, segmenter=stand_in)
@@ -413,14 +417,14 @@ def test_a_link_to_nothing_fails_its_scan_and_says_how_to_get_the_file(bids, tmp
 
 def test_a_fault_of_the_disk_before_the_run_fails_its_scan_alone(bids, tmp_path, options, stand_in, monkeypatch):
     run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
-    finished = batch_module.is_same_input
+    finished = job_module.is_same_input
 
     def stale(given, record):
         if "sub-01" in given.path.name:
             raise OSError(116, "Stale file handle", str(given.path))
         return finished(given, record)
 
-    monkeypatch.setattr(batch_module, "is_same_input", stale)
+    monkeypatch.setattr(job_module, "is_same_input", stale)
     run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
     rows = cohort(tmp_path / "out")
     assert [row["status"] for row in rows.values()] == ["failed", "ok", "ok"]

@@ -177,7 +177,7 @@ def test_a_table_in_another_encoding_or_an_image_is_refused(tmp_path):
         find_scans(table(tmp_path, "subject,t1,t2\n01,Jürgen.nii,b.nii\n", "cp1252"))
 
 
-def test_a_folder_without_subjects_is_told_what_was_looked_for(tmp_path):
+def test_a_folder_without_subjects_is_reported_what_was_looked_for(tmp_path):
     with pytest.raises(InputError, match=r"looked for sub-\*/anat"):
         find_scans(dataset(tmp_path, *pair("anat/sub-01")))
     with pytest.raises(InputError, match="does not exist"):

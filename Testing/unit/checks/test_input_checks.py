@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from scans_for_checks import altered, brain, good_pair, points_mm, raw_pair, status_of
 
 from InfantBrainSegLib.checks.growth import brain_range_ml
-from InfantBrainSegLib.checks.input_checks import Scans, check_images, inspect
+from InfantBrainSegLib.checks.input_checks import CheckedScans, check_images, inspect
 from InfantBrainSegLib.checks.measures import stripes_db
 from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check, CheckCode, in_order, to_table, warnings_of
 from InfantBrainSegLib.imaging.files import read_image
@@ -32,7 +32,7 @@ CODES = [code for code in CheckCode if code not in OTHERWISE]
 def good():
     t1, t2 = good_pair()
     pair = pair_scans(t1, t2)
-    return Scans(t1, t2, pair, prepare(pair))
+    return CheckedScans(t1, t2, pair, prepare(pair))
 
 
 def without(image, removed):

@@ -9,12 +9,13 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 from scans_for_checks import good_pair
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.checks.label_intensity import Mislabelled
 from InfantBrainSegLib.checks.result_checks import ACCEPT, DO_NOT_USE, LOOK, Outcome, judge
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.check import PASS, STOP, WARN, Check, CheckCode, Reason, SignCode
-from InfantBrainSegLib.core.labels import CSF, WM
+from InfantBrainSegLib.core.labels import CSF, GM, WM
 from InfantBrainSegLib.imaging.space import plan_space
 from InfantBrainSegLib.networks import predictor as runner_module
 from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
@@ -24,7 +25,7 @@ GOOD = (Check(CheckCode.SPACING, PASS, "1 mm", "2 mm"),)
 
 
 def fractions_of(labels):
-    return {volume.tissue: volume.fraction for volume in measure(labels)}
+    return {volume.tissue: volume.fraction for volume in measure(labels, tissues=(CSF, GM, WM))}
 
 
 def outcome(mask_grid=None, **changes):
@@ -50,7 +51,7 @@ def test_a_warning_asks_for_a_look_and_a_stop_forbids():
     good = outcome()
     assert judge(good, (Check(CheckCode.CLIPPING, WARN, "2 %", "1 %", "r"),)).decision == LOOK
     verdict = judge(good, (Check(CheckCode.CONTRASTS, STOP, "swapped", "not", "r"), Check(CheckCode.CLIPPING, WARN, "2 %", "1 %", "r")))
-    assert verdict.words == "Do not use: contrasts: swapped; clipping: 2 %."
+    assert verdict.message == "Do not use: contrasts: swapped; clipping: 2 %."
 
 
 @pytest.mark.parametrize(("confidence", "decision"), [(0.72, ACCEPT), (0.6, LOOK), (0.45, DO_NOT_USE)])
@@ -92,13 +93,42 @@ def test_a_label_against_its_intensities_asks_for_a_look_or_forbids(volume_ml, s
         assert verdict.places[0].ras_mm == pytest.approx(outcome().space.place_to_scan((30.0, 31.0, 32.0))[0])
 
 
+@pytest.mark.parametrize(
+    ("age_months", "ratio", "decision"),
+    [
+        (6, 1.56, ACCEPT),
+        (6, 1.39, ACCEPT),
+        (5, 1.69, LOOK),
+        (8, 2.4, LOOK),
+        (6, 1.3, LOOK),
+        (4.9, 2.4, ACCEPT),
+        (9, 2.4, ACCEPT),
+        (None, 2.4, ACCEPT),
+    ],
+)
+def test_between_5_and_8_months_gray_to_white_matter_that_no_real_brain_has_asks_for_a_look(age_months, ratio, decision):
+    fractions = {"CSF": 0.2, "GM": 0.8 * ratio / (1 + ratio), "WM": 0.8 / (1 + ratio)}
+    verdict = judge(outcome(fractions=fractions, age_months=age_months), GOOD)
+    assert verdict.decision == decision
+    if decision == LOOK:
+        (reason,) = verdict.reasons
+        assert reason.code == SignCode.GRAY_TO_WHITE
+        assert f"{ratio:.2f} times as much GM as WM; wanted 1.39 to 1.68 at {age_months} months" in verdict.message
+        assert Reason.from_dict(reason.as_dict()) == reason
+
+
+def test_a_result_without_white_matter_is_judged_whatever_the_age():
+    fractions = {"CSF": 0.2, "GM": 0.8, "WM": 0.0}
+    assert judge(outcome(fractions=fractions, age_months=6), GOOD).decision == DO_NOT_USE
+
+
 def test_many_islands_ask_for_a_look():
     (reason,) = judge(outcome(islands_removed=5000), GOOD).reasons
     assert reason == Reason(SignCode.ISLANDS, "5000 islands were removed")
     assert Reason.from_dict(reason.as_dict()) == reason
 
 
-def test_of_a_head_that_was_set_upright_words_and_places_tell_where_it_lay():
+def test_of_a_head_that_was_set_upright_message_and_places_tell_where_it_lay():
     half_turn = sitk.Euler3DTransform((0, 0, 0), 0, 0, np.pi, (5, 0, 0))  # about S, then 5 mm to the patient's left
     good = outcome()
     x, y, z = (round(mm - origin) for mm, origin in zip((10, 12, 6), good.space.origin_mm, strict=True))
@@ -110,7 +140,7 @@ def test_of_a_head_that_was_set_upright_words_and_places_tell_where_it_lay():
     (place,) = verdict.places
     right, front, up = straight.ras_mm
     assert place.ras_mm == pytest.approx((-right - 5, -front, up))
-    assert f"(RAS {round(place.ras_mm[0])}, {round(place.ras_mm[1])}, {round(up)} mm)" in verdict.words
+    assert f"(RAS {round(place.ras_mm[0])}, {round(place.ras_mm[1])}, {round(up)} mm)" in verdict.message
 
 
 @pytest.mark.parametrize("direction", [phantoms.LPS, phantoms.PERMUTED, phantoms.OBLIQUE])
@@ -125,7 +155,7 @@ def test_a_doubtful_place_is_named_by_t1s_slice_and_ras_mm(direction):
     assert np.abs(place.ras_mm - middle).max() <= 4
     x, y, z = place.ras_mm
     assert place.slice_index == t1_grid.TransformPhysicalPointToIndex((-x, -y, z))[2]
-    assert verdict.words.startswith(f"Look at slice {place.slice_index} (RAS {round(x)}, {round(y)}, {round(z)} mm) before use: ")
+    assert verdict.message.startswith(f"Look at slice {place.slice_index} (RAS {round(x)}, {round(y)}, {round(z)} mm) before use: ")
 
 
 def test_slices_of_several_places_are_named_once_each_and_in_order():
@@ -134,23 +164,23 @@ def test_slices_of_several_places_are_named_once_each_and_in_order():
     unsure = ((x + 16) ** 2 + y**2 + z**2 < 81) | ((x - 16) ** 2 + y**2 + z**2 < 81)
     verdict = judge(outcome(confidence=np.where(unsure, 0.4, 0.9)), GOOD)
     indices = [place.slice_index for place in verdict.places]
-    named = [int(word) for word in re.findall(r"(\d+) \(RAS", verdict.words)]
+    named = [int(word) for word in re.findall(r"(\d+) \(RAS", verdict.message)]
     assert len(indices) >= 2
     assert named == sorted(set(indices))
 
 
-def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weights_dir, tmp_path, capsys, monkeypatch):
+def test_segment_stores_checks_and_verdict_and_prints_the_message(scan_files, weights_dir, tmp_path, capsys, monkeypatch):
     def all_gray(network, inputs, mask, config, device, progress=None):
         probabilities = np.full((4, *mask.shape), 0.1, np.float32)
         probabilities[2] = 0.7
         return probabilities
 
-    monkeypatch.setattr(runner_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", of_arrays(all_gray))
     files = ["--t1", scan_files[0], "--t2", scan_files[1], "--output-dir", tmp_path, "--weights", weights_dir, "--extract", "off"]
     assert main(["segment", *map(str, files), "--device", "cpu", "--age-months", "24"]) == 0
     out, err = capsys.readouterr()
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert report["verdict"]["words"] in out.splitlines()
+    assert report["verdict"]["message"] in out.splitlines()
     assert report["verdict"]["decision"] == DO_NOT_USE
     assert {check["code"]: check["status"] for check in report["checks"]}["brain_volume"] == STOP
     assert "Warning: Brain volume: 179 ml" in err
@@ -158,7 +188,9 @@ def test_segment_stores_checks_and_verdict_and_prints_the_words(scan_files, weig
 
 def test_a_stop_does_not_keep_labels_from_being_made_but_forbids_their_use(weights_dir, monkeypatch):
     t1, _ = good_pair()
-    monkeypatch.setattr(runner_module, "predict", lambda network, inputs, mask, *rest: np.full((4, *mask.shape), 0.25, np.float32))
+    monkeypatch.setattr(
+        runner_module, "predict", of_arrays(lambda network, inputs, mask, *rest: np.full((4, *mask.shape), 0.25, np.float32))
+    )
     result = segment(t1, t1, options=SegmentOptions("cpu", weights_dir, use_context=False, extract="off"))
     assert result.report.verdict.decision == DO_NOT_USE
     assert result.report.verdict.reasons[0].code == CheckCode.SAME_IMAGE

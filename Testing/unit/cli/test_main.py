@@ -9,6 +9,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 from command_line import terminate_at
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.contract import STEP_ENDS
@@ -59,7 +60,7 @@ def quick(monkeypatch):
         probabilities[2] = 0.7
         return probabilities
 
-    monkeypatch.setattr(runner_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", of_arrays(all_gray))
 
 
 def refused(argv, capsys):
@@ -113,6 +114,28 @@ def test_probability_files_are_written_when_asked_and_go_with_the_next_run(scan_
     assert gray.max() == pytest.approx(0.7, abs=1e-3)
     assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
     assert names(tmp_path) == sorted([*OUTPUTS, "notes.txt"])
+
+
+def test_the_page_is_written_when_asked_and_goes_with_the_next_run(scan_files, weights_dir, tmp_path, quick):
+    assert main(arguments(scan_files, weights_dir, tmp_path, "--html", "--age-months", "6")) == 0
+    assert names(tmp_path) == sorted([*OUTPUTS, "report.html"])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["outputs"]["report.html"] == hashlib.sha256(page.encode()).hexdigest()
+    assert all(f"{volume['volume_ml']:.1f}</td>" in page for volume in report["volumes"])
+    assert "age 6 months" in page
+    assert page.count("data:image/png;base64,") == 1
+    assert [word for word in (str(tmp_path), *map(str, scan_files), scan_files[0].name) if word in page] == []
+    assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
+    assert names(tmp_path) == OUTPUTS
+
+
+def test_an_edited_page_is_kept_by_the_next_run(scan_files, weights_dir, tmp_path, quick):
+    assert main(arguments(scan_files, weights_dir, tmp_path, "--html")) == 0
+    (tmp_path / "report.html").write_text("mine", encoding="utf-8")
+    assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
+    (kept,) = tmp_path.glob("report.edited-*.html")
+    assert kept.read_text(encoding="utf-8") == "mine"
 
 
 def test_iseg_labels_are_0_10_150_250(scan_files, weights_dir, tmp_path, quick):

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from command_line import cohort
 from dicom_files import PATIENT, PATIENT_ID, SECRETS, write_series
+from stand_ins import of_arrays
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.networks import predictor as runner_module
@@ -26,7 +27,7 @@ def quick(monkeypatch):
         probabilities[2] = 0.7
         return probabilities
 
-    monkeypatch.setattr(runner_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", of_arrays(all_gray))
 
 
 def scan(levels):
@@ -76,7 +77,9 @@ def assert_silent(output_dir, said):
         assert not [text for text in texts if secret.lower() in text.lower()], secret
 
 
-@pytest.mark.parametrize("more", [[], ["--save-probabilities", "--align", "auto", "--bias-correction", "on"]], ids=["plain", "all"])
+@pytest.mark.parametrize(
+    "more", [[], ["--save-probabilities", "--html", "--align", "auto", "--bias-correction", "on"]], ids=["plain", "all"]
+)
 def test_of_a_dicom_folder_nothing_reaches_outputs_or_terminal(exam, weights_dir, tmp_path, capfd, more):
     given = ["--t1", str(exam / "T1"), "--t2", str(exam / "T2"), *more]
     assert main(["segment", *given, *common(weights_dir, tmp_path / "out")]) == 0
@@ -89,7 +92,7 @@ def test_of_a_dicom_folder_nothing_reaches_outputs_or_terminal(exam, weights_dir
 def test_of_image_files_neither_path_nor_name_nor_header_reaches_outputs_or_terminal(files, weights_dir, tmp_path, capfd):
     t1, t2, mask = files
     assert sitk.ReadImage(str(t1)).GetMetaData("descrip") == PATIENT
-    given = ["--t1", str(t1), "--t2", str(t2), "--mask", str(mask), "--save-probabilities"]
+    given = ["--t1", str(t1), "--t2", str(t2), "--mask", str(mask), "--save-probabilities", "--html"]
     assert main(["segment", *given, *common(weights_dir, tmp_path / "out")]) == 0
     assert_silent(tmp_path / "out", "".join(capfd.readouterr()))
     assert list(json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))["inputs"]) == ["t1", "t2", "mask"]

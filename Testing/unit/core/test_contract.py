@@ -9,6 +9,7 @@ def test_names_and_exit_codes_are_those_that_were_promised():
     files = (contract.SEGMENTATION, contract.MASK, contract.VOLUMES, contract.REPORT, contract.OVERVIEW, contract.TRANSFORM)
     wanted = ("segmentation.nii.gz", "brain_mask.nii.gz", "volumes.csv", "report.json", "overview.png", "t2_to_t1.tfm")
     assert (*files, contract.probability_file("GM"), contract.COHORT) == (*wanted, "probability_gm.nii.gz", "cohort.csv")
+    assert contract.HTML_REPORT == "report.html"
     codes = (contract.EXIT_OK, contract.EXIT_USER_ERROR, contract.EXIT_SOME_FAILED, contract.EXIT_STOPPED)
     assert codes == (0, 2, 3, 130)
 

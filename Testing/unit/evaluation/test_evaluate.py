@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 
 from InfantBrainSegLib.core.errors import InputError
-from InfantBrainSegLib.core.labels import to_iseg
+from InfantBrainSegLib.core.labels import TISSUES, to_iseg
 from InfantBrainSegLib.evaluation.evaluate import cohort_table, evaluate_files, evaluate_folders, run_evaluate
 
 
@@ -36,7 +36,7 @@ def pair(tmp_path):
 def test_two_files_give_a_table_and_the_same_figures_as_json(pair, tmp_path):
     table = run_evaluate(*pair, None, tmp_path / "out.json")
     lines = table.splitlines()
-    assert [line.split()[0] for line in lines] == ["tissue", "CSF", "GM", "WM"]
+    assert [line.split()[0] for line in lines][:4] == ["tissue", "CSF", "GM", "WM"]
     assert lines[2].split()[1] == "0.500"  # 2·2 / (6 + 2)
     report = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert report["tissues"]["CSF"]["dice"] == 1
@@ -120,9 +120,10 @@ def test_two_folders_give_each_subject_and_the_mean_and_sd(cohort, tmp_path):
     assert gm["dice"]["subjects"] == 3
     assert gm["hausdorff_mm"]["subjects"] == 2
     lines = table.splitlines()
-    assert len(lines) == 1 + 3 * 3 + 3
-    assert "0.500 (0.500)" in lines[-2]
-    assert "without 1 of 3 subjects" in lines[-2]
+    assert len(lines) == 1 + (3 + 1) * len(TISSUES)
+    [row] = [line for line in lines[-len(TISSUES) :] if "GM" in line.split()]
+    assert "0.500 (0.500)" in row
+    assert "without 1 of 3 subjects" in row
 
 
 def test_one_subject_has_a_mean_and_no_sd(pair, tmp_path):

@@ -103,7 +103,7 @@ def labelled(csf=0, gm=0, wm=0):
 
 def test_a_tissue_absent_from_one_side_has_dice_0_and_no_distances():
     found = metrics.evaluate_labels(labelled(csf=2, gm=3), labelled(csf=2, wm=3), (1, 1, 1))
-    assert list(found) == ["CSF", "GM", "WM"]
+    assert list(found)[:3] == ["CSF", "GM", "WM"]
     assert found["CSF"] == metrics.TissueMetrics(1, 0, 0, 0, 0, 1)
     assert found["GM"].note == "absent from the reference"
     assert found["WM"].note == "absent from the prediction"
@@ -144,4 +144,4 @@ def test_a_whole_brain_is_measured_in_seconds():
     start = time.perf_counter()
     found = metrics.evaluate_labels(np.roll(reference, 1, 0), reference, (1, 1, 1))
     assert time.perf_counter() - start < 30  # 2 s on two cores that also train
-    assert all(0.9 < tissue.dice < 1 for tissue in found.values())
+    assert all(0.9 < found[name].dice < 1 for name in ("CSF", "GM", "WM"))

@@ -92,7 +92,7 @@ def test_two_slices_at_one_place_are_refused(tmp_path):
         ("0018|0082", ("1", "2"), "several echoes or times"),
     ],
 )
-def test_of_two_slices_at_one_place_it_is_told_by_what_they_differ(tmp_path, tag, values, said):
+def test_of_two_slices_at_one_place_it_is_reported_by_what_they_differ(tmp_path, tag, values, said):
     given = scan_on(phantoms.LPS)
     for name, image, value in zip("ab", (given, given * 0.5), values, strict=True):
         for path in write_series(tmp_path / "dicom" / name, image).iterdir():
@@ -123,7 +123,7 @@ def test_of_many_series_ten_are_listed_those_of_most_slices_first(tmp_path):
         read_scan(tmp_path, "T1", "9")
 
 
-def test_slices_that_each_are_a_series_are_told_as_that(tmp_path):
+def test_slices_that_each_are_a_series_are_reported_as_that(tmp_path):
     for number in range(12):
         write_series(tmp_path, tiny(12), f"1.2.3.4.{number + 10}", skip=set(range(12)) - {number})
     with pytest.raises(InputError, match="12 series of one slice each; wanted one series: its export gave each slice"):
@@ -179,7 +179,7 @@ def test_a_damaged_volume_is_refused_without_its_path(tmp_path):
         ("T1 mprage 1mm", "T1 mprage 1mm"),
     ],
 )
-def test_a_description_that_names_the_patient_is_not_told(description, told):
+def test_a_description_that_names_the_patient_is_not_reported(description, told):
     tags = {"0008|103e": description, "0010|0010": PATIENT, "0010|0020": PATIENT_ID, "0010|0030": BIRTH}
     assert dicom_header._anonymous(tags) == told
 

@@ -2,6 +2,7 @@ import gzip
 import os
 import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from InfantBrainSegLib.imaging.files import (
     describe_geometry,
     read_image,
     same_grid,
+    stated_voxels,
     write_image,
     write_text,
 )
@@ -286,7 +288,7 @@ def test_a_link_to_nothing_or_in_a_circle_says_how_to_get_the_file(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"/annex/objects/SHA256E-s12--ab.nii.gz\n", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n"]
 )
-def test_a_placeholder_of_a_file_that_was_not_fetched_is_told(tmp_path, content):
+def test_a_placeholder_of_a_file_that_was_not_fetched_is_reported(tmp_path, content):
     (tmp_path / "scan.nii.gz").write_bytes(content)
     assert "is a placeholder of git-annex or Git LFS" in refused(tmp_path / "scan.nii.gz")
 
@@ -304,6 +306,101 @@ def test_thick_slices_of_one_scan_are_told_to_be_left_out(tmp_path, extension, c
         read_image(path, name)
     with pytest.raises(InputError, match=r"or use a finer acquisition\.$"):
         read_image(path, "The brain mask")
+
+
+MANY = 1000  # voxels along each axis, as a header says them: 8 GB of doubles
+META = """ObjectType = Image
+NDims = 3
+BinaryData = {binary}
+BinaryDataByteOrderMSB = False
+CompressedData = {packed}
+ElementSpacing = 1 1 1
+DimSize = {n} {n} {n}
+{more}ElementType = MET_DOUBLE
+ElementDataFile = {data}
+"""
+NRRD = """NRRD0004
+type: double
+dimension: 3
+space: left-posterior-superior
+sizes: {n} {n} {n}
+space directions: (1,0,0) (0,1,0) (0,0,1)
+endian: little
+encoding: {encoding}
+{more}space origin: (0,0,0)
+
+"""
+BODY = np.arange(4**3, dtype=np.float64).tobytes()
+TEXT = b"".join(b"%d\n" % i for i in range(4**3))
+
+
+def meta(n, data="LOCAL", packed=False, more="", binary=True):
+    return META.format(n=n, data=data, packed=packed, more=more, binary=binary).encode()
+
+
+def nrrd(n, encoding="raw", more=""):
+    return NRRD.format(n=n, encoding=encoding, more=more).encode()
+
+
+def nifti(n, tmp_path):
+    sitk.WriteImage(ramp(np.float64), str(tmp_path / "plain.nii"))
+    return patched(tmp_path / "plain.nii", 42, "3h", n, n, n).read_bytes()[:352] + BODY
+
+
+LAYOUTS = {
+    "T1.nii": nifti,
+    "T1.nii.gz": lambda n, folder: gzip.compress(nifti(n, folder)),
+    "T1.mha": lambda n, folder: meta(n) + BODY,
+    "packed.mha": lambda n, folder: meta(n, packed=True, more=f"CompressedDataSize = {len(zlib.compress(BODY))}\n") + zlib.compress(BODY),
+    "text.mha": lambda n, folder: meta(n, binary=False) + TEXT,
+    "T1.mhd": lambda n, folder: meta(n, "T1.raw"),
+    "header.mhd": lambda n, folder: meta(n, "T1.raw", more="HeaderSize = 0\n"),
+    "T1.nrrd": lambda n, folder: nrrd(n) + BODY,
+    "packed.nrrd": lambda n, folder: nrrd(n, "gzip") + gzip.compress(BODY),
+    "text.nrrd": lambda n, folder: nrrd(n, "ascii") + TEXT,
+    "T1.nhdr": lambda n, folder: nrrd(n, more="data file: T1.raw\n"),
+    "skip.nhdr": lambda n, folder: nrrd(n, more="byte skip: -1\ndata file: T1.raw\n"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_voxels_are_counted_by_the_header_alone(tmp_path, name):
+    (tmp_path / "T1.raw").write_bytes(BODY)
+    path = tmp_path / name
+    path.write_bytes(LAYOUTS[name](4, tmp_path))
+    assert stated_voxels(path) == 4**3
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_image(path)).ravel(), np.arange(4**3))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_file_far_too_short_for_its_header_is_refused_before_memory_is_taken(tmp_path, name, monkeypatch):
+    (tmp_path / "T1.raw").write_bytes(BODY)
+    path = tmp_path / name
+    path.write_bytes(LAYOUTS[name](MANY, tmp_path))
+    assert stated_voxels(path) == 0
+    monkeypatch.setattr("InfantBrainSegLib.imaging.files.sitk.ReadImage", lambda *given: pytest.fail("SimpleITK took the memory"))
+    monkeypatch.setattr("InfantBrainSegLib.imaging.nifti.np.empty", lambda *given: pytest.fail("numpy took the memory"))
+    assert "wanted an intact" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["T1.nii.gz", "packed.mha", "packed.nrrd"])
+def test_packed_voxels_are_not_unpacked_without_end(tmp_path, name, monkeypatch):
+    for module in ("nifti", "headers"):
+        monkeypatch.setattr(f"InfantBrainSegLib.imaging.{module}._MOST_SURPLUS_BYTES", 1 << 22)
+    tail = bytes(1 << 25)
+    header = {"T1.nii.gz": b"", "packed.mha": meta(4, packed=True), "packed.nrrd": nrrd(4, "gzip")}[name]
+    pack = zlib.compress if name == "packed.mha" else gzip.compress
+    content = nifti(4, tmp_path) if name == "T1.nii.gz" else BODY
+    path = tmp_path / name
+    path.write_bytes(header + pack(content + tail))
+    assert "far longer than its header says" in refused(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x1f\x8b cut off"])
+@pytest.mark.parametrize("extension", [".nii", ".nii.gz", ".mha", ".nrrd", ".hdr"])
+def test_a_file_that_is_no_image_counts_as_nothing(tmp_path, content, extension):
+    (tmp_path / f"T1{extension}").write_bytes(content)
+    assert stated_voxels(tmp_path / f"T1{extension}") == 0
 
 
 def test_itk_gets_no_letters_beyond_ascii_where_the_process_runs_in_the_folder(tmp_path, monkeypatch):

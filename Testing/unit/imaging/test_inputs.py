@@ -7,7 +7,7 @@ import SimpleITK as sitk
 from dicom_files import write_series
 
 from InfantBrainSegLib.core.errors import InputError
-from InfantBrainSegLib.imaging.inputs import Input, is_same_input, parts_of, read_input, sha256_of
+from InfantBrainSegLib.imaging.inputs import Input, find_input, is_same_input, parts_of, read_found, read_input, sha256_of
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_what_can_not_be_read_is_named_by_its_role_and_never_by_its_path(make, r
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/scans/Wunderlich.nii"), OSError("/scans/Wunderlich.nii")])
-def test_a_machine_s_error_is_told_without_the_file(error, tmp_path, monkeypatch):
+def test_a_machine_s_error_is_reported_without_the_file(error, tmp_path, monkeypatch):
     def fail(*_):
         raise error
 
@@ -156,3 +156,17 @@ def test_a_machine_s_error_is_told_without_the_file(error, tmp_path, monkeypatch
     with pytest.raises(InputError, match="T1 cannot be read") as refused:
         read_input(Input("t1", tmp_path / "Wunderlich.nii"))
     assert "Wunderlich" not in str(refused.value)
+
+
+def test_an_image_is_found_by_its_header_and_read_afterwards(tmp_path, scan):
+    sitk.WriteImage(scan, str(tmp_path / "T1.nii.gz"))
+    found = find_input(Input("t1", tmp_path / "T1.nii.gz"))
+    assert found.voxels == scan.GetNumberOfPixels()
+    assert read_found(found)[0].GetSize() == scan.GetSize()
+
+
+def test_a_dicom_series_is_counted_by_its_headers_and_not_searched_twice(tmp_path, scan, monkeypatch):
+    found = find_input(Input("t1", write_series(tmp_path / "dicom", scan)))
+    assert found.voxels == scan.GetNumberOfPixels()
+    monkeypatch.setattr("InfantBrainSegLib.imaging.inputs.find_series", lambda *given: pytest.fail("the folder was searched again"))
+    assert read_found(found)[0].GetNumberOfPixels() == found.voxels

@@ -35,7 +35,7 @@ def test_unsigned_distances_divided_by_a_length_are_the_same_in_a_patch_and_in_i
 
 def test_there_is_one_map_for_each_tissue_and_they_differ():
     maps = distance_maps(_slab())
-    assert maps.shape == (3, 8, 3, 3)
+    assert maps.shape == (len(TISSUES), 8, 3, 3)
     assert maps.dtype == np.float32
     assert not np.array_equal(maps[GM.value - 1], maps[WM.value - 1])
 

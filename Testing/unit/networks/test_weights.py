@@ -10,6 +10,7 @@ from InfantBrainSegLib.networks.context import ContextConfig
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.networks.sliding_window import SlidingWindowConfig, predict
 from InfantBrainSegLib.networks.weights import load_network, save_weights
+from Testing.benchmarks import store_weights
 
 
 def tiny_network(streams=(1, 1)):
@@ -26,20 +27,87 @@ def test_a_saved_network_comes_back_with_its_stage_context_and_training(tmp_path
     assert not loaded.network.training
 
 
-def test_loaded_logits_are_those_of_the_saved_network_within_float16(tmp_path):
+def as_format_1(path, wanted):
+    """The file as earlier versions wrote it: float16 and no scales."""
+    content = torch.load(path, weights_only=True)
+    network = load_network(path).network
+    half = {name: value.half() if value.is_floating_point() and value.dim() > 1 else value for name, value in network.state_dict().items()}
+    del content["scales"]
+    wanted.parent.mkdir(exist_ok=True)
+    torch.save({**content, "format": 1, "state_dict": half}, wanted)
+
+
+def test_no_weight_moves_by_more_than_half_a_level_of_its_output_channel(tmp_path):
+    network = tiny_network((1, 1, 3))
+    save_weights(network, "fcn2", {"context": ContextConfig()}, tmp_path / "fcn2.pt")
+    loaded = load_network("fcn2", tmp_path).network.state_dict()
+    output_axes = {name: 1 if ".up." in name else 0 for name in loaded}  # transposed convolutions give (in, out, x, y, z)
+    for name, value in network.state_dict().items():
+        if value.dim() < 2:
+            assert torch.equal(loaded[name], value)
+            continue
+        others = [axis for axis in range(value.dim()) if axis != output_axes[name]]
+        half_level = value.abs().amax(others, keepdim=True) / 127 / 2
+        assert ((loaded[name] - value).abs() <= half_level * 1.001).all(), name
+        assert not torch.equal(loaded[name], value)
+
+
+def test_loaded_logits_are_close_to_those_of_the_saved_network(tmp_path):
     network = tiny_network()
     save_weights(network, "fcn1", {}, tmp_path / "fcn1.pt")
     x = torch.randn(1, 2, 16, 16, 16, generator=torch.Generator().manual_seed(1))
     loaded = load_network("fcn1", tmp_path).network
     with torch.inference_mode():
-        assert torch.allclose(network(x), loaded(x), atol=2e-2)
+        assert torch.allclose(network(x), loaded(x), atol=3e-2)
     assert all(parameter.dtype == torch.float32 for parameter in loaded.parameters())
 
 
-def test_matrices_are_stored_as_float16(tmp_path):
+def test_matrices_are_stored_as_integers_with_a_scale_for_each_output_channel(tmp_path):
+    network = tiny_network()
+    save_weights(network, "fcn1", {}, tmp_path / "fcn1.pt")
+    content = torch.load(tmp_path / "fcn1.pt", weights_only=True)
+    stored = {name for name, tensor in content["state_dict"].items() if tensor.dim() > 1}
+    assert {content["state_dict"][name].dtype for name in stored} == {torch.int8}
+    assert set(content["scales"]) == stored
+    for name, module in network.named_modules():
+        if hasattr(module, "out_channels"):
+            assert content["scales"][f"{name}.weight"].numel() == module.out_channels
+
+
+def test_saving_what_was_loaded_changes_nothing(tmp_path):
     save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
-    state = torch.load(tmp_path / "fcn1.pt", weights_only=True)["state_dict"]
-    assert {tensor.dtype for tensor in state.values() if tensor.dim() > 1} == {torch.float16}
+    again = save_weights(load_network("fcn1", tmp_path).network, "fcn1", {}, tmp_path / "again" / "fcn1.pt")
+    assert again == load_network("fcn1", tmp_path).sha256
+
+
+def test_a_channel_of_zeros_stays_zero(tmp_path):
+    network = tiny_network()
+    with torch.no_grad():
+        network.encoders[0].levels[0][0].conv.weight[1] = 0
+    save_weights(network, "fcn1", {}, tmp_path / "fcn1.pt")
+    assert (load_network("fcn1", tmp_path).network.encoders[0].levels[0][0].conv.weight[1] == 0).all()
+
+
+@pytest.mark.parametrize("classes", [4, 5])
+def test_a_file_of_format_1_gives_the_same_network(tmp_path, classes):
+    torch.manual_seed(0)
+    save_weights(MultiStreamFCN(NetworkConfig((1, 1), base_width=2, classes=classes)), "fcn1", {}, tmp_path / "fcn1.pt")
+    as_format_1(tmp_path / "fcn1.pt", tmp_path / "old.pt")
+    old, new = (load_network(tmp_path / name).network for name in ("old.pt", "fcn1.pt"))
+    assert old.config.classes == new.config.classes == classes
+    for name, value in new.state_dict().items():
+        assert torch.allclose(old.state_dict()[name], value, rtol=1e-3, atol=1e-6), name
+
+
+@pytest.mark.parametrize("scales", [{}, None, "none", {"encoders.0.levels.0.0.conv.weight": torch.ones(3)}, "huge"])
+def test_integers_without_scales_of_their_own_are_refused(tmp_path, scales):
+    save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
+    content = torch.load(tmp_path / "fcn1.pt", weights_only=True)
+    if scales == "huge":
+        scales = {name: torch.ones(1000, *scale.shape[1:]) for name, scale in content["scales"].items()}  # would multiply the tensor itself
+    torch.save({**content, "scales": scales}, tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_network(tmp_path / "other.pt")
 
 
 def test_a_variance_beyond_float16_survives(tmp_path):
@@ -142,7 +210,7 @@ def test_a_tissue_network_of_five_classes_runs_beside_the_bundled_extraction_of_
     counts = []
     for loaded in networks:
         inputs = np.random.default_rng(0).normal(size=(sum(loaded.network.config.stream_channels), 32, 36, 32)).astype(np.float32)
-        probabilities = predict(loaded.network, inputs, None, SlidingWindowConfig(patch_voxels=32), torch.device("cpu"))
+        probabilities = predict(loaded.network, torch.from_numpy(inputs), None, SlidingWindowConfig(patch_voxels=32), torch.device("cpu"))
         np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
         counts.append(len(probabilities))
     assert counts == [5, 4, 4]
@@ -163,3 +231,15 @@ def test_labels_that_are_not_those_of_the_files_own_network_are_refused(tmp_path
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match=r"labels \[0, 1, 2\] and a network of 4 classes"):
         load_network(tmp_path / "other.pt")
+
+
+def test_the_command_that_stores_again_keeps_what_a_file_tells(tmp_path, monkeypatch):
+    meta = {"context": ContextConfig(clip_mm=7.0), "training": {"seed": 3}}
+    save_weights(tiny_network((1, 1, 3)), "fcn2", meta, tmp_path / "fcn2.pt")
+    as_format_1(tmp_path / "fcn2.pt", tmp_path / "old" / "fcn2.pt")
+    monkeypatch.setattr("sys.argv", ["store-weights", str(tmp_path / "old"), str(tmp_path / "new")])
+    store_weights.main()
+    old, new = (load_network(tmp_path / name / "fcn2.pt") for name in ("old", "new"))
+    assert (new.stage, new.context, new.training) == (old.stage, old.context, old.training)
+    assert (tmp_path / "new" / "fcn2.pt").stat().st_size < (tmp_path / "old" / "fcn2.pt").stat().st_size
+    assert load_network("fcn2", tmp_path / "new").network.config == old.network.config

@@ -75,7 +75,7 @@ def test_a_written_picture_reads_back_the_same(tmp_path):
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "overview.png"))), picture)
 
 
-def test_a_picture_that_can_not_be_written_is_told(tmp_path):
+def test_a_picture_that_can_not_be_written_is_reported(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         write_overview(np.zeros((2, 2, 3), np.uint8), tmp_path / "none" / "overview.png")
 

@@ -73,7 +73,7 @@ def test_if_one_file_can_not_move_the_former_ones_come_back_whole(tmp_path, monk
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
 
 
-def test_a_folder_at_a_files_place_is_told_before_any_work(tmp_path):
+def test_a_folder_at_a_files_place_is_reported_before_any_work(tmp_path):
     publish(tmp_path, "old", ("labels", "report"))
     (tmp_path / "volumes").mkdir()
     with pytest.raises(InputError, match="volumes is a folder"), staged_folder(tmp_path, NAMES):
@@ -81,7 +81,7 @@ def test_a_folder_at_a_files_place_is_told_before_any_work(tmp_path):
     assert contents(tmp_path) == {"labels": "old", "report": "old"}
 
 
-def test_a_former_file_that_can_not_be_replaced_is_told_before_any_work(tmp_path, monkeypatch):
+def test_a_former_file_that_can_not_be_replaced_is_reported_before_any_work(tmp_path, monkeypatch):
     publish(tmp_path, "old")
     move = os.replace
 

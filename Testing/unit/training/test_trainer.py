@@ -3,6 +3,7 @@ import dataclasses
 import itertools
 import json
 import math
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from InfantBrainSegLib.core.errors import DeviceError, TrainingError
+from InfantBrainSegLib.core.stops import Stopped
 from InfantBrainSegLib.networks.context import ContextConfig, distance_maps
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.training import trainer as trainer_module
@@ -232,7 +234,7 @@ def test_fewer_iterations_than_the_checkpoint_has_are_refused(config):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")])
-def test_memory_that_runs_out_is_told_in_one_line(config, monkeypatch, error):
+def test_memory_that_runs_out_is_reported_in_one_line(config, monkeypatch, error):
     trainer = Trainer(config, CPU)
 
     def too_much(*given):
@@ -259,6 +261,53 @@ def test_a_truncated_checkpoint_is_refused(config, tmp_path):
         load_checkpoint(path, config_to_dict(config))
 
 
+@pytest.mark.parametrize("part", ["iteration", "network", "average", "optimizer"])
+@pytest.mark.parametrize("change", ["absent", "of another kind", "of another network"])
+def test_a_checkpoint_without_its_parts_is_refused_in_one_line(config, part, change):
+    trainer = Trainer(config, CPU)
+    trainer._save()
+    state = torch.load(trainer.checkpoint_path, weights_only=True)
+    if change == "absent":
+        del state[part]
+    else:
+        state[part] = "x" if change == "of another kind" else {"x": torch.zeros(1)}
+    save_checkpoint(state, trainer.checkpoint_path)
+    with pytest.raises(TrainingError, match=r"has no usable|does not fit the network") as error:
+        Trainer(config, CPU)
+    assert "\n" not in str(error.value)
+
+
+def test_the_log_of_a_run_that_goes_on_holds_each_iteration_once(config, tmp_path):
+    trainer = Trainer(dataclasses.replace(config, iterations=2), CPU)
+    trainer.run(lambda line: None)
+    log = tmp_path / "run" / "log.jsonl"
+    log.write_text(log.read_text() + '{"iteration": 4}\n{"iteration": 2, "lo')
+    Trainer(config, CPU).run(lambda line: None)
+    assert [json.loads(line)["iteration"] for line in log.read_text(encoding="utf-8").splitlines()] == [2, 4]
+
+
+def test_a_stop_during_a_step_saves_the_step_and_ends(config, monkeypatch):
+    trainer = Trainer(config, CPU)
+    step = trainer._step
+
+    def stopped():
+        if trainer.iteration == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step()
+
+    monkeypatch.setattr(trainer, "_step", stopped)
+    with pytest.raises(Stopped, match=r"Stopped after iteration 3 of 4, which .*checkpoint.pt holds"):
+        trainer.run(lambda line: None)
+    assert Trainer(config, CPU).iteration == 3
+
+
+def test_a_long_run_says_now_and_then_how_far_it_is(config, monkeypatch):
+    monkeypatch.setattr(trainer_module, "QUIET_S", 0.0)
+    lines = []
+    Trainer(config, CPU).run(lines.append)
+    assert [line.split(",")[0] for line in lines if not line.startswith("{")] == ["iteration 1 of 4", "iteration 3 of 4"]
+
+
 def test_a_checkpoint_that_can_not_be_written_leaves_the_last_one(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.pt"
     save_checkpoint({"iteration": 1, "config": {}}, path)
@@ -282,10 +331,27 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_last_one(tmp_path, monk
         ('{"stage": "fcn3"}', "fcn3"),
         ('{"stage": "fcn2"}', "streams"),
         ('{"network": {"norm": "x"}}', "norm"),
+        ('{"network": 3}', "network is 3; wanted a JSON object"),
+        ('{"network": {"base_width": 0}}', "base_width is 0; wanted 1 to 256"),
+        ('{"network": {"base_width": 100000}}', "base_width is 100000; wanted 1 to 256"),
+        ('{"batch_size": "two"}', "batch_size is 'two'; wanted a whole number"),
+        ('{"iterations": true}', "iterations is True; wanted a whole number"),
+        ('{"iterations": 1e3}', "iterations is 1000.0; wanted a whole number"),
+        ('{"learning_rate": NaN}', "learning_rate is nan; wanted a number"),
+        ('{"learning_rate": -1}', "learning_rate is -1; wanted 0 or more"),
+        ('{"seed": -1}', "seed is -1; wanted 0 or more"),
+        ('{"stream_dropout": 2}', "stream_dropout is 2; wanted 0 to 1"),
+        ('{"held_out": "adult_15"}', "held_out is 'adult_15'; wanted a list, each text"),
+        ('{"loss_weights": [1, 1]}', "wanted 3 numbers"),
+        ('{"output_dir": ""}', "output_dir is empty"),
+        ('{"fcn1": null}', "fcn1 is None; wanted text"),
+        ("[]", r"is \[\]; wanted a JSON object"),
+        ("[" * 100_000, "no JSON"),
+        ("\ud800", "no JSON"),
     ],
 )
 def test_a_wrong_config_is_refused_in_one_line(tmp_path, text, said):
-    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(TrainingError, match=said) as error:
         read_config(tmp_path / "config.json")
     assert "\n" not in str(error.value)
@@ -307,7 +373,7 @@ def test_the_second_round_is_trained_on_the_mirrored_batch_with_maps_of_the_netw
 
 
 def test_a_run_synthesized_by_processes_with_each_batch_used_twice_resumes(config, tmp_path):
-    config = dataclasses.replace(config, uses=2, painters=1, iterations=3)
+    config = dataclasses.replace(config, uses=2, workers=1, iterations=3)
     whole = Trainer(config, CPU).run(lambda line: None)
     again = dataclasses.replace(config, output_dir=str(tmp_path / "again"))
     Trainer(dataclasses.replace(again, iterations=2), CPU).run(lambda line: None)
@@ -329,7 +395,7 @@ def test_the_phases_trained_on_are_those_asked_for_and_held_out_patches_stay_the
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"painters": -1}, "painters is -1"),
+        ({"workers": -1}, "workers is -1"),
         ({"uses": 0}, "uses"),
         ({"own_context": 0.5}, "fcn2"),
         ({"phase_shares": (0.5, 0.5)}, "wanted 3 shares of sum 1: newborn"),

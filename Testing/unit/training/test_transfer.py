@@ -3,6 +3,7 @@ import torch
 
 from InfantBrainSegLib.core.errors import TrainingError, WeightsError
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
+from InfantBrainSegLib.networks.weights import load_network, save_weights
 from InfantBrainSegLib.training.transfer import partial_transfer, start_from, transfer_table, widen
 
 
@@ -81,17 +82,18 @@ def test_a_one_stream_network_becomes_the_whole_t1_path(tmp_path):
     assert report["encoders.1.levels.0.0.conv.weight"].action == "skipped"
 
 
-def test_an_own_weights_file_and_an_own_checkpoint_give_the_same_t1_path(tmp_path):
-    own = MultiStreamFCN(NetworkConfig(base_width=2))
+def test_an_own_weights_file_of_either_format_and_an_own_checkpoint_give_the_same_t1_path(tmp_path):
+    save_weights(MultiStreamFCN(NetworkConfig((1, 1), base_width=2)), "fcn1", {}, tmp_path / "weights.pt")
+    own = load_network(tmp_path / "weights.pt").network
     torch.save({"network": own.state_dict(), "iteration": 3}, tmp_path / "checkpoint.pt")
-    torch.save({"format": 1, "network": {"base_width": 2}, "state_dict": own.state_dict()}, tmp_path / "weights.pt")
+    torch.save({"format": 1, "network": {"base_width": 2}, "state_dict": own.state_dict()}, tmp_path / "format1.pt")
     states = []
-    for name in ("checkpoint.pt", "weights.pt"):
+    for name in ("checkpoint.pt", "format1.pt", "weights.pt"):
         torch.manual_seed(5)
         network = MultiStreamFCN(NetworkConfig(base_width=2))
         report = partial_transfer(network, init_t1=str(tmp_path / name))
         states.append(network.state_dict())
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert all(torch.equal(states[0][name], state[name]) for state in states for name in states[0])
     assert {line.reason.split(" (")[0] for line in report if line.tensor.startswith("encoders.1.")} >= {"not of the T1 path"}
 
 

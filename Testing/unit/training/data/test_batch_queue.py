@@ -28,7 +28,7 @@ def number_of(seed, batch):
 
 
 def test_each_iteration_gets_the_batch_of_its_number():
-    queue = BatchQueue(Numbered(), (5, 0), 2, uses=1, painters=0, iterations=range(3, 6))
+    queue = BatchQueue(Numbered(), (5, 0), 2, uses=1, workers=0, iterations=range(3, 6))
     for iteration in range(3, 6):
         images, labels = queue.take(iteration)
         assert images.shape == (2, 2, 3, 2, 2)
@@ -38,7 +38,7 @@ def test_each_iteration_gets_the_batch_of_its_number():
 
 @pytest.mark.parametrize("first", [0, 40, 64])
 def test_a_batch_that_serves_twice_comes_again_32_iterations_later_and_mirrored(first):
-    queue = BatchQueue(Numbered(), (5, 0), 1, uses=2, painters=0, iterations=range(first, 130))
+    queue = BatchQueue(Numbered(), (5, 0), 1, uses=2, workers=0, iterations=range(first, 130))
     for iteration in range(first, 130):
         images, labels = queue.take(iteration)
         block, place = divmod(iteration, 64)
@@ -50,7 +50,7 @@ def test_a_batch_that_serves_twice_comes_again_32_iterations_later_and_mirrored(
 
 def test_a_batch_that_serves_twice_is_synthesized_once():
     source = Numbered()
-    queue = BatchQueue(source, (5, 0), 1, uses=2, painters=0, iterations=range(64))
+    queue = BatchQueue(source, (5, 0), 1, uses=2, workers=0, iterations=range(64))
     for iteration in range(64):
         queue.take(iteration)
     assert next(source.made) <= 34  # 32, and one or two ahead
@@ -66,8 +66,8 @@ def test_processes_paint_what_a_thread_paints(label_map, context):
         maker = BatchMaker(Simulator([label_map]), BUNDLED, 16, stream_dropout=0.3)
         return WithContext(maker, context) if context else maker
 
-    def batches(painters):
-        queue = BatchQueue(source(), (5, 0), 2, 1, painters, range(4))
+    def batches(workers):
+        queue = BatchQueue(source(), (5, 0), 2, 1, workers, range(4))
         return [queue.take(iteration) for iteration in range(4)]
 
     by_processes = batches(2)  # first: to fork while a thread computes is not safe
@@ -76,5 +76,5 @@ def test_processes_paint_what_a_thread_paints(label_map, context):
 
 
 def test_processes_for_other_patches_are_refused():
-    with pytest.raises(TrainingError, match="set painters to 0"):
-        BatchQueue(Numbered(), (5, 0), 1, uses=1, painters=2, iterations=range(4))
+    with pytest.raises(TrainingError, match="set workers to 0"):
+        BatchQueue(Numbered(), (5, 0), 1, uses=1, workers=2, iterations=range(4))

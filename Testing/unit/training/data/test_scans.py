@@ -64,7 +64,7 @@ def test_for_fine_tuning_the_cerebrum_is_taken_out_and_set_upright_as_segment_do
     def upper_part_turned(t1, t2, *rest):
         mask = sitk.GetArrayFromImage(scan.mask_image)  # (K, J, I)
         mask[: mask.shape[0] * 2 // 5] = 0
-        return Extraction(t1, t2, on_grid_of(t1, mask), turn, ExtractionReport("", turned_degrees=90.0, turned=True))
+        return Extraction(t1, t2, on_grid_of(t1, mask), turn, ExtractionReport("", rotation_degrees=90.0, rotated=True))
 
     monkeypatch.setattr("InfantBrainSegLib.pipeline.prepare_scans.extract", upper_part_turned)
     upper = read_scan(files, predictor=Predictor(CPU, "cpu", SlidingWindowConfig(), False))

@@ -85,7 +85,14 @@ def test_a_disk_that_is_full_leaves_the_earlier_weights(finished, monkeypatch, t
         run_finetune(replace(options, output_dir=tmp_path / "out"), lambda line: None)
     monkeypatch.undo()
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "weights").iterdir()} == before
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fcn1", "fcn2", "held_out.json", "held_out.txt", "weights"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "fcn1",
+        "fcn2",
+        "held_out.json",
+        "held_out.txt",
+        "measured.json",
+        "weights",
+    ]
 
 
 def test_a_csv_with_masks_serves_as_well(labelled_folder, tmp_path):

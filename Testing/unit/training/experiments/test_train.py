@@ -8,6 +8,7 @@ import torch
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.errors import InputError, TrainingError
+from InfantBrainSegLib.core.stops import Stopped
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.networks.weights import load_network, save_weights
 from InfantBrainSegLib.training import recipes_folder
@@ -101,14 +102,44 @@ def test_the_commands_refuse_bad_input_in_one_line(argv, said, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("command", "word"), [("reproduce", "--iseg"), ("finetune", "--subjects")])
-def test_a_stopped_training_says_how_to_go_on(command, word, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"label_maps": ""}, "No label maps were named; wanted .nii.gz files"),
+        ({"label_maps": "nowhere"}, "nowhere is no folder of label maps; wanted .nii.gz files"),
+        ({"start_from": "/etc/hosts"}, "/etc/hosts cannot be read as weights"),
+        ({"stage": "fcn2", "network": {"stream_channels": [1, 1, 3]}, "fcn1": "/etc/hosts"}, "/etc/hosts cannot be read as weights"),
+        ({"stage": "fcn2", "network": {"stream_channels": [1, 1, 3]}, "fcn1": "fcn2"}, 'fcn2, which holds the stage "fcn2"; wanted'),
+        ({"batch_size": "two"}, "batch_size is 'two'; wanted a whole number"),
+        ({"device": "abacus"}, "Unknown device"),
+    ],
+)
+def test_train_refuses_what_it_cannot_use_in_one_line_before_it_makes_a_folder(label_map_folder, tmp_path, capsys, changes, said):
+    config = short_run(label_map_folder, tmp_path, **changes)
+    assert main(["train", "--config", str(config)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(("command", "word", "again"), [("reproduce", "--iseg", " with --resume"), ("finetune", "--subjects", "")])
+@pytest.mark.parametrize(
+    ("stopped", "said"),
+    [
+        (KeyboardInterrupt(), "Stopped; the same command{} goes on from the last checkpoint, where there is one.\n"),
+        (Stopped("Stopped after iteration 3 of 4"), "Stopped after iteration 3 of 4; the same command{} goes on from there.\n"),
+    ],
+)
+def test_a_stopped_training_says_how_to_go_on(command, word, again, stopped, said, tmp_path, monkeypatch, capsys):
     def stop(*given):
-        raise KeyboardInterrupt
+        raise stopped
 
     monkeypatch.setattr(f"InfantBrainSegLib.training.experiments.{command}.run_{command}", stop)
     assert main([command, word, "x", "--output-dir", str(tmp_path)]) == 130
-    assert "goes on from the last checkpoint" in capsys.readouterr().err
+    assert capsys.readouterr().err == said.format(again)
 
 
 def test_every_recipe_in_the_library_is_valid():

@@ -88,7 +88,9 @@ def plain(**changes):
 
 def synthesized(head, config, seed=3, size=SIZE):
     with torch.inference_mode():
-        return HeadSimulator([head], config).paint(head, (np.array(head.target.shape) - 1) / 2, (size,) * 3, np.random.default_rng(seed))
+        return HeadSimulator([head], config).synthesize(
+            head, (np.array(head.target.shape) - 1) / 2, (size,) * 3, np.random.default_rng(seed)
+        )
 
 
 def test_a_mirrored_head_keeps_its_left_on_the_left(head):

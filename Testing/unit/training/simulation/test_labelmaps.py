@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from label_maps import folded_codes
 
-from InfantBrainSegLib.core.errors import TrainingError
+from InfantBrainSegLib.core.errors import InputError, TrainingError
 from InfantBrainSegLib.imaging.space import centered_image
 from InfantBrainSegLib.training.simulation.labelmaps import (
     AIR,
@@ -21,7 +21,7 @@ from InfantBrainSegLib.training.simulation.labelmaps import (
 )
 
 
-def test_codes_become_paint_classes_without_the_cerebellum(label_map):
+def test_codes_become_synthesis_classes_without_the_cerebellum(label_map):
     counts = np.bincount(label_map.classes.ravel(), minlength=7)
     codes = folded_codes()
     assert counts[WHITE] == (codes == 2).sum()
@@ -92,3 +92,38 @@ def test_a_pack_knows_the_maps_that_it_was_made_of(label_map_folder, tmp_path):
     (folder / "adult_02.nii.gz").unlink()
     sitk.WriteImage(centered_image(folded_codes(50)), str(folder / "adult_01.nii.gz"))
     assert not is_made_of(pack, folder)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "one array", "of heads", "of large codes", "text"])
+def test_a_damaged_pack_or_one_of_another_kind_is_refused_in_one_line(label_map_folder, tmp_path, damage):
+    pack = tmp_path / "pack.npz"
+    build_pack(label_map_folder, pack)
+    whole = pack.read_bytes()
+    if damage == "truncated":
+        pack.write_bytes(whole[: len(whole) // 2])
+    elif damage == "flipped":
+        pack.write_bytes(whole[:2000] + bytes(200) + whole[2200:])
+    elif damage == "text":
+        pack.write_bytes(b"adult_01 adult_15")
+    else:
+        cube = np.full((4, 4, 4), 99 if damage == "of large codes" else 1, np.uint8)
+        fields = ("classes", "target") if damage == "of heads" else ("classes", "outside", "depth", "gap")
+        with pack.open("wb") as file:
+            np.save(file, cube) if damage == "one array" else np.savez(file, **{f"adult_01.{field}": cube for field in fields})
+    with pytest.raises(TrainingError, match=r"pack.npz is damaged or of another kind.*remove it, and name the folder") as error:
+        load_pack(pack)
+    assert "\n" not in str(error.value)
+
+
+def test_a_truncated_pack_is_made_anew_where_its_maps_are_named(label_map_folder, tmp_path):
+    pack = tmp_path / "pack.npz"
+    build_pack(label_map_folder, pack)
+    assert is_made_of(pack, label_map_folder)
+    pack.write_bytes(pack.read_bytes()[:-100])
+    assert not is_made_of(pack, label_map_folder)
+
+
+def test_a_damaged_label_map_is_refused_by_name(label_map_folder, tmp_path):
+    (tmp_path / "adult_01.nii.gz").write_bytes((label_map_folder / "adult_01.nii.gz").read_bytes()[:500])
+    with pytest.raises(InputError, match=r"adult_01.nii.gz .*"):
+        read_label_map(tmp_path / "adult_01.nii.gz")

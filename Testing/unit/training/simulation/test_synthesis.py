@@ -10,9 +10,9 @@ from InfantBrainSegLib.training.data.batches import normalise_like_a_volume
 from InfantBrainSegLib.training.simulation import artefacts, measure
 from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig, degrade, smooth_noise
 from InfantBrainSegLib.training.simulation.contrast import ContrastConfig, draw_contrast
-from InfantBrainSegLib.training.simulation.labelmaps import CORTEX, WHITE, read_label_map
+from InfantBrainSegLib.training.simulation.labelmaps import CORTEX, WHITE, LabelMap, read_label_map
 from InfantBrainSegLib.training.simulation.measure import histogram_overlap, isointense_subject, joint_overlap
-from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
+from InfantBrainSegLib.training.simulation.synthesis import SIMULATIONS, Simulator, SimulatorConfig, _gradual_border
 
 
 def test_the_same_seed_gives_the_same_patch(label_map):
@@ -152,3 +152,75 @@ def test_isointense_overlaps_cover_and_centre_on_the_measured_ones():
     assert (overlaps.min(0) < wanted).all()
     assert (overlaps.max(0) > wanted).all()
     assert np.abs(overlaps.mean(0) - wanted).max() < 0.1
+
+
+def test_cortex_that_is_thinner_at_the_surface_is_so_and_thicker_in_the_depth():
+    field = {"deep_cortex": (0.25, 0.25), "warp_mm": 0.0, "close_share": 0.0}
+    label_map = folded_map()
+    even, uneven = (synthesized_labels(label_map, "late", **ranges) for ranges in ({"warp_mm": 0.0}, field))
+    depth = ndimage.distance_transform_edt(even > CSF.value)
+    changes = []
+    for low, high in ((1, 5), (12, 30)):
+        shell = (depth >= low) & (depth < high) & (even > CSF.value) & (uneven > CSF.value)
+        changes.append((uneven[shell] == WM.value).mean() - (even[shell] == WM.value).mean())
+    assert changes[0] > 0.01
+    assert changes[1] < 0.01
+
+
+def test_cortex_changes_over_the_brain_when_asked_to():
+    label_map = folded_map()
+    even, uneven = (
+        synthesized_labels(label_map, "late", warp_mm=0.0, uneven_cortex=(sd, sd), warp_scale_mm=(12.0, 12.0)) for sd in (0.0, 0.15)
+    )
+    differs = even != uneven
+    assert 0.005 < differs[even > 0].mean() < 0.3
+
+
+def test_the_wide_contrasts_reach_what_real_images_have_and_newborns_stay():
+    config = ContrastConfig(wide_share=1.0, gain_variation=0.5, clusters=0.03, gradual=0.7)
+    rng = np.random.default_rng(0)
+    isointense, late, newborn = ([draw_contrast(rng, config, phase) for _ in range(200)] for phase in ("isointense", "late", "newborn"))
+    assert max(c.t2.unmyelinated for c in isointense) > 1.1  # 7 % in front and more
+    assert min(c.t2.csf for c in isointense) < 1.2 < 3 < max(c.t2.csf for c in isointense)
+    assert min(c.t2.myelinated for c in late) < 0.56
+    assert min(c.t2.csf for c in newborn) >= 1.35
+    assert {c.t1.gradual > 0 for c in isointense} == {c.t1.clusters > 0 for c in isointense} == {True, False}
+
+
+def test_the_narrow_contrasts_do_not_change_over_the_brain():
+    contrast = draw_contrast(np.random.default_rng(0), phase="isointense")
+    assert contrast.t1.gain_variation == contrast.t1.clusters == contrast.t1.gradual == 0
+
+
+def test_a_gradual_border_lies_between_its_sides_and_leaves_the_depth_alone():
+    fractions = torch.zeros(7, 40, 4, 4)
+    fractions[CORTEX, :20], fractions[WHITE, 20:] = 1, 1
+    ones = torch.ones(40, 4, 4)
+    gm, wm = _gradual_border((ones, 1.2 * ones), fractions, 0.6, 1.0)
+    assert 1.02 < float(gm[19, 2, 2]) < 1.1
+    assert 1.1 < float(wm[20, 2, 2]) < 1.18
+    assert float(gm[10, 2, 2]) == pytest.approx(1.0, abs=1e-4)
+    assert float(wm[30, 2, 2]) == pytest.approx(1.2, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", list(SIMULATIONS))
+def test_every_simulation_paints_a_patch_like_a_part_of_its_subjects(label_map, name):
+    simulator = Simulator([label_map], SIMULATIONS[name])
+    simulator.prepare()
+    for seed in range(4):
+        patch = simulator.patch(np.random.default_rng(seed), 32)
+        assert torch.isfinite(patch.images).all()
+        assert (patch.whole_brain[:, 1] > 0).all()
+
+
+def folded_map():
+    """A ball in cortex of 6 mm with blades of white matter below it."""
+    size = 72
+    x, y, z = np.indices((size,) * 3) - (size - 1) / 2
+    radius = np.sqrt(x**2 + y**2 + z**2)
+    classes = np.full(radius.shape, 0, np.uint8)
+    classes[radius < 28] = CORTEX
+    classes[(radius < 25) & ((np.round(x) % 8 < 4) | (radius < 12))] = WHITE
+    zeros = np.zeros_like(classes)
+    outside = np.clip((radius - 28) * 10, 0, 255).astype(np.uint8)
+    return LabelMap("adult_folded", classes, outside, zeros, zeros)

@@ -142,7 +142,7 @@ SAVED = _("Saved {path}.")
 NOT_SAVED = _("{path} cannot be written ({reason}): choose another folder.")
 NO_SEGMENT_EDITOR = _("This Slicer has no Segment Editor, or no main window: open the segmentation in a module that can edit it.")
 PLACE_OF = _("Place {number} of {count}")
-PLACES = _("{count} places in doubt")
+PLACES = _("{count} in doubt")
 RECOMPUTED = _("Measured {name} again.")
 
 

@@ -46,7 +46,7 @@ def test_next_and_previous_go_round_the_places_in_all_views_by_button_and_key(pa
     run = panel.segment_to_the_end()
     with_places(run, 3)
     panel.widget.enter()
-    assert panel.ui.placeLabel.text == "3 places in doubt"
+    assert panel.ui.placeLabel.text == "3 in doubt"
     seen = []
     for step in (panel.ui.nextButton.click, key(panel, "Alt+Down").activated.emit, panel.ui.nextButton.click, panel.ui.nextButton.click):
         step()

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036  an older Slicer's
-    raise ImportError("Infant Brain Segmentation needs Python 3.10 or newer, and so 3D Slicer 5.10 or newer: install a newer Slicer.")
+    raise ImportError("Infant Brain Segmentation needs Python 3.10 or newer: install 3D Slicer 5.12 or newer.")
 
 import slicer
 from slicer.i18n import tr as _

@@ -145,5 +145,5 @@ def test_an_old_python_gets_one_clear_line():
     code = f"{REGISTER}\nsys.version_info = (3, 9, 10)\nimport InfantBrainSeg"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert "needs Python 3.10 or newer, and so 3D Slicer 5.10 or newer: install a newer Slicer." in ended.stderr.splitlines()[-1]
+    assert "needs Python 3.10 or newer: install 3D Slicer 5.12 or newer." in ended.stderr.splitlines()[-1]
     ast.parse((MODULE / "InfantBrainSeg.py").read_text(encoding="utf-8"), feature_version=(3, 9))

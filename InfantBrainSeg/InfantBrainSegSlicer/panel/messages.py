@@ -10,6 +10,7 @@ from InfantBrainSegLib.core.check import PASS, Check
 from InfantBrainSegLib.core.contract import Step
 
 from ..scene.provenance import Record
+from ..scene.review import Review
 
 
 def step_text(step: str) -> str:
@@ -89,6 +90,12 @@ def edited_html(changed_ml: Mapping[str, float]) -> str:
     return f"<p><b>{html.escape(title)}</b> {html.escape(changes)}.</p>"
 
 
+def review_in_words(review: Review, edited_since: bool) -> str:
+    """Say who looked a result through, and when."""
+    text = _("by {name}, {when} UTC").format(name=review.by, when=review.utc[:16].replace("T", " "))
+    return f"{text}. {_('Edited since.')}" if edited_since else text
+
+
 def not_in_verdict(failed: tuple[Check, ...], record: Record) -> tuple[Check, ...]:
     """Leave out the checks that the record has too, and so the verdict among its reasons."""
     shown = {check.code for check in record.checks}
@@ -133,6 +140,9 @@ TOTAL = _("{total} ml in all")
 COPIED = _("Copied: paste it into a spreadsheet or a report.")
 SAVED = _("Saved {path}.")
 NOT_SAVED = _("{path} cannot be written ({reason}): choose another folder.")
+NO_SEGMENT_EDITOR = _("This Slicer has no Segment Editor, or no main window: open the segmentation in a module that can edit it.")
+PLACE_OF = _("Place {number} of {count}")
+PLACES = _("{count} in doubt")
 RECOMPUTED = _("Measured {name} again.")
 
 

@@ -4,7 +4,8 @@ import qt
 
 from ..scene.places import Place, jump_to, world_mm
 from ..scene.provenance import Record, read_record
-from ..scene.statistics import Edit, Edits, own_table
+from ..scene.review import can_be_reviewed, mark_reviewed, read_review, reviewer, unmark_reviewed
+from ..scene.statistics import Edit, Edits, own_table, texts
 from . import messages
 from .parameters import InfantBrainSegParameterNode
 from .results_table import Results, fill_results_table, read_results
@@ -32,6 +33,8 @@ class ResultsBox:
         Of the segmentation that is shown.
     results : Results or None
         The numbers that are shown.
+    outdated : bool
+        Whether the segmentation has changed since it was measured.
     """
 
     def __init__(self, ui):
@@ -40,8 +43,12 @@ class ResultsBox:
         self._buttons: list = []
         self._edits = Edits()
         self._changed_ml: dict[str, float] = {}
+        self._voxels: dict[str, int] = {}
+        self._at = -1
+        self._keys = [self._make_key("Alt+Down", +1), self._make_key("Alt+Up", -1)]
         self.record = Record()
         self.results: Results | None = None
+        self.outdated = False
 
     def show(self, node: InfantBrainSegParameterNode | None, running: bool) -> None:
         """Show the segmentation and the table that a parameter node names; during a run nothing is measured."""
@@ -53,6 +60,7 @@ class ResultsBox:
         self._ui.recomputeButton.enabled = filled and not running
         table = node.tableNode if node else None
         table = own_table(segmentation, table) if filled else table
+        self.outdated = False
         self.results = read_results(table)
         total = messages.TOTAL.format(total=f"{self.results.total_ml:.1f}") if self.results else ""
         if self.results:
@@ -60,6 +68,12 @@ class ResultsBox:
         for widget in (self._ui.resultsTable, self._ui.copyButton, self._ui.csvButton):
             widget.visible = bool(total)
         edit = self._edits.of(segmentation, table) if filled else Edit()
+        self.outdated = edit.since_table
+        self._show_review(segmentation if filled else None, table, edit)
+        self._ui.outlineCheckBox.visible = self._ui.editButton.visible = filled
+        self._ui.editButton.enabled = not running
+        display = segmentation.GetDisplayNode() if filled else None
+        self._ui.outlineCheckBox.checked = display is not None and not display.GetVisibility2DFill()
         self._ui.resultsLabel.text = f"{total}. {messages.EDITED}" if total and edit.since_table else total
         self._show_verdict(segmentation if filled else None, dict(edit.changed_ml))
         self._ui.resultsCollapsibleButton.visible = bool(total or self.record.decision or filled)
@@ -80,15 +94,62 @@ class ResultsBox:
             button.deleteLater()
         self._buttons = [self._make_button(place) for place in record.places]
         self._ui.placesFrame.visible = bool(self._buttons)
+        self._go(-1)
 
     def _make_button(self, place: Place):
         button = qt.QPushButton(messages.place_text(world_mm(self._segmentation, place), place.doubtful_share))
         button.toolTip = messages.PLACE_TIP
-        button.connect("clicked(bool)", lambda: self._jump(place))
+        button.connect("clicked(bool)", lambda: self._jump(self._buttons.index(button)))
         layout = self._ui.placesFrame.layout()
         layout.addWidget(button)
         return button
 
-    def _jump(self, place: Place) -> None:
+    def step(self, places: int) -> None:
+        """Show a place that is some places further on in all views; after the last comes the first."""
+        count = len(self.record.places)
+        if count:
+            self._jump((self._at + places) % count if self._at >= 0 else (0 if places > 0 else count - 1))
+
+    def set_outlines(self, alone: bool) -> None:
+        """Show the segments in slice views by their outlines alone, or filled."""
+        if self._segmentation is not None and self._segmentation.GetDisplayNode() is not None:
+            self._segmentation.GetDisplayNode().SetVisibility2DFill(not alone)
+
+    def set_reviewed(self, reviewed: bool) -> None:
+        """Write who looked the result through, or take that out again."""
+        if reviewed:
+            mark_reviewed(self._segmentation, reviewer(), self._voxels)
+        else:
+            unmark_reviewed(self._segmentation)
+
+    def _show_review(self, segmentation, table, edit: Edit) -> None:
+        review = read_review(segmentation)
+        counts = (text for text in texts(table, "Voxel count"))
+        self._voxels = {name: int(count) for name, count in zip(texts(table, "Segment"), counts, strict=False) if count.isdigit()}
+        for widget in (self._ui.reviewedCheckBox, self._ui.reviewedLabel):
+            widget.visible = can_be_reviewed(segmentation)
+        self._ui.reviewedCheckBox.checked = review is not None
+        edited = review is not None and (edit.since_table or review.voxels != self._voxels)
+        self._ui.reviewedLabel.text = messages.review_in_words(review, edited) if review is not None else ""
+
+    def _make_key(self, keys: str, places: int):
+        """Make a key that works in the whole window while the results are shown."""
+        key = qt.QShortcut(self._ui.resultsCollapsibleButton)
+        key.setKey(qt.QKeySequence(keys))
+        key.connect("activated()", lambda: self.step(places))
+        return key
+
+    def _jump(self, index: int) -> None:
         if self._segmentation is not None and self._segmentation.GetScene() is not None:
-            jump_to(self._segmentation, place)
+            self._go(index)
+            jump_to(self._segmentation, self.record.places[index])
+
+    def _go(self, index: int) -> None:
+        """Mark the place that is shown; -1 for none."""
+        self._at, count = index, len(self._buttons)
+        for number, button in enumerate(self._buttons):
+            button.styleSheet = "font-weight: bold;" if number == index else ""
+        for widget in (self._ui.previousButton, self._ui.nextButton, self._ui.placeLabel):
+            widget.visible = count > 0
+        text = messages.PLACES.format(count=count) if index < 0 else messages.PLACE_OF.format(number=index + 1, count=count)
+        self._ui.placeLabel.text = text

@@ -121,10 +121,6 @@ def as_text(results: Results, delimiter: str) -> str:
     results : Results
     delimiter : str
         A comma for a CSV file, a tabulator for the clipboard.
-
-    Returns
-    -------
-    str
     """
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
@@ -135,13 +131,7 @@ def as_text(results: Results, delimiter: str) -> str:
 
 
 def fill_results_table(widget, results: Results) -> None:
-    """Show numbers in the panel.
-
-    Parameters
-    ----------
-    widget : qt.QTableWidget
-    results : Results
-    """
+    """Show numbers in the panel's QTableWidget."""
     row_px = TWO_LINES_PX if results.edited else ROW_PX  # with more columns a name needs two lines in a narrow panel
     widget.setColumnCount(1 + len(results.columns))
     widget.setRowCount(len(results.names))

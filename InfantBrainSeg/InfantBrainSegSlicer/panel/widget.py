@@ -29,6 +29,7 @@ from .prefill import Prefill
 from .results_box import ResultsBox
 from .results_table import as_text
 from .run_monitor import RunMonitor
+from .segment_editor import open_segment_editor
 from .torch_setup import install_torch
 
 ERROR_STYLE = "color: #c0392b;"
@@ -54,6 +55,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._outcome = ("", "")  # text and style of the status line after a run, until the inputs change
         self._runNotes: tuple[str, ...] | None = None  # None before a run
         self._logPath = ""
+        self._edited = ""  # ID of the segmentation that was sent to Segment Editor
 
     # Life of the panel
 
@@ -73,6 +75,9 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.checksText,
             self.ui.verdictLabel,
             self.ui.placesFrame,
+            self.ui.previousButton,
+            self.ui.nextButton,
+            self.ui.placeLabel,
             self.ui.resultsCollapsibleButton,
         ):
             hidden.visible = False
@@ -98,6 +103,11 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.biasComboBox.connect("activated(int)", self._onBiasChosen)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.recomputeButton.connect("clicked(bool)", self.onRecomputeButton)
+        self.ui.nextButton.connect("clicked(bool)", lambda: self._resultsBox.step(+1))
+        self.ui.previousButton.connect("clicked(bool)", lambda: self._resultsBox.step(-1))
+        self.ui.outlineCheckBox.connect("clicked(bool)", self._resultsBox.set_outlines)
+        self.ui.reviewedCheckBox.connect("clicked(bool)", self.onReviewed)
+        self.ui.editButton.connect("clicked(bool)", self.onEditButton)
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
         self.ui.csvButton.connect("clicked(bool)", self.onCsvButton)
         self.ui.weightsButton.connect("clicked(bool)", self.onWeightsButton)
@@ -121,6 +131,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Take up the parameter node; Slicer calls it each time the module is opened."""
         self.initializeParameterNode()
         self._prefill.fill()
+        self._recomputeAfterEdit()
 
     def exit(self) -> None:
         """Leave the parameter node alone while another module is open; a run goes on."""
@@ -317,6 +328,29 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except InfantBrainSegError as error:
             self._outcome = (str(error), ERROR_STYLE)
         self._checkCanApply()
+
+    def onReviewed(self, reviewed: bool) -> None:
+        """Keep who looked the result through."""
+        self._resultsBox.set_reviewed(reviewed)
+        self._checkCanApply()
+
+    def onEditButton(self) -> None:
+        """Open Segment Editor on the result; coming back measures again."""
+        node = self._parameterNode.outputSegmentation
+        self._edited = node.GetID()
+        try:
+            open_segment_editor(node, inputs_of(node).main or self._parameterNode.t1Volume)
+        except InfantBrainSegError as error:
+            self._edited = ""
+            self._outcome = (str(error), ERROR_STYLE)
+            self._checkCanApply()
+
+    def _recomputeAfterEdit(self) -> None:
+        node = self._parameterNode
+        if self._edited and node.outputSegmentation is not None and node.outputSegmentation.GetID() == self._edited:
+            self._edited = ""
+            if self._resultsBox.outdated:
+                self.onRecomputeButton()
 
     def onCopyButton(self) -> None:
         """Put the numbers into the clipboard."""

@@ -73,10 +73,6 @@ def child_environment(library_root: str | os.PathLike) -> dict[str, str]:
 def new_log_file(folder: Path) -> Path:
     """Make an empty log file in the temporary folder; it stays after the run, until there are 20 newer ones.
 
-    Parameters
-    ----------
-    folder : Path
-
     Raises
     ------
     ChildError

@@ -1,10 +1,11 @@
 """What a person chooses before a run, and how the child is told."""
 
 import math
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from InfantBrainSegLib.core.cores import usable_cores
 from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.core.option import PANEL, defaults, options_in, to_arguments
 from InfantBrainSegLib.pipeline.options import SegmentOptions
@@ -50,6 +51,12 @@ def _panel_names() -> dict[str, str]:
 PANEL_NAMES = _panel_names()
 
 
+def _threads_beside_slicer() -> int:
+    """Leave one physical core to Slicer, so that its windows stay quick; 0, the library's own choice, where there are but two."""
+    cores = usable_cores()
+    return cores - 1 if cores > 2 else 0
+
+
 class _Parameters:
     """What can be done with the choices."""
 
@@ -85,7 +92,10 @@ class _Parameters:
     def arguments(self, place: str) -> list[str]:
         """Give the options on the command line of "segment" or "batch"."""
         probabilities = ["--save-probabilities"] if self.saveProbabilities else []
-        return [*to_arguments(self.options(), place), *probabilities, "--progress", "lines"]
+        options = self.options()
+        if not options.threads:
+            options = replace(options, threads=_threads_beside_slicer())
+        return [*to_arguments(options, place), *probabilities, "--progress", "lines"]
 
 
 def _shown_options() -> list[tuple[str, Any, Any]]:

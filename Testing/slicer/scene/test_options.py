@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 import pytest
+from InfantBrainSegSlicer.scene import options
 from InfantBrainSegSlicer.scene.options import PANEL_NAMES, SegmentParameters
 
 from InfantBrainSegLib.cli.main import build_parser
@@ -21,6 +22,11 @@ def another(field):
     return "off" if isinstance(field.default, str) else field.default + 1
 
 
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch):
+    monkeypatch.setattr(options, "usable_cores", lambda: 2)
+
+
 @pytest.mark.parametrize("name", options_in(SegmentOptions, PANEL))
 def test_each_choice_of_the_panel_arrives_as_the_childs_option(name):
     field = next(field for field in fields(SegmentParameters) if field.name == PANEL_NAMES[name])
@@ -34,3 +40,10 @@ def test_each_choice_of_the_panel_arrives_as_the_childs_option(name):
 def test_what_is_not_chosen_is_left_to_the_library():
     assert SegmentParameters().options() == SegmentOptions()
     assert SegmentParameters(device="").arguments("segment") == ["--progress", "lines"]
+
+
+@pytest.mark.parametrize(("cores", "chosen", "threads"), [(1, 0, 0), (2, 0, 0), (3, 0, 2), (16, 0, 15), (16, 4, 4)])
+def test_one_core_stays_free_for_slicer_unless_threads_were_chosen(monkeypatch, cores, chosen, threads):
+    monkeypatch.setattr(options, "usable_cores", lambda: cores)
+    words = ["segment", *SegmentParameters(threads=chosen).arguments("segment")]
+    assert build_parser().parse_args(words).threads == threads

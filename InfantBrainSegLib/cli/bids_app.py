@@ -14,7 +14,7 @@ PARTICIPANT, GROUP = LEVELS = ("participant", "group")
 
 def add_command(commands) -> None:
     """Add the command to the subparsers of the whole command line."""
-    app = commands.add_parser(NAME, help=f"BIDS_DIR OUT_DIR {PARTICIPANT} or {GROUP}; the word {NAME} may be left out")
+    app = commands.add_parser(NAME, help=f"BIDS_DIR OUT_DIR {PARTICIPANT} or {GROUP}; {NAME} itself may be left out")
     app.add_argument("bids_dir", type=path_argument, metavar="BIDS_DIR", help="BIDS folder, or a CSV as `batch` takes it")
     app.add_argument("output_dir", type=path_argument, metavar="OUT_DIR", help="gets a BIDS derivative dataset")
     app.add_argument(

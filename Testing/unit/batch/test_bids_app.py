@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import QUICK, ROOT, cohort, files_below, labels_below
-from stand_ins import StandIn
+from stand_ins import StandIn, of_arrays
 
 from InfantBrainSegLib.batch import run as batch_module
 from InfantBrainSegLib.batch.run import run_batch, run_selected, write_group
@@ -95,7 +95,7 @@ def all_gray(network, inputs, mask, config, device, progress=None):
 
 
 def test_the_command_works_as_bids_apps_do(bids, tmp_path, weights_dir, capsys, monkeypatch):
-    monkeypatch.setattr(runner_module, "predict", all_gray)
+    monkeypatch.setattr(runner_module, "predict", of_arrays(all_gray))
     out = str(tmp_path / "out")
     more = ["--weights", str(weights_dir), "--device", "cpu", "--extract", "off", "--rounds", "1"]
     assert main([str(bids), out, "participant", "--participant_label", "01", "09", *more]) == 3

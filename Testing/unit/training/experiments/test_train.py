@@ -152,6 +152,7 @@ def test_every_recipe_in_the_library_is_valid():
         "paper_fcn1.json",
         "paper_fcn2.json",
     ]
+    tissues += ["six_months_fcn1.json", "six_months_fcn2.json"]
     assert sorted(set(names) - set(tissues)) == [
         "bundled_locate.json",
         "bundled_locate_start.json",

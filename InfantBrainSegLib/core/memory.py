@@ -22,8 +22,8 @@ sample at 0.33 mm (2 × 64 million), floats, checks  1          2974       3699
 The networks' windows decide, whatever the scans' size, until the preparation takes more: 22 bytes a voxel. More rounds take no more.
 torch with 8 threads reserved 72 MB more for each than with 2, SimpleITK 19 MB.
 
-These rows are of windows two at a time in bfloat16. One at a time, as now, the sample with two threads fills 1331 MB in bfloat16 and 1919 in
-float32, of 2373 and 2921 addresses: the estimate is that of a CPU without bfloat16.
+These rows are of windows two at a time in bfloat16. One at a time, as now, the sample with two threads fills 1331 MB in bfloat16 and 1919
+in float32, of 2373 and 2921 addresses: the estimate is that of a CPU without bfloat16.
 """
 
 import contextlib

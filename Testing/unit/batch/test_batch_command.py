@@ -79,7 +79,7 @@ def test_a_terminated_batch_tidies_up_and_keeps_its_table(scan_files, weights_di
     argv = command(tmp_path / "list.csv", tmp_path / "out", weights_dir, "--progress", "lines")
     returncode, err = terminate_at("sub-a: stage 1", argv)
     assert (returncode, err.count("\n")) == (130, 1)
-    assert "the same command goes on" in err
+    assert "the same command continues" in err
     assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["pending"]
     assert files_below(tmp_path / "out") == [".bidsignore", "cohort.csv", "dataset_description.json", "dseg.tsv"]
     assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]

@@ -110,7 +110,7 @@ def test_after_the_client_was_stopped_the_same_command_goes_on(bids, tmp_path, o
         running_owner(out)
         process.send_signal(getattr(signal, number))
         _, err = process.communicate(timeout=60)
-    assert number == "SIGKILL" or "the same command goes on with the rest" in err
+    assert number == "SIGKILL" or "the same command continues with the rest" in err
     assert "pending" in {row["status"] for row in cohort(out).values()}
     rows = run_batch(bids, out, on_it)
     assert [row["status"] for row in rows] == ["ok"] * 3

@@ -50,7 +50,7 @@ class Owner:
         return cls(os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), uuid.uuid4().hex)
 
     @property
-    def describe_error(self) -> str:
+    def description(self) -> str:
         """Say which process it is, and name its machine where that is another one."""
         place = "this machine" if self.host == socket.gethostname() else f"the machine {self.host}"
         return f"process {self.pid} on {place}, since {self.since}"
@@ -154,7 +154,7 @@ def _take(path: Path, what: str, deadline: float) -> Owner:
             time.sleep(POLL_S)
         else:
             raise InputError(
-                f"{what} is in use by {other.describe_error if other else 'another run that is just starting'}; wanted one run at a time: "
+                f"{what} is in use by {other.description if other else 'another run that is just starting'}; wanted one run at a time: "
                 "wait until it ends, or end it and give the same command again.",
                 ErrorCode.IN_USE,
             )

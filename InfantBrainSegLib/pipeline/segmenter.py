@@ -1,6 +1,6 @@
 """The whole way, from T1 and T2 to tissue labels on T1's grid."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from ..preparation.normalisation import Prepared
 from ..preparation.registration import Alignment
 from .cleanup import clean
 from .options import SegmentOptions
-from .prepare_scans import prepare_scans
+from .prepare_scans import PreparedScans, prepare_scans
 from .report import Report, Steps, peak_memory_mb, versions
 from .volumes import TissueVolume, measure
 
@@ -81,6 +81,17 @@ class TissueResult:
     first: np.ndarray | None  # (X, Y, Z) labels of the first stage; None without context
     labels: np.ndarray  # (X, Y, Z) uint8
     probabilities: np.ndarray  # (4, X, Y, Z)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What the networks gave, and for the report what computed it."""
+
+    tissues: TissueResult
+    weights: dict[str, dict[str, Any]]
+    device: dict[str, Any]
+    windows: dict[str, dict[str, Any]]
+    ladder: tuple[str, ...]
 
 
 def segment(
@@ -146,13 +157,24 @@ class Segmenter:
         progress: Progress = silent,
     ) -> Segmentation:
         """Segment one brain as `segment` does, on this device and with these weights, whatever the options say of both."""
+        return self.begin(t1, t2, mask, options, progress)(progress)
+
+    def begin(
+        self,
+        t1: sitk.Image | None,
+        t2: sitk.Image | None,
+        mask: sitk.Image | None = None,
+        options: SegmentOptions | None = None,
+        progress: Progress = silent,
+    ) -> Callable[[Progress], Segmentation]:
+        """Segment one brain as far as the networks go; give what does the rest, in another thread if you like."""
         options = options or SegmentOptions()
         steps = Steps(progress)
         with steps(Step.LOAD):
             predictor = Predictor(self._device, self._asked, options.window, options.flip, self.networks)
             stages = [self.networks.get(stage) for stage in options.stages]
         with cpu_threads(options.threads):
-            return _segment((t1, t2, mask), predictor, stages, options, steps)
+            return _begin((t1, t2, mask), predictor, stages, options, steps)
 
 
 @contextmanager
@@ -166,17 +188,32 @@ def cpu_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _segment(
+def _begin(
     scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None],
     predictor: Predictor,
     stages: list[LoadedNetwork],
     options: SegmentOptions,
     steps: Steps,
-) -> Segmentation:
-    t1, t2, mask = scans
+) -> Callable[[Progress], Segmentation]:
     ready = prepare_scans(scans, options, predictor, steps)
-    prepared = ready.prepared
-    found = _tissues(predictor, stages, prepared, options, steps)
+    computed = Computed(
+        tissues=_tissues(predictor, stages, ready.prepared, options, steps),
+        weights={stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
+        device=predictor.describe(),
+        windows={stage.stage: asdict(predictor.window_of(stage)) for stage in stages},
+        ladder=tuple(predictor.ladder),
+    )
+    return lambda progress: _finish(scans, ready, computed, options, steps.told_to(progress))
+
+
+def _finish(
+    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None],
+    ready: PreparedScans,
+    computed: Computed,
+    options: SegmentOptions,
+    steps: Steps,
+) -> Segmentation:
+    (t1, t2, mask), prepared, found = scans, ready.prepared, computed.tissues
     labels, probabilities = found.labels, found.probabilities
     with steps(Step.CLEAN_UP):
         cleaned = clean(labels, probabilities, prepared.mask, (1.0, 1.0, 1.0), options.cleanup)
@@ -193,12 +230,9 @@ def _segment(
         verdict = judge(outcome, ready.checks)
     report = Report(
         versions=versions(),
-        weights={stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
-        device=predictor.describe(),
-        options={
-            **{name: value for name, value in recorded(options).items() if name != "window"},
-            "windows": {stage.stage: asdict(predictor.window_of(stage)) for stage in stages},
-        },
+        weights=computed.weights,
+        device=computed.device,
+        options={**{name: value for name, value in recorded(options).items() if name != "window"}, "windows": computed.windows},
         alignment=ready.alignment.report,
         extraction=ready.extraction.report.as_dict(),
         bias_corrected=ready.bias_corrected,
@@ -207,8 +241,8 @@ def _segment(
         cleanup={name: value for name, value in vars(cleaned).items() if name != "labels"},
         checks=ready.checks,
         verdict=verdict,
-        notes=(*ready.mask_warnings, *predictor.ladder, *_collapse_warnings(volumes)),
-        memory_ladder=tuple(predictor.ladder),
+        notes=(*ready.mask_warnings, *computed.ladder, *_collapse_warnings(volumes)),
+        memory_ladder=computed.ladder,
         seconds=steps.seconds,
         peak_memory_mb=peak_memory_mb(),
     )

@@ -1,4 +1,4 @@
-"""A result that a person edited: which voxels are hers, and how they stay while the surroundings follow."""
+"""A result that a person edited: which voxels stay as they are, and how those round them follow."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,6 @@ from ..imaging.space import WorkingSpace
 from .options import SegmentOptions
 
 DOUBTFUL_SHARE = 0.2  # of the brain: nobody edits so much by hand; another run's scans, mask or options differ as much
-
 FAR_MM = 1e4  # further than any reach
 LEAST_PROBABILITY = 1e-4  # so that what a network excludes can be pulled up
 

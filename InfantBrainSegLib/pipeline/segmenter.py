@@ -287,7 +287,7 @@ def _tissues(means: _Means, prepared: Prepared) -> TissueResult:
 
 
 def _with_edits(means: _Means, prepared: Prepared, edits: Edits) -> Labelled:
-    """A person's labels where she edited them, those that the second stage finds anew near there, and elsewhere the result she edited."""
+    """A person's labels where they are edits, those that the second stage finds anew near there, and elsewhere the result as it was."""
     if edits.automatic is None:
         automatic = _automatic(means, prepared)
         before, known, last = automatic.on_scan(prepared), automatic.found.probabilities, Step.CLEAN_UP

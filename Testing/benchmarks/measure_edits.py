@@ -1,0 +1,166 @@
+"""What a person's edits mend beyond themselves.
+
+    python -m Testing.benchmarks edits --data DIR
+
+Held-out synthetic subjects, drawn here from the pack of label maps, and real newborns are segmented; the worst places of the result are
+mended by the true labels as a hand would, up to 1 % and 5 % of all wrong voxels: in strokes in one slice, with two slices between them, or
+in whole blobs. The errors outside the edited voxels are then counted without and with refinement.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from InfantBrainSegLib.imaging.resample import on_grid_of
+from InfantBrainSegLib.pipeline.edits import Edits, RefineConfig
+from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
+from InfantBrainSegLib.training.config import HELD_OUT
+from InfantBrainSegLib.training.experiments.train import write_subject
+from InfantBrainSegLib.training.simulation.labelmaps import load_pack
+from InfantBrainSegLib.training.simulation.synthesis import Simulator, SimulatorConfig
+
+from .measure_accuracy import Case, newborn_case, synthetic_case
+from .study import Data, Figure, Key, Study, bundled_weights, code_of
+
+SEED = 400
+PER_MAP = 2
+NEWBORNS = ("01", "03", "05", "07", "09")
+SHARES = {"1 %": 0.01, "5 %": 0.05}
+SLICES, BLOBS = "strokes in one slice", "whole blobs"
+ALONE, REFINED = "maps alone", "refined"  # the second stage with maps of the edited labels, without and with the pull
+VARIANTS = {SLICES: (ALONE, REFINED), BLOBS: (REFINED,)}  # a blob does not pull
+DENSITY_MM = 3.0  # SD of the Gaussian by which the worst places are found
+BLOB_MM, STROKE_MM = 5.0, 8.0  # radius of what is mended at once
+GAP_SLICES = 2  # between two strokes in the same place
+NEAR_MM = RefineConfig.reach_mm
+
+
+class Hand:
+    """Mends a result.
+
+    Parameters
+    ----------
+    labels, reference : (K, J, I) arrays
+    inside : (K, J, I) bool array
+        Where it looks.
+    spacing_mm : float
+    """
+
+    def __init__(self, labels: np.ndarray, reference: np.ndarray, inside: np.ndarray, spacing_mm: float):
+        self.wrong = (labels != reference) & inside
+        self.edited = np.zeros_like(self.wrong)
+        self.strokes = 0
+        self._reference, self._spacing_mm = reference, spacing_mm
+        density = ndimage.gaussian_filter(self.wrong.astype(np.float32), DENSITY_MM / spacing_mm)
+        self._worth = np.where(self.wrong, density, 0)
+
+    def mend(self, share: float, style: str) -> None:
+        """Go on until this share of the wrong voxels is mended."""
+        while self.edited.sum() < share * self.wrong.sum() and self._worth.max() > 0:
+            self._stroke(np.unravel_index(self._worth.argmax(), self._worth.shape), style)
+            self.strokes += 1
+
+    def _stroke(self, place: tuple, style: str) -> None:
+        """Mend what lacks one tissue and hangs together round the worst place."""
+        reach = round((STROKE_MM if style == SLICES else BLOB_MM) / self._spacing_mm)
+        steps = (0 if style == SLICES else reach, reach, reach)
+        box = tuple(slice(max(index - step, 0), index + step + 1) for index, step in zip(place, steps, strict=True))
+        here = np.ogrid[box]
+        ball = sum((axis - index) ** 2 for axis, index in zip(here, place, strict=True)) <= reach**2
+        lacking = (self.wrong & ~self.edited)[box] & ball & (self._reference[box] == self._reference[place])
+        pieces, _ = ndimage.label(lacking, np.ones((3, 3, 3), bool))
+        blob = pieces == pieces[tuple(index - part.start for index, part in zip(place, box, strict=True))]
+        self.edited[box] |= blob
+        self._worth[box][blob] = 0
+        if style == SLICES:
+            around = ndimage.binary_dilation(np.pad(blob[0], 2), iterations=2)[2:-2, 2:-2]
+            low, high = max(place[0] - GAP_SLICES, 0), place[0] + GAP_SLICES + 1
+            self._worth[(slice(low, high), *box[1:])][:, around] = 0
+
+
+def measure(read: Callable[[], Case]) -> dict:
+    t1, t2, mask, reference, inside = read()
+    automatic = segment(t1, t2, mask, SegmentOptions()).labels
+    labels, spacing_mm = sitk.GetArrayFromImage(automatic), t1.GetSpacing()[0]
+    inside = (labels > 0) | (reference > 0) if inside is None else inside
+    found: dict = {}
+    for style, variants in VARIANTS.items():
+        for name, share in SHARES.items():
+            hand = Hand(labels, reference, inside, spacing_mm)
+            hand.mend(share, style)
+            edited = on_grid_of(automatic, np.where(hand.edited, reference, labels).astype(np.uint8))
+            outside = inside & ~hand.edited
+            near = outside & (ndimage.distance_transform_edt(~hand.edited, sampling=spacing_mm) <= NEAR_MM)
+            counts = {"strokes": hand.strokes, "edited": int(hand.edited.sum()), "near": int((hand.wrong & near).sum())}
+            counts["outside"] = int((hand.wrong & outside).sum())
+            for variant in variants:
+                edits = Edits(edited, automatic, configuration_of(variant))
+                after = sitk.GetArrayFromImage(segment(t1, t2, mask, SegmentOptions(), edits=edits).labels)
+                counts[variant] = int(((after != reference) & outside).sum())
+            found.setdefault(style, {})[name] = counts
+    return found
+
+
+def configuration_of(variant: str) -> RefineConfig:
+    return RefineConfig() if variant == REFINED else replace(RefineConfig(), pull=0.0)
+
+
+def drawn(data: Data, name: str, number: int) -> Case:
+    """A subject of a held-out map, drawn once."""
+    folder = data.folder / "edits" / f"{name}_{number}"
+    if not (folder / "label.nii.gz").is_file():
+        maps = load_pack(data.pack("labelmaps"), lambda other: other == name)
+        write_subject(Simulator(maps, SimulatorConfig()).subject(maps[0], np.random.default_rng([SEED, number - 1]), "isointense"), folder)
+    return synthetic_case(folder)
+
+
+def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict]]]:
+    for number in range(1, PER_MAP + 1):
+        for name in HELD_OUT:
+            yield ("synthetic", f"{name} {number}"), partial(measure, partial(drawn, data, name, number))
+        if number == 1:
+            for name in NEWBORNS:
+                yield ("newborns", name), partial(measure, partial(newborn_case, Path(data.newborns / name)))
+
+
+def tables(results: dict) -> str:
+    lines = [
+        f"Change of the errors outside the edited voxels, in percent of those within {NEAR_MM:g} mm of them; mean over subjects.",
+        "",
+        "| subjects | edits | wrong voxels mended | strokes | edited voxels | maps alone | refined (worst) | mended for each edited one |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for group in ("synthetic", "newborns"):
+        cases = results.get(group, {})
+        for style, variants in VARIANTS.items():
+            for share in SHARES:
+                lines.append(
+                    f"| {group} ({len(cases)}) | {style} | {share} | {row([case[style][share] for case in cases.values()], variants)} |"
+                )
+    return "\n".join(lines)
+
+
+def row(counts: list[dict], variants: tuple[str, ...]) -> str:
+    """One line of the table: means over subjects."""
+    change = {name: [(one[name] - one["outside"]) / max(one["near"], 1) for one in counts] for name in variants}
+    alone = f"{100 * np.mean(change[ALONE]):+.1f} %" if ALONE in variants else "the same"
+    refined = f"{100 * np.mean(change[REFINED]):+.1f} % ({100 * max(change[REFINED]):+.1f} %)"
+    gain = np.mean([(one["outside"] - one[REFINED]) / max(one["edited"], 1) for one in counts])
+    means = (math.floor(np.mean([one[name] for one in counts]) + 0.5) for name in ("strokes", "edited"))
+    return " | ".join([*(str(mean) for mean in means), alone, refined, f"{gain:+.2f}"])
+
+
+def key(figure: Figure) -> Key:
+    configuration = {"refine": asdict(RefineConfig()), "rounds": SegmentOptions.rounds, "seed": SEED}
+    return Key(bundled_weights("fcn1", "fcn2"), configuration, code_of(("pipeline",), "measure_edits"))
+
+
+def study() -> Study:
+    return Study("edits", key, tables)

@@ -8,7 +8,6 @@ in whole blobs. The errors outside the edited voxels are then counted without an
 """
 
 import argparse
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from functools import partial
@@ -18,9 +17,16 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from InfantBrainSegLib.core.contract import STAGES
+from InfantBrainSegLib.core.progress import silent
 from InfantBrainSegLib.imaging.resample import on_grid_of
+from InfantBrainSegLib.networks.device import resolve_device
+from InfantBrainSegLib.networks.predictor import Predictor
+from InfantBrainSegLib.networks.weights import Networks
+from InfantBrainSegLib.pipeline import segmenter
 from InfantBrainSegLib.pipeline.edits import Edits, RefineConfig
-from InfantBrainSegLib.pipeline.segmenter import SegmentOptions, segment
+from InfantBrainSegLib.pipeline.report import Steps
+from InfantBrainSegLib.pipeline.segmenter import Segmentation, SegmentOptions, segment
 from InfantBrainSegLib.training.config import HELD_OUT
 from InfantBrainSegLib.training.experiments.train import write_subject
 from InfantBrainSegLib.training.simulation.labelmaps import load_pack
@@ -35,11 +41,11 @@ NEWBORNS = ("01", "03", "05", "07", "09")
 SHARES = {"1 %": 0.01, "5 %": 0.05}
 SLICES, BLOBS = "strokes in one slice", "whole blobs"
 ALONE, REFINED = "maps alone", "refined"  # the second stage with maps of the edited labels, without and with the pull
-VARIANTS = {SLICES: (ALONE, REFINED), BLOBS: (REFINED,)}  # a blob does not pull
 DENSITY_MM = 3.0  # SD of the Gaussian by which the worst places are found
 BLOB_MM, STROKE_MM = 5.0, 8.0  # radius of what is mended at once
 GAP_SLICES = 2  # between two strokes in the same place
 NEAR_MM = RefineConfig.reach_mm
+NETWORKS = Networks()
 
 
 class Hand:
@@ -85,27 +91,42 @@ class Hand:
             self._worth[(slice(low, high), *box[1:])][:, around] = 0
 
 
+def variants(style: str, share: str) -> tuple[str, ...]:
+    """What is measured: a blob does not pull, and once says what the maps alone give."""
+    return (ALONE, REFINED) if (style, share) == (SLICES, "5 %") else (REFINED,)
+
+
 def measure(read: Callable[[], Case]) -> dict:
     t1, t2, mask, reference, inside = read()
-    automatic = segment(t1, t2, mask, SegmentOptions()).labels
-    labels, spacing_mm = sitk.GetArrayFromImage(automatic), t1.GetSpacing()[0]
+    result = segment(t1, t2, mask, SegmentOptions())
+    labels, spacing_mm = sitk.GetArrayFromImage(result.labels), t1.GetSpacing()[0]
     inside = (labels > 0) | (reference > 0) if inside is None else inside
     found: dict = {}
-    for style, variants in VARIANTS.items():
+    for style in (SLICES, BLOBS):
         for name, share in SHARES.items():
             hand = Hand(labels, reference, inside, spacing_mm)
             hand.mend(share, style)
-            edited = on_grid_of(automatic, np.where(hand.edited, reference, labels).astype(np.uint8))
+            edited = on_grid_of(result.labels, np.where(hand.edited, reference, labels).astype(np.uint8))
             outside = inside & ~hand.edited
             near = outside & (ndimage.distance_transform_edt(~hand.edited, sampling=spacing_mm) <= NEAR_MM)
             counts = {"strokes": hand.strokes, "edited": int(hand.edited.sum()), "near": int((hand.wrong & near).sum())}
             counts["outside"] = int((hand.wrong & outside).sum())
-            for variant in variants:
-                edits = Edits(edited, automatic, configuration_of(variant))
-                after = sitk.GetArrayFromImage(segment(t1, t2, mask, SegmentOptions(), edits=edits).labels)
+            for variant in variants(style, name):
+                after = refined(result, Edits(edited, result.labels, configuration_of(variant)))
                 counts[variant] = int(((after != reference) & outside).sum())
             found.setdefault(style, {})[name] = counts
     return found
+
+
+def refined(result: Segmentation, edits: Edits) -> np.ndarray:
+    """As `segment` with edits, without preparing the scans again: (K, J, I) labels."""
+    means = segmenter._Means(predictor(), [NETWORKS.get(stage) for stage in STAGES], SegmentOptions(), Steps(silent))
+    labelled = segmenter._with_edits(means, result._prepared, edits)
+    return sitk.GetArrayFromImage(labelled.on_scan(result._prepared))
+
+
+def predictor() -> Predictor:
+    return Predictor(resolve_device("auto"), "auto", None, False, NETWORKS)
 
 
 def configuration_of(variant: str) -> RefineConfig:
@@ -123,11 +144,10 @@ def drawn(data: Data, name: str, number: int) -> Case:
 
 def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict]]]:
     for number in range(1, PER_MAP + 1):
-        for name in HELD_OUT:
+        for name, newborn in zip(HELD_OUT, NEWBORNS, strict=True):
             yield ("synthetic", f"{name} {number}"), partial(measure, partial(drawn, data, name, number))
-        if number == 1:
-            for name in NEWBORNS:
-                yield ("newborns", name), partial(measure, partial(newborn_case, Path(data.newborns / name)))
+            if number == 1:
+                yield ("newborns", newborn), partial(measure, partial(newborn_case, Path(data.newborns / newborn)))
 
 
 def tables(results: dict) -> str:
@@ -139,22 +159,22 @@ def tables(results: dict) -> str:
     ]
     for group in ("synthetic", "newborns"):
         cases = results.get(group, {})
-        for style, variants in VARIANTS.items():
+        for style in (SLICES, BLOBS):
             for share in SHARES:
-                lines.append(
-                    f"| {group} ({len(cases)}) | {style} | {share} | {row([case[style][share] for case in cases.values()], variants)} |"
-                )
+                lines.append(f"| {group} ({len(cases)}) | {style} | {share} | {row([case[style][share] for case in cases.values()])} |")
     return "\n".join(lines)
 
 
-def row(counts: list[dict], variants: tuple[str, ...]) -> str:
+def row(counts: list[dict]) -> str:
     """One line of the table: means over subjects."""
-    change = {name: [(one[name] - one["outside"]) / max(one["near"], 1) for one in counts] for name in variants}
-    alone = f"{100 * np.mean(change[ALONE]):+.1f} %" if ALONE in variants else "the same"
-    refined = f"{100 * np.mean(change[REFINED]):+.1f} % ({100 * max(change[REFINED]):+.1f} %)"
-    gain = np.mean([(one["outside"] - one[REFINED]) / max(one["edited"], 1) for one in counts])
-    means = (math.floor(np.mean([one[name] for one in counts]) + 0.5) for name in ("strokes", "edited"))
-    return " | ".join([*(str(mean) for mean in means), alone, refined, f"{gain:+.2f}"])
+    change = {
+        name: [100 * (one[name] - one["outside"]) / max(one["near"], 1) for one in counts] for name in counts[0] if name in (ALONE, REFINED)
+    }
+    cells = [f"{np.mean([one[name] for one in counts]):.0f}" for name in ("strokes", "edited")]
+    cells.append(f"{np.mean(change[ALONE]):+.1f} %" if ALONE in change else "")
+    cells.append(f"{np.mean(change[REFINED]):+.1f} % ({max(change[REFINED]):+.1f} %)")
+    cells.append(f"{np.mean([(one['outside'] - one[REFINED]) / max(one['edited'], 1) for one in counts]):+.2f}")
+    return " | ".join(cells)
 
 
 def key(figure: Figure) -> Key:

@@ -77,7 +77,8 @@ class Hand:
         """Mend what lacks one tissue and hangs together round the worst place."""
         reach = round((STROKE_MM if style == SLICES else BLOB_MM) / self._spacing_mm)
         steps = (0 if style == SLICES else reach, reach, reach)
-        box = tuple(slice(max(index - step, 0), index + step + 1) for index, step in zip(place, steps, strict=True))
+        ends = zip(place, steps, self.wrong.shape, strict=True)
+        box = tuple(slice(max(index - step, 0), min(index + step + 1, length)) for index, step, length in ends)
         here = np.ogrid[box]
         ball = sum((axis - index) ** 2 for axis, index in zip(here, place, strict=True)) <= reach**2
         lacking = (self.wrong & ~self.edited)[box] & ball & (self._reference[box] == self._reference[place])
@@ -158,7 +159,9 @@ def tables(results: dict) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for group in ("synthetic", "newborns"):
-        cases = results.get(group, {})
+        cases = results.get(group)
+        if not cases:
+            continue
         for style in (SLICES, BLOBS):
             for share in SHARES:
                 lines.append(f"| {group} ({len(cases)}) | {style} | {share} | {row([case[style][share] for case in cases.values()])} |")
@@ -178,8 +181,9 @@ def row(counts: list[dict]) -> str:
 
 
 def key(figure: Figure) -> Key:
-    configuration = {"refine": asdict(RefineConfig()), "rounds": SegmentOptions.rounds, "seed": SEED}
-    return Key(bundled_weights("fcn1", "fcn2"), configuration, code_of(("pipeline",), "measure_edits"))
+    hand = {"density": DENSITY_MM, "blob": BLOB_MM, "stroke": STROKE_MM, "gap": GAP_SLICES, "shares": SHARES, "seed": SEED}
+    configuration = {"refine": asdict(RefineConfig()), "rounds": SegmentOptions.rounds, "hand": hand}
+    return Key(bundled_weights("fcn1", "fcn2"), configuration, code_of(("pipeline",)))
 
 
 def study() -> Study:

@@ -17,9 +17,9 @@ from typing import Any
 from .. import __version__
 from ..core.contract import Step
 from ..core.errors import InfantBrainSegError, InputError, describe_error
+from ..core.lock import WAIT_S
 from ..core.progress import Progress, silent
 from ..imaging.files import check_writable_folder
-from ..outputs.lock import WAIT_S
 from ..pipeline.segmenter import Segmenter
 from .cohort import Row
 from .job import Cluster, Job, settings_of

@@ -17,6 +17,7 @@ from ..core.contract import FAILED, PENDING, STATUS_COLUMN, Step
 from ..core.errors import InfantBrainSegError, InputError, describe_error
 from ..core.json_text import to_json
 from ..core.labels import from_any
+from ..core.lock import LOCK, Lock, owned
 from ..core.memory import check_memory, segment_need, work_of
 from ..core.option import recorded
 from ..core.progress import Progress
@@ -25,7 +26,6 @@ from ..imaging.files import read_image, write_text
 from ..imaging.inputs import InputRecord, find_input, is_same_input, read_found
 from ..networks.weights import EXTRACTION_STAGES, Networks
 from ..outputs.bids import bids_uri, write_derivatives, write_sidecars
-from ..outputs.lock import Lock, owned
 from ..outputs.publishing import staged_folder, sweep
 from ..pipeline.report import SCHEMA_VERSION, Report, Steps
 from ..pipeline.segmenter import Segmentation, SegmentOptions
@@ -33,7 +33,6 @@ from .cohort import Row, names_of, row_of, row_with_result
 from .subjects import Scan, Selection
 
 SegmentOne = Callable[[sitk.Image | None, sitk.Image | None, sitk.Image | None, SegmentOptions, Progress], Segmentation]
-LOCK = ".infantbrainseg-lock"  # of the table; with a hyphen and a scan's name, of that scan
 _FAILURE = ".infantbrainseg-failed"
 
 

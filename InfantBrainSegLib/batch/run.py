@@ -9,16 +9,16 @@ from pathlib import Path
 
 from ..core.contract import COHORT, COHORT_PAGE, FAILED, PENDING, REASON_COLUMN, STATUS_COLUMN, Step
 from ..core.errors import InputError
+from ..core.lock import LOCK, WAIT_S, owned
 from ..core.progress import Progress, part_of, silent
 from ..imaging.files import write_text
 from ..networks.weights import Networks
 from ..outputs.bids import prepare_dataset
-from ..outputs.lock import WAIT_S, owned
 from ..outputs.overview import load_drawing
 from ..outputs.publishing import sweep
 from ..pipeline.segmenter import Segmenter
 from .cohort import Row, to_csv
-from .job import LOCK, BatchOptions, Job, SegmentOne
+from .job import BatchOptions, Job, SegmentOne
 from .page import make_page
 from .review import read_review, with_decision
 from .subjects import Scan, find_scans, select

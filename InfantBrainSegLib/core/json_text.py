@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 
@@ -14,6 +15,15 @@ def to_json(value: Any, indent: int = 2) -> str:
     indent : int
     """
     return json.dumps(_finite(value), indent=indent, allow_nan=False) + "\n"
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file of ours; one that is absent, cut short or not an object is empty."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _finite(value: Any) -> Any:

@@ -14,13 +14,14 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ..core.errors import InputError
-from ..core.owner import may_run, read_record, record
+from ..core.json_text import read_json_object
+from ..core.lock import Owner
 from ..imaging.files import check_path, check_writable_folder
 
 PREFIX = ".infantbrainseg-"
@@ -134,7 +135,7 @@ class _Transaction:
         self._output_dir = output_dir
 
     def begin(self, last: str) -> None:
-        owner = {**record(), "output": Path(os.path.relpath(self._output_dir, self._hidden.parent)).as_posix(), "last": last}
+        owner = {**asdict(Owner.here()), "output": Path(os.path.relpath(self._output_dir, self._hidden.parent)).as_posix(), "last": last}
         (self._hidden / _OWNER).write_text(json.dumps(owner), encoding="utf-8")
         for name in (_NEW, _OLD):
             (self._hidden / name).mkdir()
@@ -254,7 +255,7 @@ def sweep(folders: Iterable[Path], ours: tuple[Path, str] | None = None) -> None
 
 def _is_for(hidden: Path, ours: tuple[Path, str] | None) -> bool:
     """Whether a hidden folder is on its way to this output and this last name."""
-    owner = read_record(hidden / _OWNER)
+    owner = read_json_object(hidden / _OWNER)
     if ours is None or not isinstance(owner.get("output"), str):
         return False
     return (os.path.normpath(hidden.parent / owner["output"]), owner.get("last")) == (os.path.normpath(ours[0]), ours[1])
@@ -262,7 +263,7 @@ def _is_for(hidden: Path, ours: tuple[Path, str] | None) -> bool:
 
 def _sweep_one(hidden: Path) -> None:
     if (hidden / _MOVES).exists():
-        below, moves = str(read_record(hidden / _OWNER).get("output", "..")), read_record(hidden / _MOVES)
+        below, moves = str(read_json_object(hidden / _OWNER).get("output", "..")), read_json_object(hidden / _MOVES)
         names, fresh = _names(moves.get("names")), _names(moves.get("fresh"))
         if Path(below).is_absolute() or ".." in Path(below).parts or names is None or fresh is None:
             return  # what it holds may be someone's only copy
@@ -277,10 +278,8 @@ def _names(value: Any) -> list[str] | None:
 
 
 def _has_owner(hidden: Path) -> bool:
-    owner = read_record(hidden / _OWNER)
-    if not isinstance(owner.get("pid"), int):
-        return time.time() - hidden.stat().st_mtime < OWNERLESS_S
-    return may_run(owner)
+    owner = Owner.of(read_json_object(hidden / _OWNER))
+    return time.time() - hidden.stat().st_mtime < OWNERLESS_S if owner is None else not owner.has_ended
 
 
 def _check_inputs(output_dir: Path, names: Sequence[str], inputs: Mapping[str, Path]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...core.errors import TrainingError
-from ...core.owner import sole_owner
+from ...core.lock import sole_owner
 from ...imaging.files import check_writable_folder
 from ...networks.context import ContextConfig, distance_maps, signed_distance_maps
 from ..config import TrainingConfig

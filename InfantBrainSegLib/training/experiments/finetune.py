@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from ...core.errors import InputError
 from ...core.labels import TISSUES
-from ...core.owner import sole_owner
+from ...core.lock import sole_owner
 from ...core.progress import Progress, SlowLines
 from ...evaluation.metrics import evaluate_labels
 from ...imaging.files import check_writable_folder, read_image, write_text

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...core.owner import read_record
+from ...core.json_text import read_json_object
 from ...evaluation.metrics import TissueMetrics
 from ...imaging.files import write_text
 
@@ -26,7 +26,7 @@ class Measured:
 
     def __init__(self, path: Path):
         self._path = path
-        self._known = read_record(path)
+        self._known = read_json_object(path)
 
     def get(self, key: str) -> Scores | None:
         """The scores that were kept under a key, if any."""

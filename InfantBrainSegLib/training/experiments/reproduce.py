@@ -16,7 +16,7 @@ import torch
 
 from ...core.errors import InputError, TrainingError
 from ...core.labels import to_iseg
-from ...core.owner import sole_owner
+from ...core.lock import sole_owner
 from ...core.progress import SlowLines
 from ...evaluation.metrics import TissueMetrics, evaluate_labels
 from ...imaging.files import check_writable_folder, write_image, write_text

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...core.errors import InputError, TrainingError
-from ...core.owner import sole_owner
+from ...core.lock import sole_owner
 from ...imaging.files import check_writable_folder, write_image, write_text
 from ...imaging.space import centered_image
 from ...networks.device import resolve_device

@@ -124,7 +124,8 @@ def test_a_killed_array_task_is_queued_again_and_the_labels_are_those_of_one_pro
     task = f"{job}_{['sub-01', 'sub-02_ses-1'].index(scan) + 1}"
     wait_for(lambda: state_of(task) == "FAILED", "The killed task's end")
     call("scontrol", "requeue", task)
-    call("scontrol", "update", f"JobId={task}", "StartTime=now")  # Slurm would wait two minutes
+    # Slurm would wait two minutes; within the second of the kill the node still refuses the task.
+    call("scontrol", "update", f"JobId={task}", "StartTime=now+5")
     wait_for(lambda: [state_of(f"{job}_{part}") for part in (1, 2)] == ["COMPLETED"] * 2, "The end of both tasks")
     assert main(["bids-app", str(bids), str(out), "group"]) == 0
     run_batch(bids, tmp_path / "alone", quick(options))

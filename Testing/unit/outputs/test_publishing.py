@@ -44,7 +44,8 @@ def leftover(folder, pid, **more):
     hidden = folder / ".infantbrainseg-left"
     (hidden / "new").mkdir(parents=True)
     (hidden / "old").mkdir()
-    (hidden / "owner.json").write_text(json.dumps({"pid": pid, "host": socket.gethostname(), "output": "."} | more))
+    owner = {"pid": pid, "host": socket.gethostname(), "since": "today", "token": "t", "output": "."}
+    (hidden / "owner.json").write_text(json.dumps(owner | more))
     return hidden
 
 

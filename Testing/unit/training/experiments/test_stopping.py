@@ -9,7 +9,7 @@ import pytest
 import torch
 from processes import start, stop, wait_for
 
-from InfantBrainSegLib.core.owner import LOCK
+from InfantBrainSegLib.core.lock import LOCK
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")]
 

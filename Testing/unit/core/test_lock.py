@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from InfantBrainSegLib.core import lock as lock_module
 from InfantBrainSegLib.core.errors import ErrorCode, InputError
-from InfantBrainSegLib.outputs import lock as lock_module
-from InfantBrainSegLib.outputs.lock import STALE_S, owned
+from InfantBrainSegLib.core.lock import LOCK, STALE_S, owned, sole_owner
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no os.kill that only asks")
 HOLD = """
 import sys, time
 from pathlib import Path
-from InfantBrainSegLib.outputs.lock import owned
+from InfantBrainSegLib.core.lock import owned
 with owned(Path(sys.argv[1]), "The scan"):
     print("held", flush=True)
     time.sleep(60)
@@ -156,3 +156,11 @@ def test_one_of_many_that_want_it_at_once_has_it(path, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(InputError, match="The output folder cannot be written"), owned(tmp_path / "absent" / "lock", "The output folder"):
         pass
+
+
+def test_a_file_is_owned_apart_from_its_folder(tmp_path):
+    with sole_owner(tmp_path), sole_owner(tmp_path / "pack.npz"):
+        assert {path.name for path in tmp_path.iterdir()} == {LOCK, f"{LOCK}-pack.npz"}
+        with pytest.raises(InputError, match=r"The folder .* is in use"), sole_owner(tmp_path):
+            pass
+    assert list(tmp_path.iterdir()) == []

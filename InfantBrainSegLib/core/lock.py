@@ -15,9 +15,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from ..core.errors import ErrorCode, InputError
+from .errors import ErrorCode, InputError
+from .json_text import read_json_object
 
+LOCK = ".infantbrainseg-lock"  # the file that locks its folder; with a hyphen and a name, one thing in it
 HEARTBEAT_S = 15.0
 STALE_S = 180.0  # a share may show another machine's touch a minute late
 WAIT_S = STALE_S + 60.0  # enough for a lock whose owner was killed on another machine
@@ -45,6 +48,14 @@ class Owner:
     token: str
 
     @classmethod
+    def of(cls, record: dict[str, Any]) -> "Owner | None":
+        """Give the owner that a record names; None where it names none."""
+        try:
+            return cls(int(record["pid"]), str(record["host"]), str(record["since"]), str(record["token"]))
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return None
+
+    @classmethod
     def here(cls) -> "Owner":
         """Give this process, with a token of its own for each lock."""
         return cls(os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), uuid.uuid4().hex)
@@ -52,19 +63,22 @@ class Owner:
     @property
     def description(self) -> str:
         """Say which process it is, and name its machine where that is another one."""
-        place = "this machine" if self.host == socket.gethostname() else f"the machine {self.host}"
+        place = "this machine" if self.is_here else f"the machine {self.host}"
         return f"process {self.pid} on {place}, since {self.since}"
 
     @property
-    def is_gone(self) -> bool:
-        """Whether it ran on this machine and runs no more; Windows has no harmless way to ask."""
-        if self.host != socket.gethostname() or os.name == "nt":
+    def is_here(self) -> bool:
+        """Whether it ran on this machine."""
+        return self.host == socket.gethostname()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process ran on this machine and runs no more; Windows has no harmless way to ask."""
+        if not self.is_here or os.name == "nt":
             return False
-        if self.pid == os.getpid():
-            return self.token not in _held  # another container's process, perhaps, that had the same number
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return True
         except OSError:  # it runs for another user
             return False
@@ -132,6 +146,12 @@ def owned(path: Path, what: str, wait_s: float = 0.0) -> Iterator[Lock]:
         _held.discard(owner.token)
 
 
+def sole_owner(place: Path) -> contextlib.AbstractContextManager[Lock]:
+    """Hold the lock of a folder that exists, or of a file in one, as `owned` does."""
+    path = place / LOCK if place.is_dir() else place.with_name(f"{LOCK}-{place.name}")
+    return owned(path, f"The {'folder' if place.is_dir() else 'file'} {place}")
+
+
 def _take(path: Path, what: str, deadline: float) -> Owner:
     while True:
         owner = Owner.here()
@@ -176,13 +196,18 @@ def _make(path: Path, owner: Owner) -> bool:
 
 
 def _is_stale(path: Path, owner: Owner | None) -> bool:
-    if owner is not None and owner.is_gone:
+    if owner is not None and (owner.has_ended or _is_of_another_container(owner)):
         return True
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}-") as probe:  # the share's own clock
             return os.fstat(probe.fileno()).st_mtime - path.stat().st_mtime > STALE_S
     except OSError:  # just released, perhaps
         return False
+
+
+def _is_of_another_container(owner: Owner) -> bool:
+    """Whether another process, which had this one's number and machine's name, made a lock."""
+    return os.name != "nt" and owner.is_here and owner.pid == os.getpid() and owner.token not in _held
 
 
 def _remove_stale(path: Path, judged: Owner | None) -> None:
@@ -204,8 +229,4 @@ def _remove_stale(path: Path, judged: Owner | None) -> None:
 
 def _read(path: Path) -> Owner | None:
     """Read who holds a lock; None where there is none, or it is not whole yet."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return Owner(int(told["pid"]), str(told["host"]), str(told["since"]), str(told["token"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    return Owner.of(read_json_object(path))

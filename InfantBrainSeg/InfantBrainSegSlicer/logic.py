@@ -5,22 +5,23 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import slicer
 
 import InfantBrainSegLib
-from InfantBrainSegLib.core.errors import InfantBrainSegError
+from InfantBrainSegLib.core.errors import InfantBrainSegError, InputError
 
 from .run.child import Child, child_environment, new_log_file, python_command
 from .run.run import FINISHED, RUNNING, CompletedCallback, ProgressCallback, Run, Task
-from .run.tasks import BatchTask, CheckTask, SegmentTask
+from .run.tasks import BatchTask, CheckTask, RefineTask, SegmentTask
 from .run.temporary import temporary_root
 from .run.timer import drive
 from .scene import statistics
 from .scene.checks import Findings, check_inputs, check_outputs, look_quickly
 from .scene.options import Scans, SegmentParameters
-from .scene.results import ResultNodes
+from .scene.results import ResultNodes, inputs_of
 
 __all__ = ["Run", "SceneLogic", "SegmentParameters"]
 
@@ -84,6 +85,45 @@ class SceneLogic:
         check_outputs(scans, outputSegmentation, labelmapNode, tableNode)
         targets = ResultNodes(scans, outputSegmentation, tableNode, labelmapNode)
         return self._run(lambda: SegmentTask(targets, parameters), progress, wait, completed)
+
+    def refineFromEdits(
+        self,
+        segmentationNode,
+        labelmapNode=None,
+        parameters: SegmentParameters | None = None,
+        progress: ProgressCallback | None = None,
+        wait: bool = True,
+        completed: CompletedCallback | None = None,
+    ) -> Run:
+        """Keep every edited voxel of a result, and let the labels near the edits follow, in a child process.
+
+        Parameters
+        ----------
+        segmentationNode : vtkMRMLSegmentationNode
+            Made by `process` and edited; it gets the result, which `Run.undo` takes back.
+        labelmapNode : vtkMRMLLabelMapVolumeNode, optional
+        parameters : SegmentParameters, optional
+            As the result was made with; its mask is the one that was given then.
+        progress : callable, optional
+        wait : bool
+        completed : callable, optional
+
+        Raises
+        ------
+        InfantBrainSegError
+            As `process` does, and if no run made the segmentation.
+        """
+        scans = inputs_of(segmentationNode)
+        if scans.main is None:
+            raise InputError(
+                f"The scans that '{segmentationNode.GetName()}' was made of are not known, or left the scene; wanted the result of a run "
+                "with its scans: segment them, then edit."
+            )
+        parameters = replace(parameters or SegmentParameters(), maskNode=scans.mask)
+        check_inputs(scans, parameters)
+        check_outputs(scans, segmentationNode, labelmapNode, None)
+        targets = ResultNodes(scans, segmentationNode, labelmap=labelmapNode)
+        return self._run(lambda: RefineTask(targets, parameters), progress, wait, completed)
 
     def checkImages(
         self,

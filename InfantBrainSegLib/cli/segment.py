@@ -37,6 +37,19 @@ def add_command(commands) -> None:
     segment.add_argument(
         "--mask", type=path_argument, metavar="FILE", help="what to segment, above 0 there, on any grid: also an edited brain_mask.nii.gz"
     )
+    segment.add_argument(
+        "--edited-labels",
+        type=path_argument,
+        metavar="FILE",
+        help="an edited segmentation.nii.gz, with the scans, mask and options it was made of: its edited voxels stay as they are, and the "
+        "second stage labels those near them again",
+    )
+    segment.add_argument(
+        "--automatic-labels",
+        type=path_argument,
+        metavar="FILE",
+        help="with --edited-labels: that segmentation before the edits; else it is computed again",
+    )
     segment.add_argument("--save-probabilities", action="store_true", help="also write probability_csf, _gm and _wm.nii.gz")
     segment.add_argument("--iseg-labels", action="store_true", help="write 0, 10, 150, 250 as in iSeg-2017 in place of 0, 1, 2, 3")
     segment.add_argument(
@@ -61,10 +74,10 @@ def _need(arguments: argparse.Namespace, voxels: int = 0) -> Need:
 
 def _inputs_of(arguments: argparse.Namespace) -> "dict[str, Input]":
     """Give what was named of T1, T2 and mask, by role."""
-    from ..imaging.inputs import Input
+    from ..imaging.inputs import NAMES, Input
 
     series = {"t1": arguments.t1_series, "t2": arguments.t2_series}
-    given = {role: getattr(arguments, role) for role in ("t1", "t2", "mask")}
+    given = {role: getattr(arguments, role) for role in NAMES}
     return {role: Input(role, Path(path), series.get(role) or "") for role, path in given.items() if path is not None}
 
 
@@ -91,7 +104,7 @@ def _telling_path(arguments: argparse.Namespace, role: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        typed = "" if arguments.progress == "lines" else f" (--{role} {getattr(arguments, role)})"
+        typed = "" if arguments.progress == "lines" else f" (--{role.replace('_', '-')} {getattr(arguments, role)})"
         raise InputError(f"{error}{typed}", error.code) from error
 
 
@@ -118,6 +131,12 @@ def _check_only(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Segment one brain, or check its scans alone; give the exit code."""
+    if arguments.automatic_labels is not None and arguments.edited_labels is None:
+        arguments.parser.error("--automatic-labels goes with --edited-labels: it is what was edited")
+    if arguments.edited_labels is not None and not arguments.use_context:
+        arguments.parser.error("--no-context leaves out the second stage, which --edited-labels needs: leave one of them out")
+    if arguments.edited_labels is not None and arguments.check_only:
+        arguments.parser.error("--check-only looks at the scans alone: leave --edited-labels out")
     if arguments.check_only:
         return _check_only(arguments)
     if arguments.output_dir is None:
@@ -130,19 +149,22 @@ def run(arguments: argparse.Namespace) -> int:
         steps = Steps(progress)
         with steps(Step.READ):
             read = _read(arguments)
+        from ..imaging.inputs import AUTOMATIC, EDITED
         from ..outputs.result_files import OutputOptions, keep_edited, staged_results, write_page, write_report, write_results
-        from ..pipeline.segmenter import segment  # torch, which an input that cannot be read does not wait for
+        from ..pipeline.segmenter import Edits, segment  # torch, which an input that cannot be read does not wait for
 
         images = {role: image for role, (image, _) in read.items()}
         inputs = {given.name: given.path for given in _inputs_of(arguments).values()}
         with staged_results(arguments.output_dir, inputs) as staging:
-            result = segment(images.get("t1"), images.get("t2"), images.get("mask"), from_arguments(SegmentOptions, arguments), progress)
+            scans, options = (images.get("t1"), images.get("t2"), images.get("mask")), from_arguments(SegmentOptions, arguments)
+            edits = Edits(images[EDITED], images.get(AUTOMATIC)) if EDITED in images else None
+            result = segment(*scans, options, progress, edits)
             notes = [warning for _, record in read.values() for warning in record.warnings] + keep_edited(staging)
             with steps(Step.WRITE):
-                options = OutputOptions(arguments.save_probabilities, arguments.iseg_labels, arguments.html)
-                notes += write_results(result, options, staging.folder)
+                files = OutputOptions(arguments.save_probabilities, arguments.iseg_labels, arguments.html)
+                notes += write_results(result, files, staging.folder)
             report = result.report.with_ends({role: record.for_report() for role, (_, record) in read.items()}, steps.seconds, notes)
-            if options.html:
+            if files.html:
                 write_page(report, staging.folder)
             write_report(report, staging.folder)
         progress(Step.DONE, 1.0)
@@ -151,6 +173,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not isinstance(progress, JsonLines):
         for volume in result.volumes:
             print(f"{volume.tissue:<4}{volume.volume_ml:9.1f} ml{100 * volume.fraction:7.1f} %")
+        if report.edits:
+            print(f"{report.edits['fixed_voxels']} edited voxels kept; {report.edits['changed_voxels']} others near them changed.")
         print(report.verdict.message)
         print(f"Wrote {arguments.output_dir} in {report.seconds['total']:.0f} s on {report.device['used']}. {NOTE}")
     return EXIT_OK

@@ -52,6 +52,7 @@ class Step:
     STAGE_2_ROUND_2 = "stage 2, round 2"
     CONTEXT_ROUND_3 = "context, round 3"
     STAGE_2_ROUND_3 = "stage 2, round 3"
+    REFINE = "refine"
     CLEAN_UP = "clean up"
     RESTORE = "restore"
     WRITE = "write"
@@ -72,7 +73,8 @@ STEP_ENDS = {
     Step.STAGE_2_ROUND_2: 0.90,
     Step.CONTEXT_ROUND_3: 0.91,
     Step.STAGE_2_ROUND_3: 0.93,  # runs only where it is asked for
-    Step.CLEAN_UP: 0.96,
+    Step.CLEAN_UP: 0.95,
+    Step.REFINE: 0.97,  # of edited labels
     Step.RESTORE: 0.98,
     Step.WRITE: 1.0,
 }

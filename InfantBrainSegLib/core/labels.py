@@ -77,12 +77,13 @@ def to_iseg(labels: np.ndarray) -> np.ndarray:
     return table[labels]
 
 
-def from_any(labels: np.ndarray) -> np.ndarray:
+def from_any(labels: np.ndarray, name: str = "The labelmap") -> np.ndarray:
     """Map a labelmap in our numbers or in iSeg's to ours.
 
     Parameters
     ----------
     labels : array of any shape and number type
+    name : what messages call it
 
     Returns
     -------
@@ -108,6 +109,6 @@ def from_any(labels: np.ndarray) -> np.ndarray:
         return mapped
     listed = ", ".join(f"{value:g}" for value in found[:8])
     raise InputError(
-        f"The labelmap holds the values {listed}{' ...' if found.size > 8 else ''}; wanted {sorted(ours)} or iSeg's {sorted(iseg)}: "
+        f"{name} holds the values {listed}{' ...' if found.size > 8 else ''}; wanted {sorted(ours)} or iSeg's {sorted(iseg)}: "
         "convert it to one of these two schemes."
     )

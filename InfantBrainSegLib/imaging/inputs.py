@@ -15,12 +15,21 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from ..core.errors import InputError
+from ..core.labels import from_any
 from .dicom import files_of, find_series, is_dicom, read_series
 from .dicom_header import Slice
 from .files import check_path, read_with_warnings, stated_voxels
 from .masks import to_mask
+from .resample import on_grid_of
 
-NAMES = {"t1": "T1", "t2": "T2", "mask": "The brain mask"}  # how messages call an input, by its role
+EDITED, AUTOMATIC = "edited_labels", "automatic_labels"  # roles of labelmaps
+NAMES = {  # how messages call an input, by its role
+    "t1": "T1",
+    "t2": "T2",
+    "mask": "The brain mask",
+    EDITED: "The edited labelmap",
+    AUTOMATIC: "The automatic labelmap",
+}
 DICOM, FILE = "DICOM series", "image file"
 _DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
 _HEADER_BYTES = 1 << 16
@@ -33,7 +42,7 @@ class Input:
 
     Attributes
     ----------
-    role : "t1", "t2" or "mask"
+    role : "t1", "t2", "mask", "edited_labels" or "automatic_labels"
     path : Path
         Of an image file, a DICOM file or a folder with DICOM files.
     series : str
@@ -48,6 +57,11 @@ class Input:
     def name(self) -> str:
         """What messages call it."""
         return NAMES[self.role]
+
+    @property
+    def may_be_dicom(self) -> bool:
+        """Whether it may be a DICOM series: a scan, and neither a mask nor labels."""
+        return self.role in ("t1", "t2")
 
 
 @dataclass(frozen=True)
@@ -103,7 +117,7 @@ def find_input(given: Input) -> Found:
     """
     check_path(given.path, given.name)
     with _readable(given):
-        if given.role != "mask" and is_dicom(given.path):
+        if given.may_be_dicom and is_dicom(given.path):
             slices = find_series(given.path, given.name, given.series or None)
             return Found(given, sum(part.size[0] * part.size[1] for part in slices), slices)
         if given.series:
@@ -116,7 +130,7 @@ def read_found(found: Found) -> tuple[sitk.Image, InputRecord]:
 
     Returns
     -------
-    3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1; and its InputRecord
+    3D sitk.Image, from DICOM with no header but the slice thickness, a mask of 0 and 1, labels in our numbers; and its InputRecord
 
     Raises
     ------
@@ -133,6 +147,8 @@ def read_found(found: Found) -> tuple[sitk.Image, InputRecord]:
             if given.role == "mask":
                 image, doubts = to_mask(image, given.name)
                 warnings += doubts
+            elif given.role in (EDITED, AUTOMATIC):
+                image = on_grid_of(image, from_any(sitk.GetArrayViewFromImage(image), given.name))
             kind, files = FILE, parts_of(given.path)
         return image, InputRecord(kind, sha256_of(files), _state_of(given), tuple(warnings))
 
@@ -239,7 +255,7 @@ def _digest(file: Path) -> str:
 
 
 def _state_of(given: Input) -> str:
-    dicom = given.role != "mask" and is_dicom(given.path)
+    dicom = given.may_be_dicom and is_dicom(given.path)
     text = given.series + ("\n" + given.path.name if dicom and given.path.is_file() else "")  # a file stands for its series
     for file in files_of(given.path) if dicom else parts_of(given.path):
         status = file.stat()

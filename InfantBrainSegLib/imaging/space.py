@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from ..core.errors import InputError
 from ..core.labels import BACKGROUND
 from .files import index_to_physical
-from .resample import Box, bounding_box, crop, fill_from_nearest, paste, resample_linearly
+from .resample import Box, bounding_box, crop, fill_from_nearest, on_grid_of, paste, resample_inside, resample_linearly, widen
 
 MARGIN_VOXELS = 5  # paper, section 4.1
 COINCIDE_VOXELS = 1e-3  # how far a voxel may lie off the working grid and still count as on it
@@ -106,6 +106,50 @@ class WorkingSpace:
             fill_from_nearest(values, best > 0, inside)
         values = np.where(inside, values, BACKGROUND).astype(np.uint8)
         return paste(values, box, self.t1_mask)
+
+    def labels_from_scan(self, labels: sitk.Image) -> np.ndarray:
+        """Bring labels of T1's grid to the working grid.
+
+        A voxel of which half is tissue, as those of the working mask are, gets the tissue with the largest share of it.
+
+        Parameters
+        ----------
+        labels : sitk.Image of uint8, on T1's grid
+
+        Returns
+        -------
+        (X, Y, Z) uint8 array
+        """
+        values = sitk.GetArrayViewFromImage(labels)
+        best, tissue = np.zeros((2, *self.shape), np.float32)
+        winners = np.zeros(self.shape, np.uint8)
+        for value in np.unique(values[values != BACKGROUND]).tolist():
+            share = self.share_from_scan(values == value)
+            winners[share > best] = value
+            np.maximum(best, share, out=best)
+            tissue += share
+        return np.where(tissue >= 0.5, winners, np.uint8(BACKGROUND))
+
+    def share_from_scan(self, places: np.ndarray) -> np.ndarray:
+        """Tell how much of each working voxel some places of T1's grid fill, resampled as the scans are.
+
+        Parameters
+        ----------
+        places : (K, J, I) bool array
+
+        Returns
+        -------
+        (X, Y, Z) float32 array, from 0 to 1
+        """
+        found = bounding_box(places)
+        if found is None:
+            return np.zeros(self.shape, np.float32)
+        box = widen(found, 2, self.t1_mask)  # two voxels more, for the smoothing
+        grid = crop(self.t1_mask, box)
+        everywhere = on_grid_of(grid, np.ones(places[box].shape, np.uint8))
+        target = self.to_image(np.zeros(self.shape, np.uint8))
+        (share,), _ = resample_inside([on_grid_of(grid, places[box].astype(np.uint8))], everywhere, target)
+        return to_xyz(share)
 
     def map_to_scan(self, values: np.ndarray, mask: np.ndarray) -> sitk.Image:
         """Bring one class's probability, or any map of the brain, to T1's exact grid.

@@ -339,7 +339,7 @@ def _origin(main: ElementTree.Element, page: Page) -> None:
     listed = _add(section, "dl")
     software = ", ".join(f"{name} {version}" for name, version in page.versions.items())
     weights = "; ".join(f"{stage} {_short(sha256)}" for stage, sha256 in page.weights.items())
-    scans = "; ".join(f"{role.upper() if role != 'mask' else role} {text}" for role, text in page.scans.items())
+    scans = "; ".join(f"{role.upper() if role in ('t1', 't2') else role.replace('_', ' ')} {text}" for role, text in page.scans.items())
     rows = {"Software": software, "Weights, SHA-256 begins": weights, "Device": page.device, "Scans, SHA-256 begins": scans}
     for name, text in rows.items():
         if text:

@@ -18,6 +18,7 @@ from ..core.progress import Progress, part_of
 from .volumes import TissueVolume
 
 SCHEMA_VERSION = 3  # of the report as JSON; 1: no number, other check names; 2: "words" for "message", "sure", "turned", "turned_degrees"
+_OPTIONAL = ("inputs", "edits")  # of the report as JSON
 PACKAGES = ("torch", "numpy", "SimpleITK", "scipy", "vtk")
 
 
@@ -41,11 +42,15 @@ class Steps:
         return others
 
     @contextmanager
-    def __call__(self, step: str) -> Iterator[Progress]:
-        """Time the block that is one step of `STEP_ENDS`; gives the progress inside it, which runs from 0 to 1."""
+    def __call__(self, step: str, after: str = "") -> Iterator[Progress]:
+        """Time the block that is one step of `STEP_ENDS`; gives the progress inside it, which runs from 0 to 1.
+
+        It begins where the step before it ends, or the one that it comes after where steps between them were left out.
+        """
         names = list(STEP_ENDS)
         index = names.index(step)
-        inside = part_of(self._progress, STEP_ENDS[names[index - 1]] if index else 0.0, STEP_ENDS[step])
+        before = after or (names[index - 1] if index else "")
+        inside = part_of(self._progress, STEP_ENDS[before] if before else 0.0, STEP_ENDS[step])
         inside(step, 0.0)
         started = time.perf_counter()
         yield inside
@@ -101,6 +106,8 @@ class Report:
     peak_memory_mb : float or None
     inputs : dict or None
         What may be said of each input, by role.
+    edits : dict or None
+        Of a result that was edited by hand: how much of it is fixed, and how much changed round that.
     """
 
     versions: dict[str, str]
@@ -120,6 +127,7 @@ class Report:
     seconds: dict[str, float]
     peak_memory_mb: float | None
     inputs: dict[str, dict[str, str]] | None = None
+    edits: dict[str, Any] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -148,7 +156,9 @@ class Report:
         plain: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
         if self.inputs is not None:
             plain["inputs"] = self.inputs
-        plain |= {field.name: getattr(self, field.name) for field in fields(self) if field.name != "inputs"}
+        plain |= {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OPTIONAL}
+        if self.edits is not None:
+            plain["edits"] = self.edits
         return plain | {
             "volumes": [asdict(volume) for volume in self.volumes],
             "checks": [check.as_dict() for check in self.checks],
@@ -172,7 +182,7 @@ class Report:
                 f"The report has schema version {plain.get('schema_version', 'none')}; wanted {SCHEMA_VERSION}: segment the scan again.",
                 ErrorCode.REPORT_VERSION,
             )
-        values = {field.name: plain[field.name] for field in fields(cls) if field.name != "inputs"}
+        values = {field.name: plain[field.name] for field in fields(cls) if field.name not in _OPTIONAL}
         values |= {
             "volumes": tuple(TissueVolume(**volume) for volume in plain["volumes"]),
             "checks": tuple(Check.from_dict(check) for check in plain["checks"]),
@@ -180,4 +190,4 @@ class Report:
             "notes": tuple(plain["notes"]),
             "memory_ladder": tuple(plain["memory_ladder"]),
         }
-        return cls(**values, inputs=plain.get("inputs"))
+        return cls(**values, inputs=plain.get("inputs"), edits=plain.get("edits"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ from ..networks.predictor import Predictor
 from ..networks.weights import TRAINING_PATHS, LoadedNetwork, Networks
 from ..preparation.normalisation import Prepared
 from ..preparation.registration import Alignment
-from .cleanup import clean
+from .cleanup import CleanedLabels, clean
+from .edits import Edits, Kept, KeptThere, RefineConfig
 from .options import SegmentOptions
 from .prepare_scans import PreparedScans, prepare_scans
 from .report import Report, Steps, peak_memory_mb, versions
 from .volumes import TissueVolume, measure
 
-__all__ = ["SegmentOptions", "Segmentation", "Segmenter", "segment"]
+__all__ = ["Edits", "SegmentOptions", "Segmentation", "Segmenter", "segment"]
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,36 @@ class TissueResult:
 
 
 @dataclass(frozen=True)
-class Computed:
-    """What the networks gave, and for the report what computed it."""
+class Labelled:
+    """A prepared brain with its labels.
 
-    tissues: TissueResult
-    weights: dict[str, dict[str, Any]]
-    device: dict[str, Any]
-    windows: dict[str, dict[str, Any]]
-    ladder: tuple[str, ...]
+    Attributes
+    ----------
+    found : TissueResult
+    cleaned : CleanedLabels
+    kept : Kept or None
+        What of a person's edits stays.
+    """
+
+    found: TissueResult
+    cleaned: CleanedLabels
+    kept: Kept | None = None
+
+    def on_scan(self, prepared: Prepared) -> sitk.Image:
+        """Bring the labels to the scan's exact grid."""
+        probabilities = self.found.probabilities.astype(np.float16)
+        labels = prepared.space.labels_to_scan(self.cleaned.labels, probabilities, prepared.mask)
+        return labels if self.kept is None else self.kept.filled(labels)
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What a run has."""
+
+    predictor: Predictor
+    stages: list[LoadedNetwork]
+    options: SegmentOptions
+    steps: Steps
 
 
 def segment(
@@ -100,8 +123,9 @@ def segment(
     mask: sitk.Image | None = None,
     options: SegmentOptions | None = None,
     progress: Progress = silent,
+    edits: Edits | None = None,
 ) -> Segmentation:
-    """Segment one infant brain.
+    """Segment one infant brain, or label what lies near a person's edits of its result again.
 
     Parameters
     ----------
@@ -113,6 +137,9 @@ def segment(
     options : SegmentOptions, optional
     progress : Progress
         Told each step and the share of the whole that is done.
+    edits : Edits, optional
+        A result of these scans, this mask and these options that was edited: the edited voxels keep their labels, those near them may
+        change, all others stay.
 
     Raises
     ------
@@ -120,7 +147,7 @@ def segment(
         If the input, the device or the weights cannot be used.
     """
     options = options or SegmentOptions()
-    return Segmenter(options.weights_dir, options.device)(t1, t2, mask, options, progress)
+    return Segmenter(options.weights_dir, options.device)(t1, t2, mask, options, progress, edits)
 
 
 class Segmenter:
@@ -155,9 +182,10 @@ class Segmenter:
         mask: sitk.Image | None = None,
         options: SegmentOptions | None = None,
         progress: Progress = silent,
+        edits: Edits | None = None,
     ) -> Segmentation:
         """Segment one brain as `segment` does, on this device and with these weights, whatever the options say of both."""
-        return self.begin(t1, t2, mask, options, progress)(progress)
+        return self.begin(t1, t2, mask, options, progress, edits)(progress)
 
     def begin(
         self,
@@ -166,15 +194,19 @@ class Segmenter:
         mask: sitk.Image | None = None,
         options: SegmentOptions | None = None,
         progress: Progress = silent,
+        edits: Edits | None = None,
     ) -> Callable[[Progress], Segmentation]:
         """Segment one brain as far as the networks go; give what does the rest, in another thread if you like."""
         options = options or SegmentOptions()
+        scan = t2 if t1 is None else t1
+        if edits is not None and scan is not None:
+            edits = edits.checked(scan, options)
         steps = Steps(progress)
         with steps(Step.LOAD):
             predictor = Predictor(self._device, self._asked, options.window, options.flip, self.networks)
             stages = [self.networks.get(stage) for stage in options.stages]
         with cpu_threads(options.threads):
-            return _begin((t1, t2, mask), predictor, stages, options, steps)
+            return _begin((t1, t2, mask), _Means(predictor, stages, options, steps), edits)
 
 
 @contextmanager
@@ -189,50 +221,42 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 def _begin(
-    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None],
-    predictor: Predictor,
-    stages: list[LoadedNetwork],
-    options: SegmentOptions,
-    steps: Steps,
+    scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None], means: _Means, edits: Edits | None
 ) -> Callable[[Progress], Segmentation]:
-    ready = prepare_scans(scans, options, predictor, steps)
-    computed = Computed(
-        tissues=_tissues(predictor, stages, ready.prepared, options, steps),
-        weights={stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in stages},
-        device=predictor.describe(),
-        windows={stage.stage: asdict(predictor.window_of(stage)) for stage in stages},
-        ladder=tuple(predictor.ladder),
-    )
-    return lambda progress: _finish(scans, ready, computed, options, steps.told_to(progress))
+    ready = prepare_scans(scans, means.options, means.predictor, means.steps)
+    labelled = _automatic(means, ready.prepared) if edits is None else _with_edits(means, ready.prepared, edits)
+    return lambda progress: _finish(scans, replace(means, steps=means.steps.told_to(progress)), ready, labelled, edits)
 
 
 def _finish(
     scans: tuple[sitk.Image | None, sitk.Image | None, sitk.Image | None],
+    means: _Means,
     ready: PreparedScans,
-    computed: Computed,
-    options: SegmentOptions,
-    steps: Steps,
+    labelled: Labelled,
+    edits: Edits | None,
 ) -> Segmentation:
-    (t1, t2, mask), prepared, found = scans, ready.prepared, computed.tissues
-    labels, probabilities = found.labels, found.probabilities
-    with steps(Step.CLEAN_UP):
-        cleaned = clean(labels, probabilities, prepared.mask, (1.0, 1.0, 1.0), options.cleanup)
+    t1, t2, mask = scans
+    predictor, options, steps, prepared = means.predictor, means.options, means.steps, ready.prepared
+    found, cleaned, kept = labelled.found, labelled.cleaned, labelled.kept
     with steps(Step.RESTORE):
-        probabilities = probabilities.astype(np.float16)  # half the memory from here on
-        result = prepared.space.labels_to_scan(cleaned.labels, probabilities, prepared.mask)
+        result = labelled.on_scan(prepared)
+        probabilities = found.probabilities.astype(np.float16)  # half the memory from here on
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
         volumes = measure(result, prepared.space.map_to_scan(confidence, prepared.mask), tissues_of(len(probabilities)))
         islands = sum(cleaned.islands_removed.values())
         fractions = {volume.tissue: volume.fraction for volume in volumes}
-        given = prepared.images[[scan is not None for scan in (ready.pair.t1, ready.pair.t2)]]  # (C, X, Y, Z)
-        odd = find_mislabelled(given, cleaned.labels)
-        outcome = Outcome(found.first, labels, confidence, prepared.mask, prepared.space, fractions, islands, odd, options.age_months)
+        shown = prepared.images[[scan is not None for scan in (ready.pair.t1, ready.pair.t2)]]  # (C, X, Y, Z)
+        odd = find_mislabelled(shown, cleaned.labels)
+        outcome = Outcome(found.first, found.labels, confidence, prepared.mask, prepared.space, fractions, islands, odd, options.age_months)
         verdict = judge(outcome, ready.checks)
     report = Report(
         versions=versions(),
-        weights=computed.weights,
-        device=computed.device,
-        options={**{name: value for name, value in recorded(options).items() if name != "window"}, "windows": computed.windows},
+        weights={stage.stage: {"sha256": stage.sha256, "training": _without_paths(stage.training)} for stage in means.stages},
+        device=predictor.describe(),
+        options={
+            **{name: value for name, value in recorded(options).items() if name != "window"},
+            "windows": {stage.stage: asdict(predictor.window_of(stage)) for stage in means.stages},
+        },
         alignment=ready.alignment.report,
         extraction=ready.extraction.report.as_dict(),
         bias_corrected=ready.bias_corrected,
@@ -241,19 +265,32 @@ def _finish(
         cleanup={name: value for name, value in vars(cleaned).items() if name != "labels"},
         checks=ready.checks,
         verdict=verdict,
-        notes=(*ready.mask_warnings, *computed.ladder, *_collapse_warnings(volumes)),
-        memory_ladder=computed.ladder,
+        notes=(*ready.mask_warnings, *predictor.ladder, *_collapse_warnings(volumes), *(kept.doubts if kept else ())),
+        memory_ladder=tuple(predictor.ladder),
         seconds=steps.seconds,
         peak_memory_mb=peak_memory_mb(),
+        edits=kept.told(result, edits) if kept and edits else None,
     )
     return Segmentation(result, t1, ready.pair.t2, volumes, report, probabilities, prepared, ready.alignment)
 
 
-def _tissues(predictor: Predictor, stages: list[LoadedNetwork], prepared: Prepared, options: SegmentOptions, steps: Steps) -> TissueResult:
+def _automatic(means: _Means, prepared: Prepared) -> Labelled:
+    """What the networks find, cleaned up."""
+    found = _tissues(means, prepared)
+    with means.steps(Step.CLEAN_UP):
+        return Labelled(found, _cleaned(found, means, prepared))
+
+
+def _cleaned(found: TissueResult, means: _Means, prepared: Prepared) -> CleanedLabels:
+    return clean(found.labels, found.probabilities, prepared.mask, (1.0, 1.0, 1.0), means.options.cleanup)
+
+
+def _tissues(means: _Means, prepared: Prepared) -> TissueResult:
     """Both stages; the second one in rounds guided by its own result, every second one on the mirrored brain; the last two are averaged.
 
     Images, probabilities, labels and distance maps stay on the device.
     """
+    predictor, stages, options, steps = means.predictor, means.stages, means.options, means.steps
     images, brain = predictor.to_device(prepared.images), torch.from_numpy(prepared.mask)
     with steps(Step.STAGE_1) as inside:
         probabilities = predictor.predict(stages[0], images, prepared.mask, partial(inside, Step.STAGE_1))  # (4, X, Y, Z)
@@ -270,6 +307,46 @@ def _tissues(predictor: Predictor, stages: list[LoadedNetwork], prepared: Prepar
             last = found
             labels = most_likely(probabilities, brain)
     return TissueResult(None if first is None else first.cpu().numpy(), labels.cpu().numpy(), probabilities.cpu().numpy())
+
+
+def _with_edits(means: _Means, prepared: Prepared, edits: Edits) -> Labelled:
+    """A person's labels where they are edits, those that the second stage finds anew near there, and elsewhere the result as it was."""
+    if edits.automatic is None:
+        automatic = _automatic(means, prepared)
+        before, known, last = automatic.on_scan(prepared), automatic.found.probabilities, Step.CLEAN_UP
+    else:
+        before, known, last = edits.automatic, None, Step.PREPARE
+    with means.steps(Step.REFINE, after=last) as inside:
+        kept = Kept.of(edits, before)
+        there = kept.in_space(prepared.space)
+        probabilities = _looked_again(means, prepared, there, edits.config, partial(inside, Step.REFINE))
+        labels = there.filled(most_likely(torch.from_numpy(probabilities), torch.from_numpy(prepared.mask)).numpy())
+        found = TissueResult(None, labels, there.known(probabilities, known))
+        cleaned = _cleaned(found, means, prepared)
+        return Labelled(found, replace(cleaned, labels=there.filled(cleaned.labels)), kept)
+
+
+def _looked_again(
+    means: _Means, prepared: Prepared, kept: KeptThere, config: RefineConfig, on_progress: Callable[[float], None]
+) -> np.ndarray:
+    """(4, X, Y, Z) probabilities of the second stage in rounds that are guided by the edits and by what the rounds before found near them.
+
+    Every second round is on the mirrored brain; all are averaged, and pulled towards what they missed in the edited voxels.
+    """
+    predictor, stage, brain = means.predictor, means.stages[1], torch.from_numpy(prepared.mask)
+    images, labels, total = predictor.to_device(prepared.images), kept.labels, torch.zeros(())
+    for index in range(config.rounds):
+        context, classes = stage.context or ContextConfig(), stage.network.config.classes
+        inputs = with_distance_maps(images, predictor.to_device(labels), context, classes)  # (5, X, Y, Z)
+        run = predictor.predict_mirrored if index % 2 else predictor.predict
+        found = run(stage, inputs, prepared.mask, partial(_tell_part, on_progress, index, config.rounds))
+        total = total.to(found.device) + found
+        labels = kept.filled(most_likely(total, brain).cpu().numpy())
+    return kept.pulled((total / config.rounds).cpu().numpy(), config)
+
+
+def _tell_part(on_progress: Callable[[float], None], index: int, parts: int, share: float) -> None:
+    on_progress((index + share) / parts)
 
 
 def with_distance_maps(images: torch.Tensor, labels: torch.Tensor, config: ContextConfig, classes: int) -> torch.Tensor:

@@ -22,6 +22,7 @@ STUDIES = {
     "ablations": "ablate",
     "pictures": "make_pictures",
     "anatomy": "measure_anatomy",
+    "edits": "measure_edits",
 }
 OTHERS = {
     "card": "card",

@@ -12,10 +12,30 @@ from pathlib import Path
 
 from InfantBrainSegLib.imaging.files import write_text
 
-from . import ablate, make_pictures, measure_accuracy, measure_alignment, measure_anatomy, measure_axes, measure_raw, measure_robustness
+from . import (
+    ablate,
+    make_pictures,
+    measure_accuracy,
+    measure_alignment,
+    measure_anatomy,
+    measure_axes,
+    measure_edits,
+    measure_raw,
+    measure_robustness,
+)
 from .study import PAGE, ROOT, placed
 
-STUDIES = (measure_accuracy, measure_robustness, measure_raw, measure_alignment, measure_axes, ablate, make_pictures, measure_anatomy)
+STUDIES = (
+    measure_accuracy,
+    measure_robustness,
+    measure_raw,
+    measure_alignment,
+    measure_axes,
+    ablate,
+    make_pictures,
+    measure_anatomy,
+    measure_edits,
+)
 SUMMARY = (measure_accuracy, measure_raw, measure_robustness)
 MODEL_CARD = ROOT / "MODEL_CARD.md"
 

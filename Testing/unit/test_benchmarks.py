@@ -3,10 +3,11 @@
 import argparse
 import json
 
+import numpy as np
 import pytest
 
 from Testing.benchmarks import __main__ as entry
-from Testing.benchmarks import card, study
+from Testing.benchmarks import card, measure_edits, study
 from Testing.benchmarks.study import STALE, TODAY, UNKNOWN, Key, Study, placed
 
 KEY = Key({"fcn1": "a"}, {"rounds": 3}, "c0de")
@@ -185,3 +186,34 @@ def test_a_command_asks_for_the_stored_figures_by_their_names(name, tmp_path):
     stored = module.study().figures()
     jobs = module.jobs(folder_like(stored, tmp_path), argparse.Namespace(flip=False))
     assert {figure for figure, _ in jobs} == set(stored)
+
+
+def slab_of_errors():
+    """GM called CSF in a slab of 12 slices, and a few voxels elsewhere."""
+    reference = np.full((20, 24, 24), 2, np.uint8)
+    labels = reference.copy()
+    labels[4:16, 8:16, 8:16] = 1
+    labels[1, 1:3, 1:3] = 1
+    return labels, reference, np.ones(reference.shape, bool)
+
+
+def test_strokes_are_one_slice_thick_with_slices_between_them_and_end_at_their_share():
+    hand = measure_edits.Hand(*slab_of_errors(), spacing_mm=1.0)
+    hand.mend(0.2, measure_edits.SLICES)
+    assert hand.edited.sum() == hand.strokes * 64 >= 0.2 * hand.wrong.sum() > (hand.strokes - 1) * 64
+    assert not (hand.edited & ~hand.wrong).any()
+    painted = np.flatnonzero(hand.edited.any((1, 2)))
+    assert len(painted) == hand.strokes
+    assert (np.diff(painted) > measure_edits.GAP_SLICES).all()
+
+
+def test_blobs_reach_in_all_directions_and_mend_one_tissue_each():
+    labels, reference, inside = slab_of_errors()
+    reference[:, :12] = 3
+    hand = measure_edits.Hand(labels, reference, inside, spacing_mm=1.0)
+    hand.mend(0.001, measure_edits.BLOBS)
+    assert hand.strokes == 1
+    assert all(np.count_nonzero(hand.edited.any(axes)) > 1 for axes in ((1, 2), (0, 2), (0, 1)))
+    assert len(np.unique(reference[hand.edited])) == 1
+    hand.mend(1.0, measure_edits.BLOBS)
+    assert np.array_equal(hand.edited, hand.wrong)

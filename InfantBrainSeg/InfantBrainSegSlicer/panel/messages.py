@@ -29,6 +29,7 @@ def step_text(step: str) -> str:
         Step.CONTEXT_ROUND_3: _("Context: distances to each tissue, round 3"),
         Step.STAGE_2_ROUND_3: _("Stage 2: second network, round 3"),
         Step.CLEAN_UP: _("Clean-up: islands and holes"),
+        Step.REFINE: _("Refining: second network near the edits"),
         Step.RESTORE: _("Clean-up: back to the T1w scan's grid"),
         Step.WRITE: _("Clean-up: writing the result"),
         Step.DONE: _("Loading the result"),
@@ -143,6 +144,7 @@ NOT_SAVED = _("{path} cannot be written ({reason}): choose another folder.")
 NO_SEGMENT_EDITOR = _("This Slicer has no Segment Editor, or no main window: open the segmentation in a module that can edit it.")
 PLACE_OF = _("Place {number} of {count}")
 PLACES = _("{count} in doubt")
+UNDONE = _("{name} is as it was before the refinement.")
 RECOMPUTED = _("Measured {name} again.")
 
 

@@ -4,6 +4,7 @@ import qt
 
 from ..scene.places import Place, jump_to, world_mm
 from ..scene.provenance import Record, read_record
+from ..scene.results import inputs_of
 from ..scene.review import can_be_reviewed, mark_reviewed, read_review, reviewer, unmark_reviewed
 from ..scene.statistics import Edit, Edits, own_table, texts
 from . import messages
@@ -71,7 +72,8 @@ class ResultsBox:
         self.outdated = edit.since_table
         self._show_review(segmentation if filled else None, table, edit)
         self._ui.outlineCheckBox.visible = self._ui.editButton.visible = filled
-        self._ui.editButton.enabled = not running
+        self._ui.refineButton.visible = filled and inputs_of(segmentation).main is not None
+        self._ui.editButton.enabled = self._ui.refineButton.enabled = not running
         display = segmentation.GetDisplayNode() if filled else None
         self._ui.outlineCheckBox.checked = display is not None and not display.GetVisibility2DFill()
         self._ui.resultsLabel.text = f"{total}. {messages.EDITED}" if total and edit.since_table else total

@@ -55,6 +55,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._outcome = ("", "")  # text and style of the status line after a run, until the inputs change
         self._runNotes: tuple[str, ...] | None = None  # None before a run
         self._logPath = ""
+        self._refined: Run | None = None  # the last run, where it can be taken back
         self._edited = ""  # ID of the segmentation that was sent to Segment Editor
 
     # Life of the panel
@@ -78,6 +79,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.ui.previousButton,
             self.ui.nextButton,
             self.ui.placeLabel,
+            self.ui.undoButton,
             self.ui.resultsCollapsibleButton,
         ):
             hidden.visible = False
@@ -108,6 +110,8 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.outlineCheckBox.connect("clicked(bool)", self._resultsBox.set_outlines)
         self.ui.reviewedCheckBox.connect("clicked(bool)", self.onReviewed)
         self.ui.editButton.connect("clicked(bool)", self.onEditButton)
+        self.ui.refineButton.connect("clicked(bool)", self.onRefineButton)
+        self.ui.undoButton.connect("clicked(bool)", self.onUndoButton)
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
         self.ui.csvButton.connect("clicked(bool)", self.onCsvButton)
         self.ui.weightsButton.connect("clicked(bool)", self.onWeightsButton)
@@ -145,7 +149,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event) -> None:
         """End a run and let go of the nodes before the scene is emptied."""
-        self._outcome, self._runNotes = ("", ""), None  # they name nodes of this scene
+        self._outcome, self._runNotes, self._refined = ("", ""), None, None  # they name nodes of this scene
         if self._monitor.run is not None:
             self._monitor.cancel()
             self._outcome = (messages.SCENE_CLOSED, "")
@@ -219,6 +223,8 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.checkButton.enabled = not running and node is not None and not reason
         self.ui.logButton.enabled = bool(self._logPath)
         self._resultsBox.show(node, running)
+        shown = node.outputSegmentation if node else None
+        self.ui.undoButton.visible = self._refined is not None and shown is self._refined.segmentationNode and not running
         self._showChecks()
         self._showWarnings()
         if not running:
@@ -345,6 +351,32 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._outcome = (str(error), ERROR_STYLE)
             self._checkCanApply()
 
+    def onRefineButton(self) -> None:
+        """Keep the edits of the chosen segmentation, and let their surroundings follow."""
+        node = self._parameterNode
+        self._outcome, self._runNotes = ("", ""), None
+        try:
+            run = self.logic.refineFromEdits(
+                node.outputSegmentation, labelmapNode=node.labelmapNode, parameters=segment_parameters(node), wait=False
+            )
+        except InfantBrainSegError as error:
+            self._outcome = (str(error), ERROR_STYLE)
+        else:
+            self._follow(run)
+        self._checkCanApply()
+
+    def onUndoButton(self) -> None:
+        """Give the segmentation back as it was before it was refined."""
+        segmentation = self._refined.segmentationNode
+        question = messages.REPLACE_EDITED.format(name=segmentation.GetName())
+        if self._guard.holds_work(segmentation) and not slicer.util.confirmOkCancelDisplay(question):
+            return
+        self._refined.undo()
+        self._refined = None
+        self._guard.forget(segmentation.GetID())  # the edits are work again
+        self._outcome, self._runNotes = (messages.UNDONE.format(name=segmentation.GetName()), ""), None
+        self._checkCanApply()
+
     def _recomputeAfterEdit(self) -> None:
         node = self._parameterNode
         if self._edited and node.outputSegmentation is not None and node.outputSegmentation.GetID() == self._edited:
@@ -429,6 +461,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checks.all_checks = ()
         self._outcome = (messages.FINISHED.format(time=messages.duration(run.seconds)), "")
         self._guard.made(run.segmentationNode)
+        self._refined = run if run.canUndo else None
         node = self._parameterNode
         if node is not None:
             with slicer.util.NodeModify(node):

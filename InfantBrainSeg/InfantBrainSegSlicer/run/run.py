@@ -65,6 +65,8 @@ class TaskResult:
         Of a batch.
     device : str
         Where the networks ran; empty where that is not told.
+    undo : callable or None
+        Puts back what the task replaced.
     """
 
     nodes: ResultNodes | None = None
@@ -73,6 +75,7 @@ class TaskResult:
     record: Record = field(default_factory=Record)
     cohort: Cohort = field(default_factory=Cohort)
     device: str = ""
+    undo: Callable[[], None] | None = None
 
 
 class Task(Protocol):
@@ -136,6 +139,7 @@ class Run:
         self.succeeded: tuple[str, ...] = ()
         self.failed: tuple[str, ...] = ()
         self.cohortPath = ""
+        self._undo: Callable[[], None] | None = None
         self.logPath = str(child.log_path)
         self._child = child
         self._task = task
@@ -184,6 +188,17 @@ class Run:
         if self.state == RUNNING and not self._importing:
             self._stop("Cancelled; the scene is as it was before.")
 
+    @property
+    def canUndo(self) -> bool:
+        """Whether there is something to put back."""
+        return self._undo is not None
+
+    def undo(self) -> None:
+        """Put back what a refinement replaced, once."""
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
+
     def _note(self, text: str) -> None:
         """Tell the run's log and Slicer's."""
         LOGGER.info(text)
@@ -228,7 +243,7 @@ class Run:
             return
         finally:
             self._importing = False
-        self.record, nodes, self._device = result.record, result.nodes, result.device
+        self.record, nodes, self._device, self._undo = result.record, result.nodes, result.device, result.undo
         if nodes is not None:
             self.segmentationNode, self.labelmapNode, self.tableNode = nodes.segmentation, nodes.labelmap, nodes.table
             self.provenanceNode, self.probabilityNodes = nodes.provenance, nodes.probabilities

@@ -11,13 +11,17 @@ from InfantBrainSegLib.core.option import BATCH, SEGMENT
 
 from ..scene.checks import scale_warning
 from ..scene.edit_guard import EditGuard
+from ..scene.edits import Before
+from ..scene.nodes import image_from_tissues, write_exactly
 from ..scene.options import Scans, SegmentParameters
 from ..scene.provenance import record_of
 from ..scene.results import ResultNodes, Wanted, import_outcome, read_outcome
+from .child import ChildError, temporary_folder_problem
 from .handover import Handover
 from .run import Cohort, TaskResult
 
 CHECKS_FILE = "checks.json"
+EDITED_FILE = "edited.nrrd"
 EDITED_MEANWHILE = "The output segmentation was edited during the run: it was left as it is, and the result is in a new one."
 NO_MASK = "The segmentation process wrote no cerebrum mask, so none was kept: look into the log."
 
@@ -108,6 +112,41 @@ class SegmentTask(_ScanTask):
         """Remove the temporary folder and stop watching the output."""
         self._guard.forget_all()
         super().clean_up()
+
+
+class RefineTask(SegmentTask):
+    """Keeps the edits of a segmentation in the scene, and lets the labels near them follow.
+
+    Parameters
+    ----------
+    targets : ResultNodes
+        With the segmentation, and the scans that it was made of.
+    parameters : SegmentParameters
+
+    Raises
+    ------
+    InfantBrainSegError
+        If the scans or the segmentation cannot be handed to the child.
+    """
+
+    def __init__(self, targets: ResultNodes, parameters: SegmentParameters):
+        super().__init__(targets, parameters)
+        try:
+            write_exactly(image_from_tissues(targets.segmentation, targets.scans.main), self.folder / EDITED_FILE)
+        except OSError as error:
+            self.clean_up()
+            raise ChildError(temporary_folder_problem(error, self.folder.parent)) from error
+
+    def arguments(self) -> list[str]:
+        """The command line of this task."""
+        return [*super().arguments(), "--edited-labels", EDITED_FILE]
+
+    def finish(self) -> TaskResult:
+        """Import the child's files; what they replace can be put back."""
+        before = Before(self._targets)
+        result = super().finish()
+        replaced = result.nodes is not None and result.nodes.segmentation is self._targets.segmentation
+        return replace(result, undo=before.restore if replaced else None)
 
 
 class CheckTask(_ScanTask):

@@ -18,6 +18,7 @@ _PUBLIC_PARTS = (  # of the report; no paths, no names
     "device",
     "volumes",
     "cleanup",
+    "edits",
     "extraction",
     "alignment",
     "bias_corrected",

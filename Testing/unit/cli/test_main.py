@@ -15,7 +15,7 @@ from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.contract import STEP_ENDS
 from InfantBrainSegLib.networks import predictor as runner_module
 
-STEPS = [step for step in STEP_ENDS if not step.endswith("round 3")]  # which runs only where it is asked for
+STEPS = [step for step in STEP_ENDS if not step.endswith("round 3") and step != "refine"]  # which run only where they are asked for
 OUTPUTS = ["brain_mask.nii.gz", "overview.png", "report.json", "segmentation.nii.gz", "volumes.csv"]
 
 
@@ -183,6 +183,88 @@ def test_the_same_file_given_twice_is_warned_of(scan_files, weights_dir, tmp_pat
 def test_swapped_t1_and_t2_are_warned_of(scan_files, weights_dir, tmp_path, capsys, quick):
     assert main(arguments(scan_files[::-1], weights_dir, tmp_path)) == 0
     assert "Warning: Contrasts: swapped" in capsys.readouterr().err
+
+
+def edited_file(path, folder):
+    """A copy of a segmentation in which a block of GM became WM; and where."""
+    labels = sitk.ReadImage(str(path))
+    values = sitk.GetArrayFromImage(labels)
+    middle = tuple(slice(length // 2 - 2, length // 2 + 3) for length in values.shape)
+    values[middle] = 3
+    edited = sitk.GetImageFromArray(values)
+    edited.CopyInformation(labels)
+    return save(edited, folder / "edited.nii.gz"), middle
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_edited_labels_stay_and_the_report_tells_of_them(given, scan_files, weights_dir, tmp_path, capsys, quick):
+    assert main(arguments(scan_files, weights_dir, tmp_path / "first")) == 0
+    automatic = tmp_path / "first" / "segmentation.nii.gz"
+    path, middle = edited_file(automatic, tmp_path)
+    more = ["--automatic-labels", automatic] if given else []
+    capsys.readouterr()
+    assert main(arguments(scan_files, weights_dir, tmp_path / "out", "--edited-labels", path, *more)) == 0
+    after = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "segmentation.nii.gz")))
+    assert (after[middle] == 3).all()
+    assert names(tmp_path / "out") == OUTPUTS
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert (report["edits"]["fixed_voxels"], report["edits"]["automatic_labels"]) == (125, "given" if given else "computed again")
+    assert report["inputs"]["edited_labels"] == {"kind": "image file", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert ("automatic_labels" in report["inputs"]) == given
+    assert ("stage 1" in report["seconds"]) != given
+    assert "125 edited voxels kept; " in capsys.readouterr().out
+
+
+def test_the_progress_of_a_refinement_never_falls(scan_files, weights_dir, tmp_path, capsys, quick):
+    assert main(arguments(scan_files, weights_dir, tmp_path / "first")) == 0
+    automatic = tmp_path / "first" / "segmentation.nii.gz"
+    path, _ = edited_file(automatic, tmp_path)
+    for more in ([], ["--automatic-labels", automatic]):
+        capsys.readouterr()
+        argv = arguments(scan_files, weights_dir, tmp_path / "out", "--edited-labels", path, "--progress", "lines", *more)
+        assert main(argv) == 0
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        shares = [line["progress"] for line in lines]
+        assert shares == sorted(shares)
+        assert "refine" in [line["step"] for line in lines]
+
+
+BAD_EDITED = {
+    "another grid": (lambda labels: labels[:-1], "The edited labelmap lies on another grid"),
+    "no labels": (lambda labels: labels * 7, "The edited labelmap holds the values 0, 14; wanted"),
+    "not edited": (lambda labels: labels, "No voxel of the edited labelmap differs"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_EDITED)
+def test_edited_labels_that_cannot_be_used_are_refused(kind, scan_files, weights_dir, tmp_path, capsys, quick):
+    change, said = BAD_EDITED[kind]
+    assert main(arguments(scan_files, weights_dir, tmp_path / "first")) == 0
+    capsys.readouterr()
+    path = save(change(sitk.ReadImage(str(tmp_path / "first" / "segmentation.nii.gz"))), tmp_path / "edited.nii.gz")
+    assert said in refused(arguments(scan_files, weights_dir, tmp_path / "out", "--edited-labels", path), capsys)
+    assert names(tmp_path) == ["edited.nii.gz", "first"]
+
+
+def test_edited_labels_are_not_written_over(scan_files, weights_dir, tmp_path, capsys, quick):
+    assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
+    before = (tmp_path / "segmentation.nii.gz").read_bytes()
+    capsys.readouterr()
+    said = refused(arguments(scan_files, weights_dir, tmp_path, "--edited-labels", tmp_path / "segmentation.nii.gz"), capsys)
+    assert "The edited labelmap" in said
+    assert (tmp_path / "segmentation.nii.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--automatic-labels", "a.nii.gz"], "goes with --edited-labels"),
+        (["--edited-labels", "a.nii.gz", "--no-context"], "leave one of them out"),
+        (["--edited-labels", "a.nii.gz", "--check-only"], "leave --edited-labels out"),
+    ],
+)
+def test_options_that_do_not_go_with_edited_labels_are_refused(more, said, scan_files, weights_dir, tmp_path, capsys):
+    assert said in refused(arguments(scan_files, weights_dir, tmp_path / "out", *more), capsys)
 
 
 def with_value(image, value):

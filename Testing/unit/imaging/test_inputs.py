@@ -1,12 +1,14 @@
 import hashlib
 import os
 
+import numpy as np
 import phantoms
 import pytest
 import SimpleITK as sitk
 from dicom_files import write_series
 
 from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.imaging.files import same_grid
 from InfantBrainSegLib.imaging.inputs import Input, find_input, is_same_input, parts_of, read_found, read_input, sha256_of
 
 
@@ -170,3 +172,22 @@ def test_a_dicom_series_is_counted_by_its_headers_and_not_searched_twice(tmp_pat
     assert found.voxels == scan.GetNumberOfPixels()
     monkeypatch.setattr("InfantBrainSegLib.imaging.inputs.find_series", lambda *given: pytest.fail("the folder was searched again"))
     assert read_found(found)[0].GetNumberOfPixels() == found.voxels
+
+
+@pytest.mark.parametrize("role", ["edited_labels", "automatic_labels"])
+def test_labels_are_read_in_our_numbers_on_their_own_grid(role, tmp_path):
+    labels = phantoms.draw(phantoms.grid((2.5, 2.5, 3.0), phantoms.OBLIQUE))
+    in_iseg = sitk.GetImageFromArray(np.array([0.0, 10.0, 150.0, 250.0])[sitk.GetArrayFromImage(labels)])
+    in_iseg.CopyInformation(labels)
+    sitk.WriteImage(in_iseg, str(tmp_path / "labels.nrrd"))
+    image, record = read_input(Input(role, tmp_path / "labels.nrrd"))
+    assert image.GetPixelID() == sitk.sitkUInt8
+    assert np.array_equal(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(labels))
+    assert same_grid(image, labels)
+    assert record.warnings == ()
+
+
+def test_labels_of_something_else_are_refused_by_their_name(scan, tmp_path):
+    sitk.WriteImage(scan, str(tmp_path / "T1.nrrd"))
+    with pytest.raises(InputError, match=r"The edited labelmap holds the values 0, 40, 100, 130; wanted \[0, 1, 2, 3\]"):
+        read_input(Input("edited_labels", tmp_path / "T1.nrrd"))

@@ -217,3 +217,51 @@ def test_a_grid_along_the_upright_axes_holds_all_points(image, rotation):
     found = np.linalg.solve(index_to_physical(grid), np.vstack([points, np.ones(points.shape[1])]))[:3]
     assert found.min() == pytest.approx(2, abs=1e-6)
     assert (found.max(axis=1) <= np.array(grid.GetSize()) - 3 + 1e-6).all()
+
+
+@ANY_HEADER
+@given(coinciding_grids())
+def test_labels_of_a_coinciding_grid_come_to_their_own_voxels_and_back(way):
+    image, rotation = way
+    mask, labels = lopsided(image)
+    space = plan_space(mask, rotation)
+    found = space.labels_from_scan(on_grid_of(image, labels))
+    assert np.array_equal(found, into_working_space(space, labels, image))
+    certain = np.eye(4, dtype=np.float32)[found].transpose(3, 0, 1, 2)
+    back = space.labels_to_scan(found, certain, found > 0)
+    assert np.array_equal(sitk.GetArrayFromImage(back), labels)
+    assert same_geometry(back, image)
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.7, 0.7, 0.7), (1.0, 1.0, 1.0), (0.8, 1.3, 1.6)])
+@pytest.mark.parametrize("direction", [OBLIQUE, OBLIQUE @ PERMUTED, phantoms.SHEARED])
+def test_labels_of_any_grid_come_to_where_they_lie(spacing_mm, direction):
+    labels = phantoms.draw(phantoms.grid(spacing_mm, direction))
+    space = plan_space(labels > 0)
+    found = space.labels_from_scan(labels)
+    wanted = phantoms.labels_at(points_mm(space.to_image(found)))  # (Z, Y, X)
+    assert (to_xyz(wanted) != found).mean() < 0.02
+    values = sitk.GetArrayFromImage(labels)
+    everything = space.share_from_scan(values > 0)
+    assert np.allclose(sum(space.share_from_scan(values == value) for value in (CSF, GM, WM)), everything, atol=1e-4)
+    assert everything.sum() == pytest.approx((values > 0).sum() * np.prod(spacing_mm) * abs(np.linalg.det(direction)), rel=0.01)
+
+
+def test_a_voxel_of_which_half_is_tissue_gets_the_tissue_with_the_largest_share():
+    grid = phantoms.grid((0.5, 0.5, 0.5), span_mm=12)
+    values = np.zeros(grid.GetSize()[::-1], np.uint8)
+    values[6:18, 6:18, 6:18] = GM
+    values[6:18, 6:18, 10:18] = WM
+    labels = on_grid_of(grid, values)
+    space = plan_space(on_grid_of(grid, (values > 0).astype(np.uint8)))
+    shares = {value: space.share_from_scan(values == value) for value in (GM, WM)}
+    found = space.labels_from_scan(labels)
+    assert {int(value) for value in np.unique(found)} == {0, GM, WM}
+    tissue = shares[GM] + shares[WM] >= 0.5
+    assert np.array_equal(found > 0, tissue)
+    assert np.array_equal(found[tissue] == WM, (shares[WM] > shares[GM])[tissue])
+
+
+def test_places_that_are_none_fill_nothing():
+    space = plan_space(one_voxel())
+    assert not space.share_from_scan(np.zeros((10, 9, 8), bool)).any()

@@ -126,7 +126,7 @@ class ResultsBox:
         review = read_review(segmentation)
         counts = (text for text in texts(table, "Voxel count"))
         self._voxels = {name: int(count) for name, count in zip(texts(table, "Segment"), counts, strict=False) if count.isdigit()}
-        for widget in (self._ui.reviewedCheckBox, self._ui.reviewedLabel):
+        for widget in (self._ui.reviewedCheckBox, self._ui.reviewedLabel, self._ui.reportButton):
             widget.visible = can_be_reviewed(segmentation)
         self._ui.reviewedCheckBox.checked = review is not None
         edited = review is not None and (edit.since_table or review.voxels != self._voxels)

@@ -110,6 +110,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.editButton.connect("clicked(bool)", self.onEditButton)
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
         self.ui.csvButton.connect("clicked(bool)", self.onCsvButton)
+        self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
         self.ui.weightsButton.connect("clicked(bool)", self.onWeightsButton)
         self.ui.torchButton.connect("clicked(bool)", self.onTorchButton)
         self.ui.logButton.connect("clicked(bool)", self.onLogButton)
@@ -368,6 +369,20 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._outcome = (messages.SAVED.format(path=path), "")
         except OSError as error:
             self._outcome = (messages.NOT_SAVED.format(path=path, reason=error.strerror or error), ERROR_STYLE)
+        self._checkCanApply()
+
+    def onReportButton(self) -> None:
+        """Save the result as a page and show it in the browser."""
+        path = qt.QFileDialog.getSaveFileName(self.parent, _("Report"), "report.html", _("HTML (*.html)"))
+        if not path:
+            return
+        try:
+            with slicer.util.WaitCursor():
+                self.logic.writeReport(self._parameterNode.outputSegmentation, path)
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))
+            self._outcome = (messages.SAVED.format(path=path), "")
+        except InfantBrainSegError as error:
+            self._outcome = (str(error), ERROR_STYLE)
         self._checkCanApply()
 
     def onWeightsButton(self) -> None:

@@ -14,6 +14,7 @@ import slicer
 import vtk
 
 from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.core.labels import TISSUES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,6 +127,55 @@ def image_from_mask(node, scan_node) -> sitk.Image:
     if not (array > 0).any():
         raise InputError(f"The brain mask '{node.GetName()}' is empty; wanted voxels above 0 in the brain: choose another, or none.")
     return make_image((array > 0).astype(np.uint8), parent_to_world(node) @ matrix)
+
+
+def image_from_tissues(node, scan_node) -> sitk.Image:
+    """Copy the tissues of a segmentation as they lie in the scene, on the grid of a scan.
+
+    Parameters
+    ----------
+    node : vtkMRMLSegmentationNode
+    scan_node : vtkMRMLScalarVolumeNode
+
+    Returns
+    -------
+    sitk.Image of uint8 with our labels; a voxel of two tissues is of the later one
+
+    Raises
+    ------
+    InputError
+        If a parent transform is not linear.
+    """
+    import numpy as np
+    import SimpleITK as sitk
+
+    grid = image_from_volume(scan_node)
+    labels = np.zeros(grid.GetSize()[::-1], np.uint8)
+    segmentation = with_labelmaps(node.GetSegmentation())
+    for tissue in TISSUES:
+        segment = segmentation.GetSegment(tissue.short_name)
+        labelmap = segment.GetRepresentation(BINARY_LABELMAP) if segment is not None else None
+        if labelmap is not None and labelmap.GetNumberOfPoints() > 0:
+            inside = (array_of(labelmap) == segment.GetLabelValue()).astype(np.uint8)
+            image = make_image(inside, parent_to_world(node) @ _first_voxel_to_ras(labelmap))
+            on_scan = sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
+            labels[sitk.GetArrayViewFromImage(on_scan) > 0] = tissue.value
+    return make_image(labels, parent_to_world(scan_node) @ ijk_to_ras(scan_node))
+
+
+def with_labelmaps(segmentation):
+    """Give a segmentation whose segments have voxels: itself, or a copy where they must first be made from surfaces.
+
+    Parameters
+    ----------
+    segmentation : vtkSegmentation
+    """
+    if segmentation.GetSourceRepresentationName() == BINARY_LABELMAP:
+        return segmentation
+    copied = slicer.vtkSegmentation()
+    copied.DeepCopy(segmentation)
+    copied.CreateRepresentation(BINARY_LABELMAP, True)
+    return copied
 
 
 def make_image(array: np.ndarray, matrix: np.ndarray) -> sitk.Image:
@@ -256,8 +306,13 @@ def _union_of_segments(node, scan_node) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(
             f"The brain mask '{node.GetName()}' has no voxels; wanted a segment that covers the brain: choose another, or none."
         )
+    return array_of(merged), _first_voxel_to_ras(merged)
+
+
+def _first_voxel_to_ras(oriented) -> np.ndarray:
+    """Give an oriented image's matrix to RAS, (4, 4), from the index in its array, whose first voxel is the extent's and not index 0."""
     to_ras = vtk.vtkMatrix4x4()
-    merged.GetImageToWorldMatrix(to_ras)
+    oriented.GetImageToWorldMatrix(to_ras)
     matrix = to_array(to_ras)
-    matrix[:3, 3] += matrix[:3, :3] @ merged.GetExtent()[::2]  # the array's first voxel is the extent's, not index 0
-    return array_of(merged), matrix
+    matrix[:3, 3] += matrix[:3, :3] @ oriented.GetExtent()[::2]
+    return matrix

@@ -81,6 +81,31 @@ def provenance_text(report: dict[str, Any]) -> str:
     return json.dumps(made, indent=2)
 
 
+def told_of(segmentation_node) -> dict[str, Any] | None:
+    """Give a result's provenance as it was written.
+
+    Parameters
+    ----------
+    segmentation_node : vtkMRMLSegmentationNode or None
+
+    Returns
+    -------
+    dict, or None for a segmentation that no run made
+
+    Raises
+    ------
+    ValueError
+        If the text is no JSON object: it can be edited.
+    """
+    node = segmentation_node.GetNodeReference(PROVENANCE_ROLE) if segmentation_node is not None else None
+    if node is None:
+        return None
+    told = json.loads(node.GetText() or "{}")
+    if not isinstance(told, dict):
+        raise ValueError("The provenance is no JSON object.")
+    return told
+
+
 def read_record(segmentation_node) -> Record:
     """Read how a result was judged.
 
@@ -92,10 +117,9 @@ def read_record(segmentation_node) -> Record:
     -------
     Record, empty for a segmentation that no run made
     """
-    node = segmentation_node.GetNodeReference(PROVENANCE_ROLE) if segmentation_node is not None else None
     try:
-        return record_of(json.loads(node.GetText() or "{}")) if node is not None else Record()
-    except (ValueError, KeyError, TypeError, AttributeError):  # the text can be edited, and older ones lack parts
+        return record_of(told_of(segmentation_node) or {})
+    except (ValueError, KeyError, TypeError, AttributeError):  # an edited text, and older ones lack parts
         return Record()
 
 

@@ -10,7 +10,7 @@ import vtk
 from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.core.labels import TISSUES
 
-from .nodes import BINARY_LABELMAP, array_of, to_array
+from .nodes import BINARY_LABELMAP, array_of, to_array, with_labelmaps
 
 AUTOMATIC_MM3_TAG = "InfantBrainSeg.AutomaticVolumeMm3"  # on the segment, so that it survives .seg.nrrd, .mrb and renaming
 CONFIDENCE_TAG = "InfantBrainSeg.MeanConfidence"
@@ -111,11 +111,7 @@ def measure_segments(segmentation_node) -> list[SegmentVolume]:
         raise InputError(
             f"'{segmentation_node.GetName()}' has no segments; wanted a segmented brain: press Segment first, or choose another."
         )
-    if segmentation.GetSourceRepresentationName() != BINARY_LABELMAP:
-        copied = slicer.vtkSegmentation()
-        copied.DeepCopy(segmentation)
-        copied.CreateRepresentation(BINARY_LABELMAP, True)
-        segmentation = copied
+    segmentation = with_labelmaps(segmentation)
     return [_measure(segment_id, segmentation.GetSegment(segment_id)) for segment_id in segmentation.GetSegmentIDs()]
 
 

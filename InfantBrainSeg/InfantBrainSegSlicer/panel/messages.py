@@ -143,6 +143,8 @@ NOT_SAVED = _("{path} cannot be written ({reason}): choose another folder.")
 NO_SEGMENT_EDITOR = _("This Slicer has no Segment Editor, or no main window: open the segmentation in a module that can edit it.")
 PLACE_OF = _("Place {number} of {count}")
 PLACES = _("{count} in doubt")
+COMPARED = _("Compared by volume alone: nothing was registered. Another scanner or sequence changes volumes too.")
+NO_MONTHS = _("The ages of both results are not known, or are the same: there is no change by month and no plot.")
 RECOMPUTED = _("Measured {name} again.")
 
 

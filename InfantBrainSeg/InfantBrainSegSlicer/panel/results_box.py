@@ -2,13 +2,14 @@
 
 import qt
 
+from ..scene.follow_up import comparison_of
 from ..scene.places import Place, jump_to, world_mm
 from ..scene.provenance import Record, read_record
 from ..scene.review import can_be_reviewed, mark_reviewed, read_review, reviewer, unmark_reviewed
 from ..scene.statistics import Edit, Edits, own_table, texts
 from . import messages
 from .parameters import InfantBrainSegParameterNode
-from .results_table import Results, fill_results_table, read_results
+from .results_table import Results, fill_results_table, read_follow_up, read_results
 
 _FRAME = "background: {background}; color: black; border: 1px solid {border}; border-radius: 3px; padding: 5px;"
 STYLES = {
@@ -70,6 +71,7 @@ class ResultsBox:
         edit = self._edits.of(segmentation, table) if filled else Edit()
         self.outdated = edit.since_table
         self._show_review(segmentation if filled else None, table, edit)
+        self._show_follow_up(node, segmentation if filled else None)
         self._ui.outlineCheckBox.visible = self._ui.editButton.visible = filled
         self._ui.editButton.enabled = not running
         display = segmentation.GetDisplayNode() if filled else None
@@ -77,6 +79,16 @@ class ResultsBox:
         self._ui.resultsLabel.text = f"{total}. {messages.EDITED}" if total and edit.since_table else total
         self._show_verdict(segmentation if filled else None, dict(edit.changed_ml))
         self._ui.resultsCollapsibleButton.visible = bool(total or self.record.decision or filled)
+
+    def _show_follow_up(self, node: InfantBrainSegParameterNode | None, segmentation) -> None:
+        for widget in (self._ui.earlierLabel, self._ui.earlierSelector, self._ui.compareButton):
+            widget.visible = segmentation is not None
+        earlier = node.earlierResult if node else None
+        self._ui.compareButton.enabled = earlier is not None and earlier is not segmentation
+        found = read_follow_up(comparison_of(earlier, segmentation))
+        self._ui.followUpTable.visible = found is not None
+        if found is not None:
+            fill_results_table(self._ui.followUpTable, found)
 
     def _show_verdict(self, segmentation, changed_ml: dict[str, float]) -> None:
         record = read_record(segmentation)

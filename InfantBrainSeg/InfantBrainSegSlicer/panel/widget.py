@@ -15,6 +15,7 @@ from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from ..run.run import Run
 from ..scene.edit_guard import EditGuard
+from ..scene.follow_up import comparison_of, show_chart
 from ..scene.options import AUTO, OFF, ON, Scans
 from ..scene.places import show_scan
 from ..scene.results import inputs_of
@@ -111,6 +112,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
         self.ui.csvButton.connect("clicked(bool)", self.onCsvButton)
         self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
+        self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
         self.ui.weightsButton.connect("clicked(bool)", self.onWeightsButton)
         self.ui.torchButton.connect("clicked(bool)", self.onTorchButton)
         self.ui.logButton.connect("clicked(bool)", self.onLogButton)
@@ -325,6 +327,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         node = self._parameterNode
         try:
             node.tableNode = self.logic.recomputeStatistics(node.outputSegmentation, node.tableNode)
+            self._compareAgain()
             self._outcome = (messages.RECOMPUTED.format(name=node.outputSegmentation.GetName()), "")
         except InfantBrainSegError as error:
             self._outcome = (str(error), ERROR_STYLE)
@@ -384,6 +387,28 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except InfantBrainSegError as error:
             self._outcome = (str(error), ERROR_STYLE)
         self._checkCanApply()
+
+    def onCompareButton(self) -> None:
+        """Compare the chosen result with the earlier one, and show the plot where there is one."""
+        node = self._parameterNode
+        try:
+            found = self.logic.compareResults(node.earlierResult, node.outputSegmentation)
+        except InfantBrainSegError as error:
+            self._outcome = (str(error), ERROR_STYLE)
+        else:
+            if found.chart is not None:
+                show_chart(found.chart)
+            self._outcome = (messages.COMPARED if found.chart is not None else f"{messages.COMPARED} {messages.NO_MONTHS}", "")
+        self._checkCanApply()
+
+    def _compareAgain(self) -> None:
+        """Keep a comparison in step with a segmentation that was measured again, or drop it where it no longer holds."""
+        node = self._parameterNode
+        if comparison_of(node.earlierResult, node.outputSegmentation) is not None:
+            try:
+                self.logic.compareResults(node.earlierResult, node.outputSegmentation)
+            except InfantBrainSegError:
+                node.earlierResult = None
 
     def onWeightsButton(self) -> None:
         """Pick a weights file."""
@@ -448,5 +473,6 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if node is not None:
             with slicer.util.NodeModify(node):
                 node.outputSegmentation, node.tableNode = run.segmentationNode, run.tableNode
+            self._compareAgain()
         if self.parent.isEntered:  # elsewhere the views are the other module's
             show_scan(inputs_of(run.segmentationNode).main)

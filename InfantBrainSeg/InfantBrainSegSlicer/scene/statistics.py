@@ -123,7 +123,7 @@ def fill_automatic(table_node, volumes: list[SegmentVolume]) -> None:
     table_node : vtkMRMLTableNode, whose content is replaced
     volumes : list of SegmentVolume
     """
-    _fill(
+    fill_table(
         table_node, [*_standard_columns(), _confidence_column()], [[*_standard_cells(volume), volume.mean_confidence] for volume in volumes]
     )
 
@@ -159,7 +159,7 @@ def fill_comparison(table_node, volumes: list[SegmentVolume]) -> None:
         rows.append(
             [*_standard_cells(volume), volume.automatic_mm3 / _MM3_IN_CM3, difference_mm3 / _MM3_IN_CM3, percent, volume.mean_confidence]
         )
-    _fill(table_node, columns, rows)
+    fill_table(table_node, columns, rows)
 
 
 def recompute(segmentation_node, table_node=None):
@@ -301,8 +301,16 @@ def _number_in_tag(segment, tag: str) -> float:
         return math.nan
 
 
-def _fill(table_node, columns: list[Column], rows: list[list]) -> None:
-    """Replace a table's content in one step."""
+def fill_table(table_node, columns: list[Column], rows: list[list]) -> None:
+    """Replace a table's content in one step.
+
+    Parameters
+    ----------
+    table_node : vtkMRMLTableNode
+    columns : list of Column
+    rows : list of list
+        A value for each column.
+    """
     was_modifying = table_node.StartModify()
     try:
         table_node.RemoveAllColumns()

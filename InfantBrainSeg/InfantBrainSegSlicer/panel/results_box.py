@@ -2,6 +2,7 @@
 
 import qt
 
+from ..scene.doubt import can_show_doubt, doubt_is_shown, hide_doubt, show_doubt
 from ..scene.follow_up import comparison_of
 from ..scene.places import Place, jump_to, world_mm
 from ..scene.provenance import Record, read_record
@@ -74,6 +75,12 @@ class ResultsBox:
         self._show_follow_up(node, segmentation if filled else None)
         self._ui.outlineCheckBox.visible = self._ui.editButton.visible = filled
         self._ui.editButton.enabled = not running
+        if filled:
+            hide_doubt(segmentation.GetScene(), keep=segmentation)
+        known = filled and can_show_doubt(segmentation)
+        self._ui.doubtCheckBox.visible, self._ui.doubtCheckBox.enabled = filled, known
+        self._ui.doubtCheckBox.checked = filled and doubt_is_shown(segmentation)
+        self._ui.doubtCheckBox.toolTip = messages.DOUBT_TIP if known else messages.NO_DOUBT_TIP
         display = segmentation.GetDisplayNode() if filled else None
         self._ui.outlineCheckBox.checked = display is not None and not display.GetVisibility2DFill()
         self._ui.resultsLabel.text = f"{total}. {messages.EDITED}" if total and edit.since_table else total
@@ -126,6 +133,13 @@ class ResultsBox:
         """Show the segments in slice views by their outlines alone, or filled."""
         if self._segmentation is not None and self._segmentation.GetDisplayNode() is not None:
             self._segmentation.GetDisplayNode().SetVisibility2DFill(not alone)
+
+    def set_doubt(self, shown: bool) -> None:
+        """Lay the doubt over the scan in slice views, or take it off."""
+        if shown:
+            show_doubt(self._segmentation)
+        else:
+            hide_doubt(self._segmentation.GetScene())
 
     def set_reviewed(self, reviewed: bool) -> None:
         """Write who looked the result through, or take that out again."""

@@ -14,6 +14,7 @@ from InfantBrainSegLib.core.check import PASS, warnings_of
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from ..run.run import Run
+from ..scene.doubt import hide_doubt
 from ..scene.edit_guard import EditGuard
 from ..scene.follow_up import comparison_of, show_chart
 from ..scene.options import AUTO, OFF, ON, Scans
@@ -107,6 +108,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.nextButton.connect("clicked(bool)", lambda: self._resultsBox.step(+1))
         self.ui.previousButton.connect("clicked(bool)", lambda: self._resultsBox.step(-1))
         self.ui.outlineCheckBox.connect("clicked(bool)", self._resultsBox.set_outlines)
+        self.ui.doubtCheckBox.connect("clicked(bool)", self._resultsBox.set_doubt)
         self.ui.reviewedCheckBox.connect("clicked(bool)", self.onReviewed)
         self.ui.editButton.connect("clicked(bool)", self.onEditButton)
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
@@ -469,6 +471,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checks.all_checks = ()
         self._outcome = (messages.FINISHED.format(time=messages.duration(run.seconds)), "")
         self._guard.made(run.segmentationNode)
+        hide_doubt(run.segmentationNode.GetScene())  # it is of the result before
         node = self._parameterNode
         if node is not None:
             with slicer.util.NodeModify(node):

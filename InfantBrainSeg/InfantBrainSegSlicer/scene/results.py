@@ -181,6 +181,8 @@ def import_outcome(outcome: Outcome, targets: ResultNodes) -> ResultNodes:
         for name, node in volumes.items():
             _fill_volume(node, outcome.probabilities[name], scan)
             nodes.segmentation.SetNodeReferenceID(PROBABILITY_ROLE + name, node.GetID())
+        for tissue in TISSUES if not volumes else ():  # those of an earlier run are not of this result
+            nodes.segmentation.SetNodeReferenceID(PROBABILITY_ROLE + tissue.short_name, None)
         if nodes.labelmap is not None:
             _fill_volume(nodes.labelmap, outcome.labels, scan)
             nodes.labelmap.GetDisplayNode().SetAndObserveColorNodeID(_color_table(scene).GetID())

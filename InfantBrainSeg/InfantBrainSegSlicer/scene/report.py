@@ -16,7 +16,7 @@ from .options import Scans
 from .provenance import told_of
 from .results import TRANSFORM_ROLE, inputs_of
 from .review import read_review
-from .statistics import VOLUME_TOLERANCE, SegmentVolume, measure_segments
+from .statistics import SegmentVolume, is_edited, measure_segments
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -61,10 +61,7 @@ def write_report(segmentation_node, path: str | Path) -> None:
 def _are_edited(volumes: list[SegmentVolume]) -> bool:
     """Whether a tissue went, or its volume is not the automatic one."""
     tissues = {volume.segment_id: volume for volume in volumes if volume.segment_id in {tissue.short_name for tissue in TISSUES}}
-    return len(tissues) < len(TISSUES) or any(
-        math.isnan(volume.automatic_mm3) or abs(volume.volume_mm3 - volume.automatic_mm3) > VOLUME_TOLERANCE * volume.automatic_mm3
-        for volume in tissues.values()
-    )
+    return len(tissues) < len(TISSUES) or any(math.isnan(volume.automatic_mm3) or is_edited(volume) for volume in tissues.values())
 
 
 def _measured(volumes: list[SegmentVolume]) -> list[TissueVolume]:

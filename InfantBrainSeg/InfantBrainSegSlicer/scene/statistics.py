@@ -14,6 +14,8 @@ from .nodes import BINARY_LABELMAP, array_of, to_array, with_labelmaps
 
 AUTOMATIC_MM3_TAG = "InfantBrainSeg.AutomaticVolumeMm3"  # on the segment, so that it survives .seg.nrrd, .mrb and renaming
 CONFIDENCE_TAG = "InfantBrainSeg.MeanConfidence"
+ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"  # what an export as DICOM SEG reads
+AUTOMATIC_TYPE, EDITED_TYPE = "AUTOMATIC", "SEMIAUTOMATIC"  # DICOM's words
 TABLE_ROLE = "InfantBrainSeg.Table"
 VOLUME_TOLERANCE = 1e-6  # of a volume: digits that a saved scene loses
 _MM3_IN_CM3 = 1000.0
@@ -188,8 +190,16 @@ def recompute(segmentation_node, table_node=None):
         scene = segmentation_node.GetScene()
         table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{segmentation_node.GetName()} volumes"))
     fill_comparison(table, volumes)
+    for volume in volumes:
+        if is_edited(volume):
+            segmentation_node.GetSegmentation().GetSegment(volume.segment_id).SetTag(ALGORITHM_TYPE_TAG, EDITED_TYPE)
     segmentation_node.SetNodeReferenceID(TABLE_ROLE, table.GetID())
     return table
+
+
+def is_edited(volume: SegmentVolume) -> bool:
+    """Whether a segment's volume is other than a run made it; never where that is not known."""
+    return abs(volume.volume_mm3 - volume.automatic_mm3) > VOLUME_TOLERANCE * volume.automatic_mm3
 
 
 def own_table(segmentation_node, chosen=None):
@@ -258,11 +268,7 @@ class Edits:
 def _compare(volumes: list[SegmentVolume], table_node) -> Edit:
     now = [(volume.name, str(volume.voxels)) for volume in volumes]
     measured = list(zip(texts(table_node, "Segment"), texts(table_node, "Voxel count"), strict=False))
-    changed = {
-        volume.name: (volume.volume_mm3 - volume.automatic_mm3) / _MM3_IN_CM3
-        for volume in volumes
-        if abs(volume.volume_mm3 - volume.automatic_mm3) > VOLUME_TOLERANCE * volume.automatic_mm3  # never where that is not known
-    }
+    changed = {volume.name: (volume.volume_mm3 - volume.automatic_mm3) / _MM3_IN_CM3 for volume in volumes if is_edited(volume)}
     there = {volume.segment_id for volume in volumes if not math.isnan(volume.automatic_mm3)}
     changed |= {tissue.name: math.nan for tissue in TISSUES if there and tissue.short_name not in there}
     return Edit(bool(measured) and sorted(now) != sorted(measured), changed)

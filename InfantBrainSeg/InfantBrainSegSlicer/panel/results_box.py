@@ -64,10 +64,13 @@ class ResultsBox:
         table = own_table(segmentation, table) if filled else table
         self.outdated = False
         self.results = read_results(table)
-        total = messages.TOTAL.format(total=f"{self.results.total_ml:.1f}") if self.results else ""
+        total = ""
         if self.results:
+            norm = messages.norm_in_words(self.results.ratio, read_record(segmentation if filled else None).age_months)
+            total = messages.TOTAL.format(total=f"{self.results.total_ml:.1f}")
+            self._ui.normLabel.text, self._ui.normLabel.toolTip = f"{messages.sentence(norm)}.", messages.norm_tip()
             fill_results_table(self._ui.resultsTable, self.results)
-        for widget in (self._ui.resultsTable, self._ui.copyButton, self._ui.csvButton):
+        for widget in (self._ui.resultsTable, self._ui.normLabel, self._ui.copyButton, self._ui.csvButton):
             widget.visible = bool(total)
         edit = self._edits.of(segmentation, table) if filled else Edit()
         self.outdated = edit.since_table

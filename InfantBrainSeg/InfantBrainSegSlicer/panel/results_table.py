@@ -65,6 +65,12 @@ class Results:
     columns: list[Column]
     total_ml: float
 
+    @property
+    def ratio(self) -> float:
+        """Gray to white matter as it is now; NaN where it is not known."""
+        (now,) = (column.values for column in self.columns if column.name == "volume_ml")
+        return now[-1] if self.names[-1] == RATIO else math.nan
+
 
 def read_results(table_node) -> Results | None:
     """Read a statistics table as the logic makes it, one row a segment.

@@ -12,7 +12,7 @@ import vtk
 from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.core.labels import TISSUES
 
-from .provenance import told_of
+from .provenance import read_record
 from .results import inputs_of
 from .scene_edit import add_node, place_beside, undone_on_failure
 from .statistics import Column, fill_table, measure_segments
@@ -149,7 +149,5 @@ def _volumes_ml(node) -> dict[str, float]:
 
 def _age_months(node) -> float:
     """Give the age that the run was told; not a number where there was none."""
-    try:
-        return float(((told_of(node) or {})["options"])["age_months"])
-    except (ValueError, KeyError, TypeError):  # the text can be edited
-        return math.nan
+    age_months = read_record(node).age_months
+    return math.nan if age_months is None else age_months

@@ -47,6 +47,8 @@ class Record:
         The most doubtful first.
     notes : tuple of str
         What was done to the scans before.
+    age_months : float or None
+        That the run was told.
     """
 
     checks: tuple[Check, ...] = ()
@@ -54,6 +56,7 @@ class Record:
     reasons: tuple[Reason, ...] = ()
     places: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
+    age_months: float | None = None
 
 
 def provenance_text(report: dict[str, Any]) -> str:
@@ -134,4 +137,6 @@ def record_of(report: dict[str, Any]) -> Record:
     done = [report.get("extraction", {}), report.get("alignment", {})]
     notes = tuple(str(step["message"]) for step in done if step.get("message") and step.get("moved", True))
     reasons = tuple(Reason.from_dict(reason) for reason in verdict.get("reasons", ()))
-    return Record(checks, verdict.get("decision", ""), reasons, places, notes)
+    age_months = report.get("options", {}).get("age_months")
+    age_months = None if age_months is None else float(age_months)
+    return Record(checks, verdict.get("decision", ""), reasons, places, notes, age_months)

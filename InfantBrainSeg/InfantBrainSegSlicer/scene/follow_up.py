@@ -48,10 +48,6 @@ def compare(earlier, later) -> FollowUp:
     ----------
     earlier, later : vtkMRMLSegmentationNode or None
 
-    Returns
-    -------
-    FollowUp
-
     Raises
     ------
     InputError

@@ -166,7 +166,9 @@ COPIED = _("Copied: paste it into a spreadsheet or a report.")
 SAVED = _("Saved {path}.")
 NOT_SAVED = _("{path} cannot be written ({reason}): choose another folder.")
 NO_SEGMENT_EDITOR = _("This Slicer has no Segment Editor, or no main window: open the segmentation in a module that can edit it.")
-DOUBT_TIP = _("Colors where the networks were unsure: from yellow, 20 % in doubt, to red, 70 % and more. Of the automatic result.")
+DOUBT_TIP = _(
+    "Colors where the networks were unsure, in place of the tissues: from yellow, 20 % in doubt, to red, 70 %. Of the automatic result."
+)
 NO_DOUBT_TIP = _("Colors where the networks were unsure. Tick Probability volumes under Outputs and segment again: it is made of them.")
 PLACE_OF = _("Place {number} of {count}")
 PLACES = _("{count} in doubt")

@@ -15,6 +15,7 @@ DOUBT_ROLE = "InfantBrainSeg.Doubt"
 COLORS = "InfantBrainSeg doubt"
 FROM, TO = 0.2, 0.7  # yellow and red; below the first the scan alone is seen, above the second all is red (four classes leave 0.75)
 OPACITY = 0.6  # the scan stays readable beneath
+_HIDDEN = "InfantBrainSeg.HiddenForDoubt"  # attribute of a segmentation whose tissues would cover the doubt
 _BEFORE = "InfantBrainSeg.Foreground"  # attribute of a view: the opacity that was, the doubt's ID, and that of what it stands in place of
 
 
@@ -71,7 +72,7 @@ def doubt_volume(segmentation_node):
 
 
 def show_doubt(segmentation_node) -> None:
-    """Lay the doubt over the scan in every slice view; what was laid over it comes back with `hide_doubt`.
+    """Lay the doubt over the scan in every slice view, without the tissues; what was shown comes back with `hide_doubt`.
 
     Raises
     ------
@@ -84,6 +85,10 @@ def show_doubt(segmentation_node) -> None:
         view.SetAttribute(_BEFORE, f"{view.GetForegroundOpacity()} {volume.GetID()} {view.GetForegroundVolumeID() or ''}")
         view.SetForegroundVolumeID(volume.GetID())
         view.SetForegroundOpacity(OPACITY)
+    display = segmentation_node.GetDisplayNode()
+    if display is not None and display.GetVisibility2D():
+        display.SetVisibility2D(False)
+        segmentation_node.SetAttribute(_HIDDEN, "true")
 
 
 def hide_doubt(scene, keep=None) -> None:
@@ -104,6 +109,11 @@ def hide_doubt(scene, keep=None) -> None:
         if view.GetForegroundVolumeID() == shown:  # else the user has chosen something else since
             view.SetForegroundVolumeID(before if scene.GetNodeByID(before) is not None else None)
             view.SetForegroundOpacity(float(opacity))
+    for node in _all(scene, "vtkMRMLSegmentationNode"):
+        if node is not keep and node.GetAttribute(_HIDDEN) is not None:
+            node.RemoveAttribute(_HIDDEN)
+            if node.GetDisplayNode() is not None:
+                node.GetDisplayNode().SetVisibility2D(True)
 
 
 def doubt_is_shown(segmentation_node) -> bool:
@@ -113,7 +123,10 @@ def doubt_is_shown(segmentation_node) -> bool:
 
 
 def _views(scene) -> list:
-    kind = "vtkMRMLSliceCompositeNode"
+    return _all(scene, "vtkMRMLSliceCompositeNode")
+
+
+def _all(scene, kind: str) -> list:
     return [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
 
 

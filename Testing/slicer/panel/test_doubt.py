@@ -46,6 +46,7 @@ def test_the_doubt_is_one_less_the_likeliest_tissue_in_colors_over_the_scan(pane
     assert display.GetColorNode().GetName() == doubt.COLORS
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax(), display.GetLowerThreshold()) == pytest.approx((0.2, 0.7, 0.2))
     assert display.GetApplyThreshold()
+    assert not result.GetDisplayNode().GetVisibility2D()  # the tissues would cover it
 
 
 def test_off_again_gives_back_what_was_laid_over_the_scan_and_adds_no_second_volume(panel, scans, view, result):
@@ -55,6 +56,7 @@ def test_off_again_gives_back_what_was_laid_over_the_scan_and_adds_no_second_vol
     before = mrml.node_count()
     panel.ui.doubtCheckBox.click()
     assert (view.GetForegroundVolumeID(), view.GetForegroundOpacity()) == (scans[1].GetID(), 0.3)
+    assert result.GetDisplayNode().GetVisibility2D()
     panel.ui.doubtCheckBox.click()
     panel.widget.enter()
     assert panel.ui.doubtCheckBox.checked
@@ -85,3 +87,4 @@ def test_another_result_is_shown_without_the_doubt_of_the_first(panel, view, res
     panel.segment_to_the_end()
     assert view.GetForegroundVolumeID() is None
     assert not panel.ui.doubtCheckBox.checked
+    assert result.GetDisplayNode().GetVisibility2D()

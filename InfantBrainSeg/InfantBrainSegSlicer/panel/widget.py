@@ -344,6 +344,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Open Segment Editor on the result; coming back measures again."""
         node = self._parameterNode.outputSegmentation
         self._edited = node.GetID()
+        self._resultsBox.set_doubt(False)  # the tissues are to be seen while they are edited
         try:
             open_segment_editor(node, inputs_of(node).main or self._parameterNode.t1Volume)
         except InfantBrainSegError as error:

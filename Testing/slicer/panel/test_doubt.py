@@ -88,3 +88,11 @@ def test_another_result_is_shown_without_the_doubt_of_the_first(panel, view, res
     assert view.GetForegroundVolumeID() is None
     assert not panel.ui.doubtCheckBox.checked
     assert result.GetDisplayNode().GetVisibility2D()
+
+
+def test_the_tissues_are_seen_again_when_they_are_to_be_edited(panel, view, result, monkeypatch):
+    monkeypatch.setattr(slicer.util, "selectModule", lambda name: panel.frame.exit())
+    panel.ui.doubtCheckBox.click()
+    panel.ui.editButton.click()
+    assert result.GetDisplayNode().GetVisibility2D()
+    assert view.GetForegroundVolumeID() is None

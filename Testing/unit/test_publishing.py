@@ -65,7 +65,6 @@ def test_the_homepage_has_what_a_reviewer_looks_for():
     assert "**Infant Brain Segmentation**" in page
 
 
-@pytest.mark.xfail(strict=True, reason="105 MB: the weights count twice, and hardly compress; smaller weights are needed first")
 def test_one_commit_of_the_tree_and_its_packed_copy_fit_the_index():
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:

@@ -91,6 +91,7 @@ class Labelled:
     Attributes
     ----------
     found : TissueResult
+        Its probabilities in float16.
     cleaned : CleanedLabels
     kept : Kept or None
         What of a person's edits stays.
@@ -102,8 +103,7 @@ class Labelled:
 
     def on_scan(self, prepared: Prepared) -> sitk.Image:
         """Bring the labels to the scan's exact grid."""
-        probabilities = self.found.probabilities.astype(np.float16)
-        labels = prepared.space.labels_to_scan(self.cleaned.labels, probabilities, prepared.mask)
+        labels = prepared.space.labels_to_scan(self.cleaned.labels, self.found.probabilities, prepared.mask)
         return labels if self.kept is None else self.kept.filled(labels)
 
 
@@ -239,8 +239,7 @@ def _finish(
     predictor, options, steps, prepared = means.predictor, means.options, means.steps, ready.prepared
     found, cleaned, kept = labelled.found, labelled.cleaned, labelled.kept
     with steps(Step.RESTORE):
-        result = labelled.on_scan(prepared)
-        probabilities = found.probabilities.astype(np.float16)  # half the memory from here on
+        result, probabilities = labelled.on_scan(prepared), found.probabilities
         confidence = np.take_along_axis(probabilities, cleaned.labels[None].astype(np.intp), 0)[0]  # (X, Y, Z)
         volumes = measure(result, prepared.space.map_to_scan(confidence, prepared.mask), tissues_of(len(probabilities)))
         islands = sum(cleaned.islands_removed.values())
@@ -278,11 +277,17 @@ def _automatic(means: _Means, prepared: Prepared) -> Labelled:
     """What the networks find, cleaned up."""
     found = _tissues(means, prepared)
     with means.steps(Step.CLEAN_UP):
-        return Labelled(found, _cleaned(found, means, prepared))
+        cleaned = _cleaned(found, means, prepared)
+        return Labelled(_halved(found), cleaned)
 
 
 def _cleaned(found: TissueResult, means: _Means, prepared: Prepared) -> CleanedLabels:
     return clean(found.labels, found.probabilities, prepared.mask, (1.0, 1.0, 1.0), means.options.cleanup)
+
+
+def _halved(found: TissueResult) -> TissueResult:
+    """The same in half the memory; torch takes a tenth of numpy's time."""
+    return replace(found, probabilities=torch.from_numpy(found.probabilities).half().numpy())
 
 
 def _tissues(means: _Means, prepared: Prepared) -> TissueResult:
@@ -323,7 +328,7 @@ def _with_edits(means: _Means, prepared: Prepared, edits: Edits) -> Labelled:
         labels = there.filled(most_likely(torch.from_numpy(probabilities), torch.from_numpy(prepared.mask)).numpy())
         found = TissueResult(None, labels, there.known(probabilities, known))
         cleaned = _cleaned(found, means, prepared)
-        return Labelled(found, replace(cleaned, labels=there.filled(cleaned.labels)), kept)
+        return Labelled(_halved(found), replace(cleaned, labels=there.filled(cleaned.labels)), kept)
 
 
 def _looked_again(

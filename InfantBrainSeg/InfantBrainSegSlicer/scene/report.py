@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from InfantBrainSegLib.core.errors import InputError
-from InfantBrainSegLib.core.labels import TISSUES
+from InfantBrainSegLib.core.labels import Tissue
 
 from .nodes import ijk_to_ras, image_from_tissues, image_from_volume, make_image, to_array
 from .options import Scans
 from .provenance import told_of
 from .results import TRANSFORM_ROLE, inputs_of
 from .review import read_review
-from .statistics import SegmentVolume, is_edited, measure_segments
+from .statistics import SegmentVolume, is_edited, measure_segments, tissues_made
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -53,23 +53,23 @@ def write_report(segmentation_node, path: str | Path) -> None:
         ) from error
     volumes = measure_segments(segmentation_node)
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    edited = _measured(volumes) if _are_edited(volumes) else []
+    edited = _measured(volumes, tissues_made(segmentation_node)) if _are_edited(volumes, tissues_made(segmentation_node)) else []
     page = page_of({**told, "weights": weights}, _pictures(segmentation_node), edited, made, _review(segmentation_node, volumes))
     write_text(to_html(page), path)
 
 
-def _are_edited(volumes: list[SegmentVolume]) -> bool:
+def _are_edited(volumes: list[SegmentVolume], made: tuple[Tissue, ...]) -> bool:
     """Whether a tissue went, or its volume is not the automatic one."""
-    tissues = {volume.segment_id: volume for volume in volumes if volume.segment_id in {tissue.short_name for tissue in TISSUES}}
-    return len(tissues) < len(TISSUES) or any(math.isnan(volume.automatic_mm3) or is_edited(volume) for volume in tissues.values())
+    tissues = {volume.segment_id: volume for volume in volumes if volume.segment_id in {tissue.short_name for tissue in made}}
+    return len(tissues) < len(made) or any(math.isnan(volume.automatic_mm3) or is_edited(volume) for volume in tissues.values())
 
 
-def _measured(volumes: list[SegmentVolume]) -> list[TissueVolume]:
+def _measured(volumes: list[SegmentVolume], tissues: tuple[Tissue, ...]) -> list[TissueVolume]:
     """Give the tissues as they are now; how sure the networks were holds for the automatic ones alone."""
     from InfantBrainSegLib.pipeline.volumes import TissueVolume
 
     found = {volume.segment_id: (volume.voxels, volume.volume_mm3) for volume in volumes}
-    rows = [(tissue.short_name, *found.get(tissue.short_name, (0, 0.0))) for tissue in TISSUES]
+    rows = [(tissue.short_name, *found.get(tissue.short_name, (0, 0.0))) for tissue in tissues]
     total = sum(voxels for _, voxels, _ in rows)
     return [TissueVolume(name, voxels, mm3, mm3 / _MM3_IN_ML, voxels / total if total else 0.0, None) for name, voxels, mm3 in rows]
 

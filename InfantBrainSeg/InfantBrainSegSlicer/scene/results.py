@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from .statistics import (
     AUTOMATIC_TYPE,
     CONFIDENCE_TAG,
     TABLE_ROLE,
+    TISSUES_ATTRIBUTE,
     fill_automatic,
     measure_segments,
     own_table,
@@ -186,7 +188,7 @@ def import_outcome(outcome: Outcome, targets: ResultNodes) -> ResultNodes:
         made = [node for node in made if node is not None]
         for node in made:
             keep(node)
-        _fill_segmentation(nodes.segmentation, outcome.labels, scan)
+        _fill_segmentation(nodes.segmentation, outcome.labels, scan, tissues_in(outcome.report))
         _fill_table(nodes, outcome.report)
         nodes.provenance.SetText(provenance_text(outcome.report))
         for name, node in volumes.items():
@@ -270,6 +272,12 @@ def _fill_table(nodes: ResultNodes, report: dict[str, Any]) -> None:
         segment.SetTag(CONFIDENCE_TAG, repr(volume.mean_confidence))
 
 
+def tissues_in(report: dict[str, Any]) -> tuple[Tissue, ...]:
+    """Give the tissues that a report has volumes of: those that its networks tell apart."""
+    known = {row["tissue"] for row in report["volumes"]}
+    return tuple(tissue for tissue in TISSUES if tissue.short_name in known)
+
+
 def _fingerprint(node) -> str:
     import numpy as np
 
@@ -277,8 +285,8 @@ def _fingerprint(node) -> str:
     return "" if data is None else hashlib.sha256(np.ascontiguousarray(array_of(data)).tobytes()).hexdigest()
 
 
-def _fill_segmentation(node, labels: np.ndarray, scan) -> None:
-    """Replace our three segments; what else is in the segmentation stays."""
+def _fill_segmentation(node, labels: np.ndarray, scan, tissues: Sequence[Tissue]) -> None:
+    """Replace our segments by these; what else is in the segmentation stays."""
     segmentation = node.GetSegmentation()
     had_surface = segmentation.ContainsRepresentation(CLOSED_SURFACE)
     if node.GetDisplayNode() is None:
@@ -287,15 +295,15 @@ def _fill_segmentation(node, labels: np.ndarray, scan) -> None:
         tissue.short_name: node.GetDisplayNode().GetSegmentOpacity3D(tissue.short_name)
         if tissue.short_name in segmentation.GetSegmentIDs()
         else FIRST_OPACITY_3D.get(tissue.short_name, 1.0)
-        for tissue in TISSUES
+        for tissue in tissues
     }
     for name in {tissue.short_name for tissue in TISSUES}.intersection(segmentation.GetSegmentIDs()):
         segmentation.RemoveSegment(name)
     if segmentation.GetNumberOfSegments() == 0:
         segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
-    shared = image_data_from_array(labels, slicer.vtkOrientedImageData())  # one labelmap for the three
+    shared = image_data_from_array(labels, slicer.vtkOrientedImageData())  # one labelmap for all
     shared.SetImageToWorldMatrix(to_matrix(ijk_to_ras(scan)))
-    for tissue in TISSUES:
+    for tissue in tissues:
         segment = slicer.vtkSegment()
         segment.SetName(tissue.name)
         segment.SetColor(*(value / 255 for value in tissue.color))
@@ -306,6 +314,7 @@ def _fill_segmentation(node, labels: np.ndarray, scan) -> None:
         segment.AddRepresentation(BINARY_LABELMAP, shared)
         if not segmentation.AddSegment(segment, tissue.short_name):
             raise InfantBrainSegError(f"'{node.GetName()}' did not take the segment {tissue.name}: choose a new segmentation.")
+    node.SetAttribute(TISSUES_ATTRIBUTE, " ".join(tissue.short_name for tissue in tissues))
     node.SetAndObserveTransformNodeID(scan.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(scan)  # after the transform: it is the scan's grid as seen from this node
     for name, opacity in opacities.items():

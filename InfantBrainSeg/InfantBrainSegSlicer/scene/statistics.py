@@ -8,7 +8,7 @@ import slicer
 import vtk
 
 from InfantBrainSegLib.core.errors import InputError
-from InfantBrainSegLib.core.labels import TISSUES
+from InfantBrainSegLib.core.labels import TISSUES, Tissue
 
 from .nodes import BINARY_LABELMAP, array_of, to_array, with_labelmaps
 
@@ -17,6 +17,7 @@ CONFIDENCE_TAG = "InfantBrainSeg.MeanConfidence"
 ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"  # what an export as DICOM SEG reads
 AUTOMATIC_TYPE, EDITED_TYPE = "AUTOMATIC", "SEMIAUTOMATIC"  # DICOM's words
 TABLE_ROLE = "InfantBrainSeg.Table"
+TISSUES_ATTRIBUTE = "InfantBrainSeg.Tissues"  # short names; a .seg.nrrd file does not hold it
 VOLUME_TOLERANCE = 1e-6  # of a volume: digits that a saved scene loses
 _MM3_IN_CM3 = 1000.0
 
@@ -239,6 +240,12 @@ class Edit:
     changed_ml: Mapping[str, float] = field(default_factory=dict)
 
 
+def tissues_made(segmentation_node) -> tuple[Tissue, ...]:
+    """Give the tissues that the networks of a result tell apart, whether they are still there or not."""
+    names = segmentation_node.GetAttribute(TISSUES_ATTRIBUTE)
+    return TISSUES if names is None else tuple(tissue for tissue in TISSUES if tissue.short_name in names.split())
+
+
 class Edits:
     """Tells how a segmentation was edited; counts again only after a change of it or of its table."""
 
@@ -261,16 +268,16 @@ class Edits:
         stamps = [thing.GetMTime() for thing in (*segments, *labelmaps, table) if thing is not None]
         seen = (segmentation_node.GetID(), table_node.GetID() if table_node is not None else "", *stamps)
         if seen != self._seen:
-            self._seen, self._answer = seen, _compare(measure_segments(segmentation_node), table_node)
+            self._seen, self._answer = seen, _compare(measure_segments(segmentation_node), table_node, tissues_made(segmentation_node))
         return self._answer
 
 
-def _compare(volumes: list[SegmentVolume], table_node) -> Edit:
+def _compare(volumes: list[SegmentVolume], table_node, tissues: tuple[Tissue, ...]) -> Edit:
     now = [(volume.name, str(volume.voxels)) for volume in volumes]
     measured = list(zip(texts(table_node, "Segment"), texts(table_node, "Voxel count"), strict=False))
     changed = {volume.name: (volume.volume_mm3 - volume.automatic_mm3) / _MM3_IN_CM3 for volume in volumes if is_edited(volume)}
     there = {volume.segment_id for volume in volumes if not math.isnan(volume.automatic_mm3)}
-    changed |= {tissue.name: math.nan for tissue in TISSUES if there and tissue.short_name not in there}
+    changed |= {tissue.name: math.nan for tissue in tissues if there and tissue.short_name not in there}
     return Edit(bool(measured) and sorted(now) != sorted(measured), changed)
 
 

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 import torch
 
 from ...core.errors import InputError
-from ...core.labels import BACKGROUND, CLASS_COUNT, from_any
+from ...core.labels import BACKGROUND, from_any, tissues_of
 from ...core.progress import Progress, silent
 from ...evaluation.metrics import dice
 from ...imaging.files import read_image, same_grid
@@ -60,8 +60,8 @@ class LabelledScan:
     warnings: tuple[str, ...]
 
 
-def read_label(path: Path, like: sitk.Image) -> sitk.Image:
-    """Read a labelmap in our numbers or iSeg's that lies on the grid of another image.
+def read_label(path: Path, like: sitk.Image, classes: int) -> sitk.Image:
+    """Read a labelmap in our numbers or iSeg's that lies on another image's grid and holds each tissue of a network of so many classes.
 
     Raises
     ------
@@ -75,18 +75,21 @@ def read_label(path: Path, like: sitk.Image) -> sitk.Image:
         labels = from_any(sitk.GetArrayViewFromImage(image))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    present = np.bincount(labels.ravel(), minlength=CLASS_COUNT)[1:] > 0
-    if not present.all():
-        raise InputError(f"{path} lacks {CLASS_COUNT - 1 - int(present.sum())} of CSF, GM and WM; wanted all three: label the whole brain.")
+    wanted, counts = tissues_of(classes), np.bincount(labels.ravel(), minlength=classes)
+    if missing := [tissue.short_name for tissue in wanted if not counts[tissue.value]]:
+        listed = ", ".join(tissue.short_name for tissue in wanted)
+        raise InputError(f"{path} lacks {', '.join(missing)}; wanted each of {listed}: label the whole brain.")
     return on_grid_of(like, labels)
 
 
-def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predictor | None = None) -> LabelledScan:
+def read_scan(files: LabelledFiles, classes: int, standardised: bool = True, predictor: Predictor | None = None) -> LabelledScan:
     """Read one subject.
 
     Parameters
     ----------
     files : LabelledFiles
+    classes : int
+        Of the network that learns from it, background included.
     standardised : bool
         True: T2 moved onto T1 where it lies elsewhere, and z-scored by the brain, as `segment` does. False: taken as
         aligned, and intensities as they are, but for one factor; the paper's network standardises each patch by itself.
@@ -100,7 +103,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
         If a file cannot be used, T2 cannot be brought onto T1, or the labels are not of this brain.
     """
     t1, t2 = read_image(files.t1), read_image(files.t2)
-    reference = read_label(files.label, t1)
+    reference = read_label(files.label, t1, classes)
     try:
         mask = None if files.mask is None else read_image(files.mask)
         alignment, pair, prepared = _make_ready((t1, t2, mask), standardised, predictor)
@@ -113,7 +116,7 @@ def read_scan(files: LabelledFiles, standardised: bool = True, predictor: Predic
             f"{files.label} is of this scan."
         )
     target = prepared.space.to_image(np.zeros(prepared.mask.shape, np.uint8))
-    shares = [to_xyz(resample_linearly(sitk.Cast(reference == value, sitk.sitkFloat32), target)) for value in range(CLASS_COUNT)]
+    shares = [to_xyz(resample_linearly(sitk.Cast(reference == value, sitk.sitkFloat32), target)) for value in range(classes)]
     shares[BACKGROUND] = 1 - np.sum(shares[1:], 0)  # beyond T1's grid nothing is labelled
     labels = np.where(prepared.mask, np.argmax(shares, 0), BACKGROUND).astype(np.uint8)
     images = (

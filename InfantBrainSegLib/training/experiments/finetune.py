@@ -135,7 +135,8 @@ def run_finetune(options: FinetuneOptions, report: Callable[[str], None] = print
     with sole_owner(folder):
         report(f"Trains on {', '.join(s.name for s in training)}; holds out {', '.join(s.name for s in held_out)}.")
         predictor = Predictor(device, options.device, SlidingWindowConfig(), False)
-        scans = (_read(training, predictor, report), _read(held_out, predictor, report))
+        classes = loaded[0].network.config.classes
+        scans = (_read(training, classes, predictor, report), _read(held_out, classes, predictor, report))
         plan = _plan(options, loaded, scans, training)
         measuring = _HeldOut(held_out, options.device, Measured(folder / "measured.json"), report)
         before = measuring.measure(options.weights_dir, "the weights as they are")  # what `segment` refuses is told before the training
@@ -151,11 +152,11 @@ def run_finetune(options: FinetuneOptions, report: Callable[[str], None] = print
     return text
 
 
-def _read(subjects: list[LabelledFiles], predictor: Predictor, report: Callable[[str], None]) -> list[LabelledScan]:
+def _read(subjects: list[LabelledFiles], classes: int, predictor: Predictor, report: Callable[[str], None]) -> list[LabelledScan]:
     scans = []
     for number, files in enumerate(subjects, start=1):
         report(f"Reads {files.name}, {number} of {len(subjects)}.")
-        scans.append(read_scan(files, predictor=predictor))
+        scans.append(read_scan(files, classes, predictor=predictor))
         for warning in scans[-1].warnings:
             report(f"{files.name}: {warning}")
     return scans
@@ -233,7 +234,8 @@ class _HeldOut:
 def _scores(files: LabelledFiles, segmenter: Segmenter, options: SegmentOptions, progress: Progress) -> Scores:
     t1, t2 = read_image(files.t1), read_image(files.t2)
     labels = segmenter(t1, t2, None if files.mask is None else read_image(files.mask), options, progress).labels
-    reference = sitk.GetArrayFromImage(read_label(files.label, t1))
+    classes = segmenter.networks.get("fcn1").network.config.classes
+    reference = sitk.GetArrayFromImage(read_label(files.label, t1, classes))
     return evaluate_labels(sitk.GetArrayFromImage(labels), reference, labels.GetSpacing()[::-1])
 
 

@@ -228,7 +228,7 @@ class _Experiment:
     def _read(self, files: LabelledFiles) -> LabelledScan:
         if files.name not in self._scans:
             self.report(f"Reads {files.name}.")
-            scan = read_scan(files, self.plan.standardised)
+            scan = read_scan(files, self.plan.first.network.classes, self.plan.standardised)
             for warning in scan.warnings:
                 self.report(f"{files.name}: {warning}")
             self._scans[files.name] = scan

@@ -12,7 +12,7 @@ from InfantBrainSegSlicer.scene.statistics import measure_segments, recompute
 
 from InfantBrainSegLib.core.errors import InputError
 
-REPORT = {"volumes": [{"tissue": "CSF", "mean_confidence": 0.8}, {"tissue": "GM", "mean_confidence": None}]}
+REPORT = {"volumes": [{"tissue": "CSF", "mean_confidence": 0.8}, {"tissue": "GM", "mean_confidence": None}, {"tissue": "WM"}]}
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def test_the_challenge_folder_gives_labelled_and_unlabelled_subjects_in_the_orde
 
 
 def test_an_analyze_subject_is_read_as_the_nifti_it_was_made_from(iseg_folder, labelled_folder):
-    scan = read_scan(find_iseg(iseg_folder)[0][0])
+    scan = read_scan(find_iseg(iseg_folder)[0][0], 4)
     wanted = sitk.GetArrayFromImage(sitk.ReadImage(str(labelled_folder / "subject-01" / "label.nii.gz")))
     assert np.array_equal(sitk.GetArrayFromImage(scan.reference), wanted)
     assert np.bincount(scan.labels.ravel())[1:].tolist() == np.bincount(wanted.ravel())[1:].tolist()

@@ -30,7 +30,7 @@ def files(labelled_folder):
 
 @pytest.fixture(scope="module")
 def scan(files):
-    return read_scan(files)
+    return read_scan(files, 4)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_for_fine_tuning_the_cerebrum_is_taken_out_and_set_upright_as_segment_do
         return Extraction(t1, t2, on_grid_of(t1, mask), turn, ExtractionReport("", rotation_degrees=90.0, rotated=True))
 
     monkeypatch.setattr("InfantBrainSegLib.pipeline.prepare_scans.extract", upper_part_turned)
-    upper = read_scan(files, predictor=Predictor(CPU, "cpu", SlidingWindowConfig(), False))
+    upper = read_scan(files, 4, predictor=Predictor(CPU, "cpu", SlidingWindowConfig(), False))
     label = sitk.ReadImage(str(files.label))
     target = upper.prepared.space.to_image(np.zeros(upper.labels.shape, np.uint8))
     turned = sitk.GetArrayFromImage(sitk.Resample(label, target, sitk.Transform(), sitk.sitkNearestNeighbor)).T
@@ -81,14 +81,14 @@ def test_t2_that_lies_elsewhere_is_moved_onto_t1_for_fine_tuning_alone(files, sc
     t2.SetOrigin([t2.GetOrigin()[0], t2.GetOrigin()[1] + 4.0, t2.GetOrigin()[2]])
     sitk.WriteImage(t2, str(tmp_path / "T2.nii.gz"))
     off = replace(files, t2=tmp_path / "T2.nii.gz")
-    aligned = read_scan(off)
+    aligned = read_scan(off, 4)
     assert "moved by 4.0 mm onto T1" in aligned.warnings[0]
     assert np.count_nonzero(aligned.prepared.mask) == pytest.approx(np.count_nonzero(scan.prepared.mask), rel=0.01)
-    assert not any("onto T1" in warning for warning in read_scan(off, standardised=False).warnings)
+    assert not any("onto T1" in warning for warning in read_scan(off, 4, standardised=False).warnings)
 
 
 def test_intensities_for_the_papers_network_differ_from_the_file_by_one_factor(files):
-    raw = read_scan(files, standardised=False)
+    raw = read_scan(files, 4, standardised=False)
     t1 = sitk.ReadImage(str(files.t1), sitk.sitkFloat32)
     wanted = sitk.GetArrayFromImage(sitk.Resample(t1, raw.prepared.space.to_image(np.zeros(raw.labels.shape, np.uint8)))).T
     inside = raw.prepared.mask & (wanted > 0)
@@ -157,22 +157,23 @@ def test_an_unknown_label_value_is_refused_with_the_file(relabelled):
         read_scan(
             relabelled(
                 lambda labels: np.where(labels == labels.max(), np.where(np.indices(labels.shape)[0] % 2, 7, 3), labels).astype(np.uint8)
-            )
+            ),
+            4,
         )
 
 
 def test_a_label_without_one_tissue_is_refused(relabelled):
-    with pytest.raises(InputError, match="lacks 1 of CSF, GM and WM"):
-        read_scan(relabelled(lambda labels: np.where(labels == 3, 2, labels).astype(np.uint8)))
+    with pytest.raises(InputError, match="lacks WM; wanted each of CSF, GM, WM"):
+        read_scan(relabelled(lambda labels: np.where(labels == 3, 2, labels).astype(np.uint8)), 4)
 
 
 def test_a_label_of_another_brain_is_refused(relabelled):
     with pytest.raises(InputError, match="overlap by"):
-        read_scan(relabelled(lambda labels: np.roll(labels, labels.shape[2] // 2, 2)))
+        read_scan(relabelled(lambda labels: np.roll(labels, labels.shape[2] // 2, 2)), 4)
 
 
 def test_a_label_on_another_grid_is_refused(files, tmp_path):
     coarse = sitk.Shrink(sitk.ReadImage(str(files.label)), (2, 2, 2))
     sitk.WriteImage(coarse, str(tmp_path / "label.nii.gz"))
     with pytest.raises(InputError, match="not on T1's grid"):
-        read_label(tmp_path / "label.nii.gz", sitk.ReadImage(str(files.t1)))
+        read_label(tmp_path / "label.nii.gz", sitk.ReadImage(str(files.t1)), 4)

@@ -29,7 +29,7 @@ STAGES = {"fcn1": (1, 1), "fcn2": (1, 1, 3)}
 
 @pytest.fixture(scope="module")
 def scans(labelled_folder):
-    return [read_scan(files) for files in find_in_folders(labelled_folder)[:2]]
+    return [read_scan(files, 4) for files in find_in_folders(labelled_folder)[:2]]
 
 
 def test_fine_tuning_keeps_up_what_the_weights_can_do_with_one_image(scans, tmp_path, monkeypatch):

@@ -94,7 +94,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checksBox, self._resultsBox = ChecksBox(self.ui), ResultsBox(self.ui)
         self._monitor = RunMonitor(self.ui, self._onRunEnd)
         self._log = LogWindow()
-        self._guard = EditGuard()
+        self._guard, self._refinedGuard = EditGuard(), EditGuard()  # a refined result holds work, and edits after it are more
         self._prefill = Prefill(self._fillable)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -134,6 +134,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._devices.stop()
         self._prefill.stop()
         self._guard.forget_all()
+        self._refinedGuard.forget_all()
         self._log.close()
 
     def enter(self) -> None:
@@ -160,6 +161,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._outcome = (messages.SCENE_CLOSED, "")
         self.setParameterNode(None)
         self._guard.forget_all()
+        self._refinedGuard.forget_all()
         self._prefill.forget()
 
     def onSceneEndClose(self, caller, event) -> None:
@@ -376,11 +378,10 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Give the segmentation back as it was before it was refined."""
         segmentation = self._refined.segmentationNode
         question = messages.REPLACE_EDITED.format(name=segmentation.GetName())
-        if self._guard.holds_work(segmentation) and not slicer.util.confirmOkCancelDisplay(question):
+        if self._refinedGuard.holds_work(segmentation) and not slicer.util.confirmOkCancelDisplay(question):
             return
         self._refined.undo()
         self._refined = None
-        self._guard.forget(segmentation.GetID())  # the edits are work again
         self._outcome, self._runNotes = (messages.UNDONE.format(name=segmentation.GetName()), ""), None
         self._checkCanApply()
 
@@ -503,8 +504,8 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._runNotes = run.notes
         self._checks.all_checks = ()
         self._outcome = (messages.FINISHED.format(time=messages.duration(run.seconds)), "")
-        self._guard.made(run.segmentationNode)
         self._refined = run if run.canUndo else None
+        (self._refinedGuard if self._refined else self._guard).made(run.segmentationNode)
         hide_doubt(run.segmentationNode.GetScene())  # it is of the result before
         node = self._parameterNode
         if node is not None:

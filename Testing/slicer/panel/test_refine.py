@@ -95,12 +95,14 @@ def test_undo_asks_before_it_takes_later_edits_along(panel, scans, monkeypatch):
     assert np.array_equal(labels_of(run.segmentationNode, scans[0]), mine)
 
 
-def test_edits_make_the_next_segment_ask_after_an_undo_too(panel, scans, monkeypatch):
+@pytest.mark.parametrize("undone", [False, True])
+def test_segment_asks_before_it_replaces_a_refined_result(undone, panel, scans, monkeypatch):
     panel.ready(scans)
     run = panel.segment_to_the_end()
     paint(run.segmentationNode, scans[0])
     refine_to_the_end(panel)
-    panel.ui.undoButton.click()
+    if undone:
+        panel.ui.undoButton.click()
     asked = []
     monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: asked.append(text))
     panel.ui.segmentButton.click()

@@ -22,6 +22,7 @@ STUDIES = {
     "ablations": "ablate",
     "pictures": "make_pictures",
     "anatomy": "measure_anatomy",
+    "compare-speed": "compare_speed",
 }
 OTHERS = {
     "card": "card",

@@ -12,10 +12,30 @@ from pathlib import Path
 
 from InfantBrainSegLib.imaging.files import write_text
 
-from . import ablate, make_pictures, measure_accuracy, measure_alignment, measure_anatomy, measure_axes, measure_raw, measure_robustness
+from . import (
+    ablate,
+    compare_speed,
+    make_pictures,
+    measure_accuracy,
+    measure_alignment,
+    measure_anatomy,
+    measure_axes,
+    measure_raw,
+    measure_robustness,
+)
 from .study import PAGE, ROOT, placed
 
-STUDIES = (measure_accuracy, measure_robustness, measure_raw, measure_alignment, measure_axes, ablate, make_pictures, measure_anatomy)
+STUDIES = (
+    measure_accuracy,
+    measure_robustness,
+    measure_raw,
+    measure_alignment,
+    measure_axes,
+    ablate,
+    make_pictures,
+    measure_anatomy,
+    compare_speed,
+)
 SUMMARY = (measure_accuracy, measure_raw, measure_robustness)
 MODEL_CARD = ROOT / "MODEL_CARD.md"
 
@@ -51,7 +71,7 @@ def main() -> None:
         return
     for page, name, text in parts():
         print(f"== {page.relative_to(ROOT)}, {name}\n\n{text}\n")
-    print("The table of speed belongs to one machine and is not stored: `python -m Testing.benchmarks speed` measures it.")
+    print("The table of both precisions belongs to one machine and is not stored: `python -m Testing.benchmarks speed` measures it.")
 
 
 if __name__ == "__main__":

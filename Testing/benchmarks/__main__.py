@@ -23,6 +23,7 @@ STUDIES = {
     "pictures": "make_pictures",
     "anatomy": "measure_anatomy",
     "edits": "measure_edits",
+    "compare-speed": "compare_speed",
 }
 OTHERS = {
     "card": "card",

@@ -14,6 +14,7 @@ from InfantBrainSegLib.imaging.files import write_text
 
 from . import (
     ablate,
+    compare_speed,
     make_pictures,
     measure_accuracy,
     measure_alignment,
@@ -35,6 +36,7 @@ STUDIES = (
     make_pictures,
     measure_anatomy,
     measure_edits,
+    compare_speed,
 )
 SUMMARY = (measure_accuracy, measure_raw, measure_robustness)
 MODEL_CARD = ROOT / "MODEL_CARD.md"
@@ -71,7 +73,7 @@ def main() -> None:
         return
     for page, name, text in parts():
         print(f"== {page.relative_to(ROOT)}, {name}\n\n{text}\n")
-    print("The table of speed belongs to one machine and is not stored: `python -m Testing.benchmarks speed` measures it.")
+    print("The table of both precisions belongs to one machine and is not stored: `python -m Testing.benchmarks speed` measures it.")
 
 
 if __name__ == "__main__":

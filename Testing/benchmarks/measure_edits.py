@@ -157,7 +157,7 @@ def tables(results: dict) -> str:
     lines = [
         f"Change of the errors outside the edited voxels, in percent of those within {NEAR_MM:g} mm of them; mean over subjects.",
         "",
-        "| subjects | edits | wrong voxels mended | strokes | edited voxels | maps alone | refined (worst) | more mended per edited voxel |",
+        "| subjects | edits | wrong voxels mended | strokes | edited voxels | maps alone | refined (worst) | mended per edited voxel |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for group in ("synthetic", "newborns"):

@@ -20,7 +20,9 @@ from .run.temporary import temporary_root
 from .run.timer import drive
 from .scene import statistics
 from .scene.checks import Findings, check_inputs, check_outputs, look_quickly
+from .scene.follow_up import FollowUp, compare
 from .scene.options import Scans, SegmentParameters
+from .scene.report import write_report
 from .scene.results import ResultNodes, inputs_of
 
 __all__ = ["Run", "SceneLogic", "SegmentParameters"]
@@ -214,6 +216,35 @@ class SceneLogic:
             If there is nothing to measure.
         """
         return statistics.recompute(segmentationNode, tableNode)
+
+    def writeReport(self, segmentationNode, path) -> None:
+        """Write a result as one HTML page: verdict, volumes before and after edits, review, pictures, checks, versions; no names.
+
+        Parameters
+        ----------
+        segmentationNode : vtkMRMLSegmentationNode
+        path : path
+
+        Raises
+        ------
+        InputError
+            If no run made the segmentation, or the file cannot be written.
+        """
+        write_report(segmentationNode, path)
+
+    def compareResults(self, earlierSegmentation, laterSegmentation) -> FollowUp:
+        """Compare two results of one child by their volumes, in a table and, where both ages are known, a chart; nothing is registered.
+
+        Parameters
+        ----------
+        earlierSegmentation, laterSegmentation : vtkMRMLSegmentationNode
+
+        Raises
+        ------
+        InputError
+            If they cannot be compared.
+        """
+        return compare(earlierSegmentation, laterSegmentation)
 
     def whyNot(self, t1Node, t2Node, parameters: SegmentParameters | None = None) -> str:
         """Give the first reason why Segment cannot start, with the node's name, or "" where it can.

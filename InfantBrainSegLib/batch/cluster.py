@@ -60,7 +60,7 @@ def do_scan(job: Job, scan: Scan) -> Row:
         reason = why_unfit(job)
         try:
             if not reason:
-                return job.do(scan, _segmenter(job), silent, WAIT_S)
+                return job.do(scan, _segmenter(job).begin, silent, WAIT_S)
         except Exception as error:  # whatever is wrong with one scan, the others get their turn
             if not _is_of_the_machine(error):
                 return job.failed(scan, error, time.perf_counter() - started)

@@ -13,26 +13,27 @@ from typing import Any
 import SimpleITK as sitk
 
 from .. import __version__
-from ..core.contract import FAILED, PENDING, STATUS_COLUMN, Step
+from ..core.contract import FAILED, PENDING, STATUS_COLUMN, STEP_ENDS, Step
 from ..core.errors import InfantBrainSegError, InputError, describe_error
 from ..core.json_text import to_json
 from ..core.labels import from_any
-from ..core.lock import LOCK, Lock, owned
+from ..core.lock import LOCK, owned
 from ..core.memory import check_memory, segment_need, work_of
 from ..core.option import recorded
-from ..core.progress import Progress
+from ..core.progress import Progress, silent
 from ..extraction.extract import OFF
 from ..imaging.files import read_image, write_text
 from ..imaging.inputs import InputRecord, find_input, is_same_input, read_found
 from ..networks.weights import EXTRACTION_STAGES, Networks
 from ..outputs.bids import bids_uri, write_derivatives, write_sidecars
-from ..outputs.publishing import staged_folder, sweep
+from ..outputs.publishing import Staging, staged_folder, sweep
 from ..pipeline.report import SCHEMA_VERSION, Report, Steps
 from ..pipeline.segmenter import Segmentation, SegmentOptions
 from .cohort import Row, names_of, row_of, row_with_result
 from .subjects import Scan, Selection
 
 SegmentOne = Callable[[sitk.Image | None, sitk.Image | None, sitk.Image | None, SegmentOptions, Progress], Segmentation]
+BeginOne = Callable[[sitk.Image | None, sitk.Image | None, sitk.Image | None, SegmentOptions, Progress], Callable[[Progress], Segmentation]]
 _FAILURE = ".infantbrainseg-failed"
 
 
@@ -77,6 +78,22 @@ class BatchOptions:
     single_scan: bool = False
     select: Selection = field(default_factory=Selection)
     cluster: Cluster | None = None
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What is to be done to a scan after the networks; another thread may do it.
+
+    Attributes
+    ----------
+    end : callable
+        Cleans up, restores, writes and publishes; gives the scan's row.
+    voxels : int
+        Of all its images, as long as they are held.
+    """
+
+    end: Callable[[], Row]
+    voxels: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,25 +144,38 @@ class Job:
             return ""
         return "The brain mask lies among the results, where a new one would replace it: copy it to another folder and name the copy."
 
-    def attempt(self, scan: Scan, segmenter: SegmentOne, progress: Progress, wait_s: float = 0.0) -> Row:
-        """Segment a scan; give its row, whatever happens to it.
+    def attempt(self, scan: Scan, begin: BeginOne, progress: Progress, wait_s: float = 0.0) -> Rest:
+        """Segment a scan as far as the networks go; the rest gives its row, whatever happens to it.
 
         Parameters
         ----------
         scan : Scan
-        segmenter : callable
-            Called as `segment` is.
+        begin : callable
+            Called as `Segmenter.begin` is.
         progress : Progress
         wait_s : float
             How long to wait where another run has this scan.
         """
         started = time.perf_counter()
-        try:
-            return self.do(scan, segmenter, progress, wait_s)
-        except Exception as error:  # whatever is wrong with one scan, the others get their turn
+
+        def failed(error: Exception) -> Row:  # whatever is wrong with one scan, the others get their turn
             return self.failed(scan, error, time.perf_counter() - started)
 
-    def do(self, scan: Scan, segmenter: SegmentOne, progress: Progress, wait_s: float = 0.0) -> Row:
+        try:
+            rest = self.begin(scan, begin, progress, wait_s)
+        except Exception as error:
+            row = failed(error)
+            return Rest(lambda: row)
+
+        def end() -> Row:
+            try:
+                return rest.end()
+            except Exception as error:
+                return failed(error)
+
+        return replace(rest, end=end)
+
+    def do(self, scan: Scan, begin: BeginOne, progress: Progress, wait_s: float = 0.0) -> Row:
         """Segment a scan as its only owner, unless another run has done so meanwhile; see `attempt`.
 
         Raises
@@ -153,14 +183,40 @@ class Job:
         Exception
             Whatever is wrong with it.
         """
-        with owned(self.output_dir / f"{LOCK}-{scan.name}", f"The scan {scan.name}", wait_s) as lock:
+        return self.begin(scan, begin, progress, wait_s).end()
+
+    def begin(self, scan: Scan, begin: BeginOne, progress: Progress, wait_s: float = 0.0) -> Rest:
+        """Do the first part of `do`; the scan stays ours until its rest ends or is dropped."""
+        with contextlib.ExitStack() as held:
+            lock = held.enter_context(owned(self.output_dir / f"{LOCK}-{scan.name}", f"The scan {scan.name}", wait_s))
             before = self.row_before(scan)
             if before[STATUS_COLUMN] != PENDING:
-                return before
+                return Rest(lambda: before)
             sweep(self.folders(scan), (self.folder(scan), names_of(scan).report))
-            report, notes = self._segment(scan, segmenter, progress, lock)
+            names, steps = names_of(scan), Steps(progress)
+            with steps(Step.READ):
+                found = {role: find_input(given) for role, given in scan.inputs.items()}
+                voxels = sum(one.voxels for one in found.values())
+                ask = self.options.segment
+                check_memory(segment_need(voxels, work_of(ask.use_context), ask.threads))
+                read = {role: read_found(one) for role, one in found.items()}
+            images = {role: image for role, (image, _) in read.items()}
+            records = {role: record for role, (_, record) in read.items()}
+            inputs = {given.name: given.path for given in scan.inputs.values()}
+            staging = held.enter_context(staged_folder(self.folder(scan), names.all, inputs))
+            options = replace(self.options.segment, age_months=self._age(scan))
+            finish = begin(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
+            progress(Step.WRITE, STEP_ENDS[Step.RESTORE])
+            still_held = held.pop_all()
+
+        def end() -> Row:
+            with still_held:
+                report, notes = self._write(scan, finish(silent), records, staging, steps.told_to(silent))
+                lock.check()
             self._note(scan).unlink(missing_ok=True)
             return row_with_result(scan, self.source, report, notes)
+
+        return Rest(end, voxels)
 
     def failed(self, scan: Scan, error: Exception, seconds: float) -> Row:
         """Give the row of a scan that could not be segmented.
@@ -216,37 +272,27 @@ class Job:
             reason = reason if path == Path(path.anchor) else reason.replace(str(path), called[path])
         return reason
 
-    def _segment(self, scan: Scan, segmenter: SegmentOne, progress: Progress, lock: Lock) -> tuple[Report, list[str]]:
-        """Segment one scan; give its report, and what else its row should say."""
-        names, target, steps = names_of(scan), self.folder(scan), Steps(progress)
-        with steps(Step.READ):
-            found = {role: find_input(given) for role, given in scan.inputs.items()}
-            ask = self.options.segment
-            check_memory(segment_need(sum(one.voxels for one in found.values()), work_of(ask.use_context), ask.threads))
-            read = {role: read_found(one) for role, one in found.items()}
-        images = {role: image for role, (image, _) in read.items()}
-        records = {role: record for role, (_, record) in read.items()}
-        with staged_folder(target, names.all, {given.name: given.path for given in scan.inputs.values()}) as staging:
-            folder = staging.folder
-            options = replace(self.options.segment, age_months=self._age(scan))
-            result = segmenter(images.get("t1"), images.get("t2"), images.get("mask"), options, progress)
-            notes = [warning for record in records.values() for warning in record.warnings]
-            with steps(Step.WRITE):
-                notes += write_derivatives(result, names, self.options.save_probabilities, folder)
-                write_sidecars(names, self._sources(scan, records), folder)
-            report = result.report.with_ends({role: record.for_report() for role, record in records.items()}, steps.seconds, notes)
-            document = {
-                **report.to_json(),
-                "batch": {
-                    "settings": self._settings_of(scan),
-                    "probabilities": self.options.save_probabilities,
-                    "inputs": {role: asdict(record) for role, record in records.items()},
-                    "outputs": {path.name: _describe(path) for path in sorted(folder.iterdir())},
-                },
-            }
-            write_text(to_json(document), folder / names.report)
-            aside = [staging.keep(name) for name in self._changed(scan) if _is_sound(target / name, False)]
-            lock.check()
+    def _write(
+        self, scan: Scan, result: Segmentation, records: dict[str, InputRecord], staging: Staging, steps: Steps
+    ) -> tuple[Report, list[str]]:
+        """Write the files of one scan; give its report, and what else its row should say."""
+        names, target, folder = names_of(scan), self.folder(scan), staging.folder
+        notes = [warning for record in records.values() for warning in record.warnings]
+        with steps(Step.WRITE):
+            notes += write_derivatives(result, names, self.options.save_probabilities, folder)
+            write_sidecars(names, self._sources(scan, records), folder)
+        report = result.report.with_ends({role: record.for_report() for role, record in records.items()}, steps.seconds, notes)
+        document = {
+            **report.to_json(),
+            "batch": {
+                "settings": self._settings_of(scan),
+                "probabilities": self.options.save_probabilities,
+                "inputs": {role: asdict(record) for role, record in records.items()},
+                "outputs": {path.name: _describe(path) for path in sorted(folder.iterdir())},
+            },
+        }
+        write_text(to_json(document), folder / names.report)
+        aside = [staging.keep(name) for name in self._changed(scan) if _is_sound(target / name, False)]
         return report, [f"What was edited after an earlier run is kept as {name}." for name in aside]
 
     def _finished(self, scan: Scan) -> Report | None:

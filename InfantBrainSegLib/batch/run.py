@@ -3,9 +3,11 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..core.contract import COHORT, COHORT_PAGE, FAILED, PENDING, REASON_COLUMN, STATUS_COLUMN, Step
 from ..core.errors import InputError
@@ -16,14 +18,15 @@ from ..networks.weights import Networks
 from ..outputs.bids import prepare_dataset
 from ..outputs.overview import load_drawing
 from ..outputs.publishing import sweep
-from ..pipeline.segmenter import Segmenter
+from ..pipeline.segmenter import Segmentation, Segmenter
 from .cohort import Row, to_csv
-from .job import BatchOptions, Job, SegmentOne
+from .job import BatchOptions, BeginOne, Job, SegmentOne
 from .page import make_page
 from .review import read_review, with_decision
 from .subjects import Scan, find_scans, select
 
 Work = Callable[[list[Scan], Progress], Iterator[tuple[Scan, Row]]]
+BESIDE_VOXELS = 60_000_000  # of a larger scan all is written before the next one begins, so that memory holds one of them
 WRITING_SHARE = 0.05  # of a run's time at most goes into writing the table of very many scans
 
 
@@ -97,7 +100,7 @@ def _workers(source: str | Path, output_dir: str | Path, options: BatchOptions, 
         ours = Segmenter(options.segment.weights_dir, options.segment.device)
         job = Job.of(source, output_dir, options, ours.networks)
         load_drawing()
-        yield job, partial(_one_by_one, job, segmenter or ours, 0.0)
+        yield job, partial(_one_by_one, job, _at_once(segmenter) if segmenter else ours.begin, 0.0)
 
 
 @contextlib.contextmanager
@@ -159,7 +162,7 @@ def run_selected(
     load_drawing()
     rows = {scan.name: job.row_before(scan) for scan in scans}
     waiting = [scan for scan in scans if rows[scan.name][STATUS_COLUMN] == PENDING]
-    for scan, row in _one_by_one(job, segmenter or ours, WAIT_S, waiting, progress):
+    for scan, row in _one_by_one(job, _at_once(segmenter) if segmenter else ours.begin, WAIT_S, waiting, progress):
         rows[scan.name] = row
         if row[STATUS_COLUMN] == FAILED:
             job.note_failure(scan, row[REASON_COLUMN])
@@ -201,10 +204,36 @@ def _write_page(job: Job, rows: dict[str, Row]) -> None:
     write_text(make_page(list(rows.values()), job.output_dir), job.output_dir / COHORT_PAGE)
 
 
-def _one_by_one(job: Job, segmenter: SegmentOne, wait_s: float, scans: list[Scan], progress: Progress) -> Iterator[tuple[Scan, Row]]:
-    for done, scan in enumerate(scans):
-        inside = _named(part_of(progress, done / len(scans), (done + 1) / len(scans)), scan.name)
-        yield scan, job.attempt(scan, segmenter, inside, wait_s)
+def _one_by_one(job: Job, begin: BeginOne, wait_s: float, scans: list[Scan], progress: Progress) -> Iterator[tuple[Scan, Row]]:
+    """Segment here; a scan is cleaned up and written in a thread while the next one is read, prepared and in the networks.
+
+    The networks stay in this thread, where a stop is heard at once; what is being written then ends first.
+    """
+    with ThreadPoolExecutor(1, "writer") as writer:
+        written: tuple[Scan, Future[Row]] | None = None
+        for done, scan in enumerate(scans):
+            inside = _named(part_of(progress, done / len(scans), (done + 1) / len(scans)), scan.name)
+            try:
+                rest = job.attempt(scan, begin, inside, wait_s)
+            finally:
+                if written is not None:
+                    yield written[0], written[1].result()
+            written, is_large = (scan, writer.submit(rest.end)), rest.voxels > BESIDE_VOXELS
+            del rest  # it holds the whole scan
+            if is_large:
+                wait([written[1]])
+        if written is not None:
+            yield written[0], written[1].result()
+
+
+def _at_once(segmenter: SegmentOne) -> BeginOne:
+    """Let what segments a brain in one go stand where the networks and the rest are two parts."""
+
+    def begin(*given: Any) -> Callable[[Progress], Segmentation]:
+        result = segmenter(*given)
+        return lambda progress: result
+
+    return begin
 
 
 def _named(progress: Progress, name: str) -> Progress:

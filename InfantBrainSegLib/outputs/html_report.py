@@ -25,6 +25,8 @@ KNOWN_BIAS = (  # as in MODEL_CARD.md
     "2 to 9 % too large and WM 4 to 12 % too small. In real infants thin blades of WM end early, above all with T1 alone, so that too "
     "much is called GM. Compare groups of like age and scanner."
 )
+PICTURE_ALT = "Axial, coronal and sagittal slices: T1 in the left column, T2 in the middle, the labels in colour at the right"
+PICTURE_CAPTION = "T1, T2 and the labels. The patient's right is on the left of axial and coronal slices."
 NO_NORM = "no norm"
 SHA_DIGITS = 16
 
@@ -85,6 +87,8 @@ class Page:
         After edits by hand; none where nothing was edited.
     made : str
         When.
+    review : str
+        Who looked the result through, in a sentence.
     """
 
     volumes: tuple[TissueVolume, ...]
@@ -99,9 +103,16 @@ class Page:
     pictures: tuple[Picture, ...] = ()
     edited: tuple[TissueVolume, ...] = ()
     made: str = ""
+    review: str = ""
 
 
-def page_of(report: Mapping[str, Any], pictures: Sequence[Picture] = (), edited: Sequence[TissueVolume] = (), made: str = "") -> Page:
+def page_of(
+    report: Mapping[str, Any],
+    pictures: Sequence[Picture] = (),
+    edited: Sequence[TissueVolume] = (),
+    made: str = "",
+    review: str = "",
+) -> Page:
     """Take from a run's report what the page shows.
 
     Parameters
@@ -113,6 +124,8 @@ def page_of(report: Mapping[str, Any], pictures: Sequence[Picture] = (), edited:
         As measured again after edits by hand.
     made : str
         When, in words.
+    review : str
+        Who looked the result through, in a sentence.
 
     Raises
     ------
@@ -138,6 +151,7 @@ def page_of(report: Mapping[str, Any], pictures: Sequence[Picture] = (), edited:
             pictures=tuple(pictures),
             edited=tuple(edited),
             made=made,
+            review=review,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
@@ -217,6 +231,8 @@ def _verdict(main: ElementTree.Element, page: Page) -> None:
             _add(reasons, "li", _reason(reason))
     if verdict.places:
         _add(box, "p", f"Where to look: {'; '.join(map(_place, verdict.places))}.")
+    if page.review:
+        _add(section, "p", page.review)
 
 
 def _reason(reason: Reason) -> str:

@@ -4,11 +4,13 @@ Slices are shown as a radiologist hangs them: the patient's right on the left, t
 The letters are drawn from the patient's axes, never from array order. VTK draws the text into an image, without any window or OpenGL.
 """
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -16,9 +18,11 @@ import SimpleITK as sitk
 from ..core.errors import InputError
 from ..core.labels import BACKGROUND, TISSUES
 from ..imaging.files import itk_name
-from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import TissueVolume
 from .publishing import deferred_signals
+
+if TYPE_CHECKING:
+    from ..pipeline.segmenter import Segmentation  # needs torch, and the picture does not
 
 PANEL_PIXELS = 300  # edge of one panel: three of them and margins fit a laptop's screen
 GAP_PIXELS = 8

@@ -19,12 +19,10 @@ from ..imaging.resample import on_grid_of
 from ..pipeline.report import Report
 from ..pipeline.segmenter import Segmentation
 from ..pipeline.volumes import to_csv
-from .html_report import Picture, page_of, to_html
+from .html_report import PICTURE_ALT, PICTURE_CAPTION, Picture, page_of, to_html
 from .overview import load_drawing, try_overview, without_legend, write_overview
 from .publishing import Staging, staged_folder
 
-PICTURE_ALT = "Axial, coronal and sagittal slices: T1 in the left column, T2 in the middle, the labels in colour at the right"
-PICTURE_CAPTION = "T1, T2 and the labels. The patient's right is on the left of axial and coronal slices."
 PROBABILITIES = {tissue.short_name: probability_file(tissue.short_name) for tissue in TISSUES}
 ALL_NAMES = (
     SEGMENTATION,

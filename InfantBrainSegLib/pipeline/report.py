@@ -35,6 +35,12 @@ class Steps:
         self._progress = progress
         self.seconds: dict[str, float] = {}
 
+    def told_to(self, progress: Progress) -> "Steps":
+        """Give the same steps, whose progress is from now on told to another."""
+        others = Steps(progress)
+        others.seconds = self.seconds
+        return others
+
     @contextmanager
     def __call__(self, step: str, after: str = "") -> Iterator[Progress]:
         """Time the block that is one step of `STEP_ENDS`; gives the progress inside it, which runs from 0 to 1.

@@ -33,6 +33,7 @@ OTHERS = {
     "test-subjects": "make_test_subjects",
     "raw-heads": "make_raw_heads",
     "demo-subject": "make_demo_subject",
+    "mix-weights": "mix_weights",
     "store-weights": "store_weights",
     "label-anatomy": "anatomy",
 }

@@ -75,26 +75,47 @@ class View:
         return vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars()).reshape(height, width, 3)[::-1]
 
 
+class SliceView:
+    """A slice view of the application: what a module lays into it and where it moves it is what it shows.
+
+    Parameters
+    ----------
+    name, orientation : str
+    size : width and height in pixels
+    """
+
+    def __init__(self, name: str, orientation: str, size: tuple[int, int]):
+        self.logic, self._size = slicer.vtkMRMLSliceLogic(), size
+        self.logic.SetMRMLApplicationLogic(slicer.mrmlScene.keep_alive[0])
+        self.logic.SetMRMLScene(slicer.mrmlScene)
+        self.node = self.logic.AddSliceNode(name)
+        self.node.SetOrientation(orientation)
+        self._mapper, scan = vtk.vtkImageMapper(), vtk.vtkActor2D()
+        self._mapper.SetColorWindow(255)
+        self._mapper.SetColorLevel(127.5)
+        scan.SetMapper(self._mapper)
+        self._view = View(slicer.vtkMRMLSliceViewDisplayableManagerFactory, SLICE_MANAGERS, self.node, size, behind=scan)
+        self.logic.ResizeSliceNode(*size)
+        _write_sides(self._view.renderer, self.node.GetSliceToRAS(), size)
+
+    def show(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Show a volume, the whole of it."""
+        self.logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+        self.logic.FitSliceToBackground(*self._size)
+
+    def image(self) -> np.ndarray:
+        """Render; gives (height, width, 3) uint8, first row on top."""
+        self._mapper.SetInputConnection(self.logic.GetImageDataConnection())
+        return self._view.image()
+
+
 def slice_image(
     name: str, orientation: str, volume: slicer.vtkMRMLScalarVolumeNode, place_mm: list[float], size: tuple[int, int]
 ) -> np.ndarray:
     """Draw the slice of a volume, with the segmentations of the scene, through a RAS place."""
-    logic = slicer.vtkMRMLSliceLogic()
-    logic.SetMRMLApplicationLogic(slicer.mrmlScene.keep_alive[0])
-    logic.SetMRMLScene(slicer.mrmlScene)
-    node = logic.AddSliceNode(name)
-    node.SetOrientation(orientation)
-    logic.GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
-    mapper, scan = vtk.vtkImageMapper(), vtk.vtkActor2D()
-    mapper.SetColorWindow(255)
-    mapper.SetColorLevel(127.5)
-    scan.SetMapper(mapper)
-    view = View(slicer.vtkMRMLSliceViewDisplayableManagerFactory, SLICE_MANAGERS, node, size, behind=scan)
-    logic.ResizeSliceNode(*size)
-    logic.FitSliceToBackground(*size)
-    node.JumpSliceByOffsetting(*place_mm)
-    mapper.SetInputConnection(logic.GetImageDataConnection())
-    _write_sides(view.renderer, node.GetSliceToRAS(), size)
+    view = SliceView(name, orientation, size)
+    view.show(volume)
+    view.node.JumpSliceByOffsetting(*place_mm)
     return view.image()
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from InfantBrainSegLib.core.option import SEGMENT, add_options
@@ -64,7 +65,16 @@ def judgement(main):
     ]
     return {
         "checks": CHECKS,
-        "verdict": {"decision": "look", "message": "Look at a slice.", "reasons": reasons, "places": [place], "mean_confidence": 0.8},
+        "verdict": {
+            "decision": "look",
+            "message": "Look at a slice.",
+            "reasons": reasons,
+            "places": [place],
+            "fractions": {},
+            "agreement": {},
+            "mean_confidence": 0.8,
+            "islands_removed": 0,
+        },
         "extraction": {"message": "A mask was given."},
     }
 
@@ -87,6 +97,7 @@ def segment(arguments):
 
     from InfantBrainSegLib.core.labels import TISSUES
     from InfantBrainSegLib.imaging.files import read_image, write_image
+    from InfantBrainSegLib.pipeline.volumes import measure
 
     t1 = read_image(arguments.t1 or arguments.t2)
     t2 = read_image(arguments.t2 or arguments.t1)
@@ -112,9 +123,14 @@ def segment(arguments):
         "inputs": {"t1": arguments.t1},
         "versions": {"InfantBrainSeg": "0", "torch": "none"},
         "weights": {"fcn1": {"sha256": "ab" * 32, "training": {"folder": arguments.t1}}},
-        "device": {"used": "cpu"},
-        "options": {"use_context": arguments.use_context, "weights": arguments.t1, "align": arguments.align},
-        "volumes": [{"tissue": tissue.short_name, "mean_confidence": 0.9} for tissue in TISSUES],
+        "device": {"used": "cpu", "precision": "float32", "threads": 1},
+        "options": {
+            "use_context": arguments.use_context,
+            "weights": arguments.t1,
+            "align": arguments.align,
+            "age_months": arguments.age_months,
+        },
+        "volumes": [{**asdict(volume), "mean_confidence": 0.9} for volume in measure(labels)],
         "warnings": [f"{arguments.t2} looks odd.", "Spacing: 2.5 mm; wanted 2 mm: use a finer scan."],
         "notes": [f"{arguments.t2} looks odd."],
         "seconds": {"total": 1.0},

@@ -53,6 +53,9 @@ FROM_THE_LIBRARY = (
     "core",
     "evaluation",
     "imaging",
+    "outputs.html_report",
+    "outputs.overview",
+    "pipeline.volumes",
     "preparation",
 )  # as the docstring of InfantBrainSegSlicer says
 

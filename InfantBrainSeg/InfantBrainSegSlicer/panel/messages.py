@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from slicer.i18n import tr as _
 
-from InfantBrainSegLib.core.check import PASS, Check
+from InfantBrainSegLib.core.check import PASS, Check, inside_of
 from InfantBrainSegLib.core.contract import Step
 
 from ..scene.provenance import Record
@@ -91,6 +91,24 @@ def edited_html(changed_ml: Mapping[str, float]) -> str:
     return f"<p><b>{html.escape(title)}</b> {html.escape(changes)}.</p>"
 
 
+def norm_in_words(ratio: float, age_months: float | None) -> str:
+    """Say which ratio of gray to white matter is known at an age and whether this one is outside, and that the volumes have no norm."""
+    from InfantBrainSegLib.checks.growth import gray_to_white_range
+
+    wanted = gray_to_white_range(age_months)
+    if wanted is None:
+        return NO_NORM
+    outside = "" if math.isnan(ratio) or inside_of(ratio, wanted) else f" ({RATIO_OUTSIDE})"
+    return f"{RATIO_RANGE.format(low=wanted[0], high=wanted[1])}{outside}; {NO_NORM}"
+
+
+def norm_tip() -> str:
+    """Say where the range is from."""
+    from InfantBrainSegLib.checks.growth import GRAY_TO_WHITE_AGES_MONTHS
+
+    return NORM_TIP.format(first=GRAY_TO_WHITE_AGES_MONTHS[0], last=GRAY_TO_WHITE_AGES_MONTHS[1])
+
+
 def review_in_words(review: Review, edited_since: bool) -> str:
     """Say who looked a result through, and when."""
     text = _("by {name}, {when} UTC").format(name=review.by, when=review.utc[:16].replace("T", " "))
@@ -138,13 +156,26 @@ SCENE_CLOSED = _("Cancelled, because the scene was closed.")
 REPLACE_EDITED = _("{name} holds segments that were edited, or that this panel did not make. Replace them with the new result?")
 EDITED = _("The segmentation has changed since: press Recompute statistics.")
 TOTAL = _("{total} ml in all")
+NO_NORM = _("no norm for the volumes")
+RATIO_RANGE = _("GM/WM at this age: {low:.2f} to {high:.2f}")
+RATIO_OUTSIDE = _("outside: look")
+NORM_TIP = _(
+    "GM/WM: lowest and highest of 29 six-month-olds, labelled by a network trained on experts' labels, used from {first:g} to {last:g} "
+    "months. No published volumes were found for this definition: the cerebrum alone, basal ganglia in gray matter, all its fluid."
+)
 COPIED = _("Copied: paste it into a spreadsheet or a report.")
 SAVED = _("Saved {path}.")
 NOT_SAVED = _("{path} cannot be written ({reason}): choose another folder.")
 NO_SEGMENT_EDITOR = _("This Slicer has no Segment Editor, or no main window: open the segmentation in a module that can edit it.")
+DOUBT_TIP = _(
+    "Colors where the networks were unsure, in place of the tissues: from yellow, 20 % in doubt, to red, 70 %. Of the automatic result."
+)
+NO_DOUBT_TIP = _("Colors where the networks were unsure. Tick Probability volumes under Outputs and segment again: it is made of them.")
 PLACE_OF = _("Place {number} of {count}")
 PLACES = _("{count} in doubt")
 UNDONE = _("{name} is as it was before the refinement.")
+COMPARED = _("Compared by volume alone: nothing was registered. Another scanner or sequence changes volumes too.")
+NO_MONTHS = _("The ages of both results are not known, or are the same: there is no change by month and no plot.")
 RECOMPUTED = _("Measured {name} again.")
 
 

@@ -36,6 +36,8 @@ class InfantBrainSegParameterNode:
         Brain mask; with none the cerebrum is found.
     outputSegmentation, labelmapNode, tableNode : nodes
         No segmentation or table: a new one is made. No labelmap: none is made.
+    earlierResult : vtkMRMLSegmentationNode
+        Of the same child, to compare with.
     saveProbabilities, saveMask : bool
     ageMonths : str
         As it was typed; empty: unknown.
@@ -49,6 +51,7 @@ class InfantBrainSegParameterNode:
     outputSegmentation: vtkMRMLSegmentationNode
     labelmapNode: vtkMRMLLabelMapVolumeNode
     tableNode: vtkMRMLTableNode
+    earlierResult: vtkMRMLSegmentationNode
     saveProbabilities: bool = False
     saveMask: bool = False
     ageMonths: str = ""

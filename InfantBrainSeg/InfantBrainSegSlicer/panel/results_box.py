@@ -2,6 +2,8 @@
 
 import qt
 
+from ..scene.doubt import can_show_doubt, doubt_is_shown, hide_doubt, show_doubt
+from ..scene.follow_up import comparison_of
 from ..scene.places import Place, jump_to, world_mm
 from ..scene.provenance import Record, read_record
 from ..scene.results import inputs_of
@@ -9,7 +11,7 @@ from ..scene.review import can_be_reviewed, mark_reviewed, read_review, reviewer
 from ..scene.statistics import Edit, Edits, own_table, texts
 from . import messages
 from .parameters import InfantBrainSegParameterNode
-from .results_table import Results, fill_results_table, read_results
+from .results_table import Results, fill_results_table, read_follow_up, read_results
 
 _FRAME = "background: {background}; color: black; border: 1px solid {border}; border-radius: 3px; padding: 5px;"
 STYLES = {
@@ -63,22 +65,42 @@ class ResultsBox:
         table = own_table(segmentation, table) if filled else table
         self.outdated = False
         self.results = read_results(table)
-        total = messages.TOTAL.format(total=f"{self.results.total_ml:.1f}") if self.results else ""
+        total = ""
         if self.results:
+            norm = messages.norm_in_words(self.results.ratio, read_record(segmentation if filled else None).age_months)
+            total = messages.TOTAL.format(total=f"{self.results.total_ml:.1f}")
+            self._ui.normLabel.text, self._ui.normLabel.toolTip = f"{messages.sentence(norm)}.", messages.norm_tip()
             fill_results_table(self._ui.resultsTable, self.results)
-        for widget in (self._ui.resultsTable, self._ui.copyButton, self._ui.csvButton):
+        for widget in (self._ui.resultsTable, self._ui.normLabel, self._ui.copyButton, self._ui.csvButton):
             widget.visible = bool(total)
         edit = self._edits.of(segmentation, table) if filled else Edit()
         self.outdated = edit.since_table
         self._show_review(segmentation if filled else None, table, edit)
+        self._show_follow_up(node, segmentation if filled else None)
         self._ui.outlineCheckBox.visible = self._ui.editButton.visible = filled
         self._ui.refineButton.visible = filled and inputs_of(segmentation).main is not None
         self._ui.editButton.enabled = self._ui.refineButton.enabled = not running
+        if filled:
+            hide_doubt(segmentation.GetScene(), keep=segmentation)
+        known = filled and can_show_doubt(segmentation)
+        self._ui.doubtCheckBox.visible, self._ui.doubtCheckBox.enabled = filled, known
+        self._ui.doubtCheckBox.checked = filled and doubt_is_shown(segmentation)
+        self._ui.doubtCheckBox.toolTip = messages.DOUBT_TIP if known else messages.NO_DOUBT_TIP
         display = segmentation.GetDisplayNode() if filled else None
         self._ui.outlineCheckBox.checked = display is not None and not display.GetVisibility2DFill()
         self._ui.resultsLabel.text = f"{total}. {messages.EDITED}" if total and edit.since_table else total
         self._show_verdict(segmentation if filled else None, dict(edit.changed_ml))
         self._ui.resultsCollapsibleButton.visible = bool(total or self.record.decision or filled)
+
+    def _show_follow_up(self, node: InfantBrainSegParameterNode | None, segmentation) -> None:
+        for widget in (self._ui.earlierLabel, self._ui.earlierSelector, self._ui.compareButton):
+            widget.visible = segmentation is not None
+        earlier = node.earlierResult if node else None
+        self._ui.compareButton.enabled = earlier is not None and earlier is not segmentation
+        found = read_follow_up(comparison_of(earlier, segmentation))
+        self._ui.followUpTable.visible = found is not None
+        if found is not None:
+            fill_results_table(self._ui.followUpTable, found)
 
     def _show_verdict(self, segmentation, changed_ml: dict[str, float]) -> None:
         record = read_record(segmentation)
@@ -117,6 +139,13 @@ class ResultsBox:
         if self._segmentation is not None and self._segmentation.GetDisplayNode() is not None:
             self._segmentation.GetDisplayNode().SetVisibility2DFill(not alone)
 
+    def set_doubt(self, shown: bool) -> None:
+        """Lay the doubt over the scan in slice views, or take it off."""
+        if shown:
+            show_doubt(self._segmentation)
+        else:
+            hide_doubt(self._segmentation.GetScene())
+
     def set_reviewed(self, reviewed: bool) -> None:
         """Write who looked the result through, or take that out again."""
         if reviewed:
@@ -128,7 +157,7 @@ class ResultsBox:
         review = read_review(segmentation)
         counts = (text for text in texts(table, "Voxel count"))
         self._voxels = {name: int(count) for name, count in zip(texts(table, "Segment"), counts, strict=False) if count.isdigit()}
-        for widget in (self._ui.reviewedCheckBox, self._ui.reviewedLabel):
+        for widget in (self._ui.reviewedCheckBox, self._ui.reviewedLabel, self._ui.reportButton):
             widget.visible = can_be_reviewed(segmentation)
         self._ui.reviewedCheckBox.checked = review is not None
         edited = review is not None and (edit.since_table or review.voxels != self._voxels)

@@ -12,11 +12,13 @@ from slicer.i18n import tr as _
 
 from InfantBrainSegLib.core.labels import GM, TISSUES, WM
 
+from ..scene.follow_up import DIFFERENCE, EARLIER, LATER, MONTHLY
 from ..scene.statistics import texts
 
 VOLUME, AUTOMATIC, CONFIDENCE = "Volume cm3", "Automatic volume cm3", "Mean confidence"
 SWATCH_PX = 12
 ROW_PX, TWO_LINES_PX = 24, 38
+COLUMNS_BESIDE_NAMES = 3  # with more of them a name has two lines
 RATIO = "GM/WM"
 
 
@@ -64,9 +66,10 @@ class Results:
     total_ml: float
 
     @property
-    def edited(self) -> bool:
-        """Whether it is compared with the automatic result."""
-        return any(column.name == "automatic_ml" for column in self.columns)
+    def ratio(self) -> float:
+        """Gray to white matter as it is now; NaN where it is not known."""
+        (now,) = (column.values for column in self.columns if column.name == "volume_ml")
+        return now[-1] if self.names[-1] == RATIO else math.nan
 
 
 def read_results(table_node) -> Results | None:
@@ -106,6 +109,29 @@ def read_results(table_node) -> Results | None:
     return Results(names, columns, total)
 
 
+def read_follow_up(table_node) -> Results | None:
+    """Read a comparison of two results as the logic makes it, one row a tissue and one for all.
+
+    Parameters
+    ----------
+    table_node : vtkMRMLTableNode or None
+
+    Returns
+    -------
+    Results, or None where there is nothing to show
+    """
+    later = _numbers(table_node, LATER)
+    if not later:
+        return None
+    columns = [
+        Column(_("Earlier"), _("Volume of the earlier result, ml"), "earlier_ml", ".1f", _numbers(table_node, EARLIER)),
+        Column(_("Now"), _("Volume of this result, ml"), "volume_ml", ".1f", later),
+        Column(_("Change"), _("In between, ml"), "change_ml", "+.1f", _numbers(table_node, DIFFERENCE)),
+        Column(_("A month"), _("Change by the months between the two ages, ml"), "monthly_ml", "+.1f", _numbers(table_node, MONTHLY)),
+    ]
+    return Results(texts(table_node, "Segment"), columns, later[-1])
+
+
 def _ratio(names: list[str], volumes: list[float]) -> float:
     """Gray to white matter; NaN where one of them is missing."""
     by_name = dict(zip(names, volumes, strict=False))
@@ -132,7 +158,7 @@ def as_text(results: Results, delimiter: str) -> str:
 
 def fill_results_table(widget, results: Results) -> None:
     """Show numbers in the panel's QTableWidget."""
-    row_px = TWO_LINES_PX if results.edited else ROW_PX  # with more columns a name needs two lines in a narrow panel
+    row_px = TWO_LINES_PX if len(results.columns) > COLUMNS_BESIDE_NAMES else ROW_PX  # a name needs two lines in a narrow panel
     widget.setColumnCount(1 + len(results.columns))
     widget.setRowCount(len(results.names))
     widget.setWordWrap(True)

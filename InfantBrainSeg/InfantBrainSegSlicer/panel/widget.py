@@ -14,7 +14,9 @@ from InfantBrainSegLib.core.check import PASS, warnings_of
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from ..run.run import Run
+from ..scene.doubt import hide_doubt
 from ..scene.edit_guard import EditGuard
+from ..scene.follow_up import comparison_of, show_chart
 from ..scene.options import AUTO, OFF, ON, Scans
 from ..scene.places import show_scan
 from ..scene.results import inputs_of
@@ -108,12 +110,15 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.nextButton.connect("clicked(bool)", lambda: self._resultsBox.step(+1))
         self.ui.previousButton.connect("clicked(bool)", lambda: self._resultsBox.step(-1))
         self.ui.outlineCheckBox.connect("clicked(bool)", self._resultsBox.set_outlines)
+        self.ui.doubtCheckBox.connect("clicked(bool)", self._resultsBox.set_doubt)
         self.ui.reviewedCheckBox.connect("clicked(bool)", self.onReviewed)
         self.ui.editButton.connect("clicked(bool)", self.onEditButton)
         self.ui.refineButton.connect("clicked(bool)", self.onRefineButton)
         self.ui.undoButton.connect("clicked(bool)", self.onUndoButton)
         self.ui.copyButton.connect("clicked(bool)", self.onCopyButton)
         self.ui.csvButton.connect("clicked(bool)", self.onCsvButton)
+        self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
+        self.ui.compareButton.connect("clicked(bool)", self.onCompareButton)
         self.ui.weightsButton.connect("clicked(bool)", self.onWeightsButton)
         self.ui.torchButton.connect("clicked(bool)", self.onTorchButton)
         self.ui.logButton.connect("clicked(bool)", self.onLogButton)
@@ -332,6 +337,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         node = self._parameterNode
         try:
             node.tableNode = self.logic.recomputeStatistics(node.outputSegmentation, node.tableNode)
+            self._compareAgain()
             self._outcome = (messages.RECOMPUTED.format(name=node.outputSegmentation.GetName()), "")
         except InfantBrainSegError as error:
             self._outcome = (str(error), ERROR_STYLE)
@@ -346,6 +352,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Open Segment Editor on the result; coming back measures again."""
         node = self._parameterNode.outputSegmentation
         self._edited = node.GetID()
+        self._resultsBox.set_doubt(False)  # the tissues are to be seen while they are edited
         try:
             open_segment_editor(node, inputs_of(node).main or self._parameterNode.t1Volume)
         except InfantBrainSegError as error:
@@ -402,6 +409,42 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except OSError as error:
             self._outcome = (messages.NOT_SAVED.format(path=path, reason=error.strerror or error), ERROR_STYLE)
         self._checkCanApply()
+
+    def onReportButton(self) -> None:
+        """Save the result as a page and show it in the browser."""
+        path = qt.QFileDialog.getSaveFileName(self.parent, _("Report"), "report.html", _("HTML (*.html)"))
+        if not path:
+            return
+        try:
+            with slicer.util.WaitCursor():
+                self.logic.writeReport(self._parameterNode.outputSegmentation, path)
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(path))
+            self._outcome = (messages.SAVED.format(path=path), "")
+        except InfantBrainSegError as error:
+            self._outcome = (str(error), ERROR_STYLE)
+        self._checkCanApply()
+
+    def onCompareButton(self) -> None:
+        """Compare the chosen result with the earlier one, and show the plot where there is one."""
+        node = self._parameterNode
+        try:
+            found = self.logic.compareResults(node.earlierResult, node.outputSegmentation)
+        except InfantBrainSegError as error:
+            self._outcome = (str(error), ERROR_STYLE)
+        else:
+            if found.chart is not None:
+                show_chart(found.chart)
+            self._outcome = (messages.COMPARED if found.chart is not None else f"{messages.COMPARED} {messages.NO_MONTHS}", "")
+        self._checkCanApply()
+
+    def _compareAgain(self) -> None:
+        """Keep a comparison in step with a segmentation that was measured again, or drop it where it no longer holds."""
+        node = self._parameterNode
+        if comparison_of(node.earlierResult, node.outputSegmentation) is not None:
+            try:
+                self.logic.compareResults(node.earlierResult, node.outputSegmentation)
+            except InfantBrainSegError:
+                node.earlierResult = None
 
     def onWeightsButton(self) -> None:
         """Pick a weights file."""
@@ -463,9 +506,11 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._outcome = (messages.FINISHED.format(time=messages.duration(run.seconds)), "")
         self._refined = run if run.canUndo else None
         (self._refinedGuard if self._refined else self._guard).made(run.segmentationNode)
+        hide_doubt(run.segmentationNode.GetScene())  # it is of the result before
         node = self._parameterNode
         if node is not None:
             with slicer.util.NodeModify(node):
                 node.outputSegmentation, node.tableNode = run.segmentationNode, run.tableNode
+            self._compareAgain()
         if self.parent.isEntered:  # elsewhere the views are the other module's
             show_scan(inputs_of(run.segmentationNode).main)

@@ -48,6 +48,8 @@ class Record:
         The most doubtful first.
     notes : tuple of str
         What was done to the scans before.
+    age_months : float or None
+        That the run was told.
     """
 
     checks: tuple[Check, ...] = ()
@@ -55,6 +57,7 @@ class Record:
     reasons: tuple[Reason, ...] = ()
     places: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
+    age_months: float | None = None
 
 
 def provenance_text(report: dict[str, Any]) -> str:
@@ -82,6 +85,31 @@ def provenance_text(report: dict[str, Any]) -> str:
     return json.dumps(made, indent=2)
 
 
+def told_of(segmentation_node) -> dict[str, Any] | None:
+    """Give a result's provenance as it was written.
+
+    Parameters
+    ----------
+    segmentation_node : vtkMRMLSegmentationNode or None
+
+    Returns
+    -------
+    dict, or None for a segmentation that no run made
+
+    Raises
+    ------
+    ValueError
+        If the text is no JSON object: it can be edited.
+    """
+    node = segmentation_node.GetNodeReference(PROVENANCE_ROLE) if segmentation_node is not None else None
+    if node is None:
+        return None
+    told = json.loads(node.GetText() or "{}")
+    if not isinstance(told, dict):
+        raise ValueError("The provenance is no JSON object.")
+    return told
+
+
 def read_record(segmentation_node) -> Record:
     """Read how a result was judged.
 
@@ -93,10 +121,9 @@ def read_record(segmentation_node) -> Record:
     -------
     Record, empty for a segmentation that no run made
     """
-    node = segmentation_node.GetNodeReference(PROVENANCE_ROLE) if segmentation_node is not None else None
     try:
-        return record_of(json.loads(node.GetText() or "{}")) if node is not None else Record()
-    except (ValueError, KeyError, TypeError, AttributeError):  # the text can be edited, and older ones lack parts
+        return record_of(told_of(segmentation_node) or {})
+    except (ValueError, KeyError, TypeError, AttributeError):  # an edited text, and older ones lack parts
         return Record()
 
 
@@ -111,4 +138,6 @@ def record_of(report: dict[str, Any]) -> Record:
     done = [report.get("extraction", {}), report.get("alignment", {})]
     notes = tuple(str(step["message"]) for step in done if step.get("message") and step.get("moved", True))
     reasons = tuple(Reason.from_dict(reason) for reason in verdict.get("reasons", ()))
-    return Record(checks, verdict.get("decision", ""), reasons, places, notes)
+    age_months = report.get("options", {}).get("age_months")
+    age_months = None if age_months is None else float(age_months)
+    return Record(checks, verdict.get("decision", ""), reasons, places, notes, age_months)

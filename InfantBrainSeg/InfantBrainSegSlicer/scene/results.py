@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
+from InfantBrainSegLib import __version__
 from InfantBrainSegLib.core.contract import MASK, REPORT, SEGMENTATION, TRANSFORM, probability_file
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 from InfantBrainSegLib.core.labels import TISSUES, Tissue
@@ -23,7 +24,17 @@ from .options import Scans
 from .places import with_own_places
 from .provenance import PROVENANCE_ROLE, provenance_text
 from .scene_edit import add_node, place_beside, undone_on_failure
-from .statistics import AUTOMATIC_MM3_TAG, CONFIDENCE_TAG, TABLE_ROLE, fill_automatic, measure_segments, own_table
+from .statistics import (
+    ALGORITHM_NAME_TAG,
+    ALGORITHM_TYPE_TAG,
+    AUTOMATIC_MM3_TAG,
+    AUTOMATIC_TYPE,
+    CONFIDENCE_TAG,
+    TABLE_ROLE,
+    fill_automatic,
+    measure_segments,
+    own_table,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,6 +192,8 @@ def import_outcome(outcome: Outcome, targets: ResultNodes) -> ResultNodes:
         for name, node in volumes.items():
             _fill_volume(node, outcome.probabilities[name], scan)
             nodes.segmentation.SetNodeReferenceID(PROBABILITY_ROLE + name, node.GetID())
+        for tissue in TISSUES if not volumes else ():  # those of an earlier run are not of this result
+            nodes.segmentation.SetNodeReferenceID(PROBABILITY_ROLE + tissue.short_name, None)
         if nodes.labelmap is not None:
             _fill_volume(nodes.labelmap, outcome.labels, scan)
             nodes.labelmap.GetDisplayNode().SetAndObserveColorNodeID(_color_table(scene).GetID())
@@ -288,6 +301,8 @@ def _fill_segmentation(node, labels: np.ndarray, scan) -> None:
         segment.SetColor(*(value / 255 for value in tissue.color))
         segment.SetLabelValue(tissue.value)
         segment.SetTag(segment.GetTerminologyEntryTagName(), terminology(tissue))
+        segment.SetTag(ALGORITHM_TYPE_TAG, AUTOMATIC_TYPE)
+        segment.SetTag(ALGORITHM_NAME_TAG, f"InfantBrainSeg {__version__}")
         segment.AddRepresentation(BINARY_LABELMAP, shared)
         if not segmentation.AddSegment(segment, tissue.short_name):
             raise InfantBrainSegError(f"'{node.GetName()}' did not take the segment {tissue.name}: choose a new segmentation.")

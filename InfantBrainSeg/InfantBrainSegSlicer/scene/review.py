@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import slicer
 
-from .provenance import PROVENANCE_ROLE
+from .provenance import PROVENANCE_ROLE, told_of
 
 _KEY = "review"
 
@@ -59,7 +59,7 @@ def unmark_reviewed(segmentation_node) -> None:
 def read_review(segmentation_node) -> Review | None:
     """Read the review of a result, None where nobody has looked it through."""
     try:
-        told = _told(segmentation_node)[_KEY]
+        told = (told_of(segmentation_node) or {})[_KEY]
         return Review(str(told["by"]), str(told["utc"]), {str(name): int(count) for name, count in told["voxels"].items()})
     except (ValueError, KeyError, TypeError, AttributeError):  # the text can be edited
         return None
@@ -68,18 +68,13 @@ def read_review(segmentation_node) -> Review | None:
 def can_be_reviewed(segmentation_node) -> bool:
     """Whether there is a provenance to write into."""
     try:
-        return isinstance(_told(segmentation_node), dict)
+        return told_of(segmentation_node) is not None
     except ValueError:
         return False
 
 
-def _told(segmentation_node):
-    node = segmentation_node.GetNodeReference(PROVENANCE_ROLE) if segmentation_node is not None else None
-    return json.loads(node.GetText() or "{}") if node is not None else None
-
-
 def _write(segmentation_node, review: dict | None) -> None:
-    told = {name: value for name, value in _told(segmentation_node).items() if name != _KEY}
+    told = {name: value for name, value in (told_of(segmentation_node) or {}).items() if name != _KEY}
     if review is not None:
         told[_KEY] = review
     segmentation_node.GetNodeReference(PROVENANCE_ROLE).SetText(json.dumps(told, indent=2))

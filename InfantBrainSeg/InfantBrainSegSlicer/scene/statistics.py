@@ -10,10 +10,12 @@ import vtk
 from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.core.labels import TISSUES
 
-from .nodes import BINARY_LABELMAP, array_of, to_array
+from .nodes import BINARY_LABELMAP, array_of, to_array, with_labelmaps
 
 AUTOMATIC_MM3_TAG = "InfantBrainSeg.AutomaticVolumeMm3"  # on the segment, so that it survives .seg.nrrd, .mrb and renaming
 CONFIDENCE_TAG = "InfantBrainSeg.MeanConfidence"
+ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"  # what an export as DICOM SEG reads
+AUTOMATIC_TYPE, EDITED_TYPE = "AUTOMATIC", "SEMIAUTOMATIC"  # DICOM's words
 TABLE_ROLE = "InfantBrainSeg.Table"
 VOLUME_TOLERANCE = 1e-6  # of a volume: digits that a saved scene loses
 _MM3_IN_CM3 = 1000.0
@@ -111,11 +113,7 @@ def measure_segments(segmentation_node) -> list[SegmentVolume]:
         raise InputError(
             f"'{segmentation_node.GetName()}' has no segments; wanted a segmented brain: press Segment first, or choose another."
         )
-    if segmentation.GetSourceRepresentationName() != BINARY_LABELMAP:
-        copied = slicer.vtkSegmentation()
-        copied.DeepCopy(segmentation)
-        copied.CreateRepresentation(BINARY_LABELMAP, True)
-        segmentation = copied
+    segmentation = with_labelmaps(segmentation)
     return [_measure(segment_id, segmentation.GetSegment(segment_id)) for segment_id in segmentation.GetSegmentIDs()]
 
 
@@ -127,7 +125,7 @@ def fill_automatic(table_node, volumes: list[SegmentVolume]) -> None:
     table_node : vtkMRMLTableNode, whose content is replaced
     volumes : list of SegmentVolume
     """
-    _fill(
+    fill_table(
         table_node, [*_standard_columns(), _confidence_column()], [[*_standard_cells(volume), volume.mean_confidence] for volume in volumes]
     )
 
@@ -163,7 +161,7 @@ def fill_comparison(table_node, volumes: list[SegmentVolume]) -> None:
         rows.append(
             [*_standard_cells(volume), volume.automatic_mm3 / _MM3_IN_CM3, difference_mm3 / _MM3_IN_CM3, percent, volume.mean_confidence]
         )
-    _fill(table_node, columns, rows)
+    fill_table(table_node, columns, rows)
 
 
 def recompute(segmentation_node, table_node=None):
@@ -192,8 +190,16 @@ def recompute(segmentation_node, table_node=None):
         scene = segmentation_node.GetScene()
         table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{segmentation_node.GetName()} volumes"))
     fill_comparison(table, volumes)
+    for volume in volumes:
+        if is_edited(volume):
+            segmentation_node.GetSegmentation().GetSegment(volume.segment_id).SetTag(ALGORITHM_TYPE_TAG, EDITED_TYPE)
     segmentation_node.SetNodeReferenceID(TABLE_ROLE, table.GetID())
     return table
+
+
+def is_edited(volume: SegmentVolume) -> bool:
+    """Whether a segment's volume is other than a run made it; never where that is not known."""
+    return abs(volume.volume_mm3 - volume.automatic_mm3) > VOLUME_TOLERANCE * volume.automatic_mm3
 
 
 def own_table(segmentation_node, chosen=None):
@@ -262,11 +268,7 @@ class Edits:
 def _compare(volumes: list[SegmentVolume], table_node) -> Edit:
     now = [(volume.name, str(volume.voxels)) for volume in volumes]
     measured = list(zip(texts(table_node, "Segment"), texts(table_node, "Voxel count"), strict=False))
-    changed = {
-        volume.name: (volume.volume_mm3 - volume.automatic_mm3) / _MM3_IN_CM3
-        for volume in volumes
-        if abs(volume.volume_mm3 - volume.automatic_mm3) > VOLUME_TOLERANCE * volume.automatic_mm3  # never where that is not known
-    }
+    changed = {volume.name: (volume.volume_mm3 - volume.automatic_mm3) / _MM3_IN_CM3 for volume in volumes if is_edited(volume)}
     there = {volume.segment_id for volume in volumes if not math.isnan(volume.automatic_mm3)}
     changed |= {tissue.name: math.nan for tissue in TISSUES if there and tissue.short_name not in there}
     return Edit(bool(measured) and sorted(now) != sorted(measured), changed)
@@ -305,8 +307,16 @@ def _number_in_tag(segment, tag: str) -> float:
         return math.nan
 
 
-def _fill(table_node, columns: list[Column], rows: list[list]) -> None:
-    """Replace a table's content in one step."""
+def fill_table(table_node, columns: list[Column], rows: list[list]) -> None:
+    """Replace a table's content in one step.
+
+    Parameters
+    ----------
+    table_node : vtkMRMLTableNode
+    columns : list of Column
+    rows : list of list
+        A value for each column.
+    """
     was_modifying = table_node.StartModify()
     try:
         table_node.RemoveAllColumns()

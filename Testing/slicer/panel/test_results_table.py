@@ -86,3 +86,27 @@ def test_csv_saves_automatic_against_edited_and_a_folder_that_can_not_be_written
 
 def test_there_is_nothing_to_copy_before_a_result(panel):
     assert not panel.ui.resultsCollapsibleButton.visible
+
+
+def test_the_ratio_has_a_range_from_five_to_eight_months_alone_and_the_volumes_none(panel, scans):
+    panel.ready(scans)
+    panel.segment_to_the_end()
+    assert panel.ui.normLabel.text == "No norm for the volumes."
+    panel.ui.ageLineEdit.text = "6"
+    run = panel.segment_to_the_end()
+    ratio = float(panel.table()["ml"][3])
+    outside = "" if 1.39 <= ratio <= 1.68 else " (outside: look)"
+    assert panel.ui.normLabel.text == f"GM/WM at this age: 1.39 to 1.68{outside}; no norm for the volumes."
+    assert "29 six-month-olds" in panel.ui.normLabel.toolTip
+    erase_gray(run.segmentationNode, scans[0])
+    panel.ui.recomputeButton.click()
+    assert ("outside: look" in panel.ui.normLabel.text) == (not 1.39 <= float(panel.table()["ml"][3]) <= 1.68)
+    assert float(panel.table()["ml"][3]) < ratio
+
+
+@pytest.mark.parametrize(("ratio", "told"), [(1.5, ""), (1.2, " (outside: look)"), (float("nan"), "")])
+def test_a_ratio_outside_its_range_is_told(scene, ratio, told):
+    from InfantBrainSegSlicer.panel.messages import norm_in_words
+
+    assert norm_in_words(ratio, 6.0) == f"GM/WM at this age: 1.39 to 1.68{told}; no norm for the volumes"
+    assert norm_in_words(ratio, 12.0) == norm_in_words(ratio, None) == "no norm for the volumes"

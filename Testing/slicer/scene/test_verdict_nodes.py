@@ -77,7 +77,7 @@ def test_the_judgement_and_the_inputs_come_back_with_a_saved_scene(logic, scene,
 def test_the_provenance_tells_choices_but_no_path(logic, scans):
     run = logic.process(*scans)
     told = json.loads(run.provenanceNode.GetText())
-    assert told["options"] == {"use_context": True, "align": "auto"}
+    assert told["options"] == {"use_context": True, "align": "auto", "age_months": None}
     assert told["checks"] == CHECKS
     assert told["extraction"] == {"message": "A mask was given."}
 

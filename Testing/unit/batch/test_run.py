@@ -3,6 +3,8 @@ import json
 import os
 import shutil
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +21,8 @@ from InfantBrainSegLib.batch.cohort import COLUMNS
 from InfantBrainSegLib.batch.job import BatchOptions
 from InfantBrainSegLib.batch.run import run_batch
 from InfantBrainSegLib.core.errors import DeviceError, InputError, WeightsError
-from InfantBrainSegLib.imaging.files import write_image, write_text
-from InfantBrainSegLib.pipeline.segmenter import SegmentOptions
+from InfantBrainSegLib.imaging.files import read_image, write_image, write_text
+from InfantBrainSegLib.pipeline.segmenter import Segmenter, SegmentOptions, segment
 
 RESULTS = [
     "desc-cerebrum_mask.json",
@@ -430,3 +432,84 @@ def test_a_fault_of_the_disk_before_the_run_fails_its_scan_alone(bids, tmp_path,
     assert [row["status"] for row in rows.values()] == ["failed", "ok", "ok"]
     assert "Stale file handle" in rows["sub-01"]["reason"]
     assert str(bids) not in rows["sub-01"]["reason"]
+
+
+class TwoParts:
+    """In place of `Segmenter.begin`: tells when each part of each scan ran and in which thread; `rest` may do more before it ends."""
+
+    def __init__(self, monkeypatch, rest=lambda number: None):
+        self.told = []
+        self.threads = []
+        self.second_began = threading.Event()
+        inner = StandIn()
+
+        def begin(_, *given):
+            result, number = inner(*given), len(inner.calls)
+            self.told.append(f"networks {number}")
+            self.threads.append(threading.current_thread())
+            if number == 2:
+                self.second_began.set()
+
+            def end(progress):
+                rest(number)
+                self.told.append(f"rest {number}")
+                return result
+
+            return end
+
+        monkeypatch.setattr(Segmenter, "begin", begin)
+
+
+def test_a_scan_is_written_while_the_next_one_is_in_the_networks(bids, tmp_path, options, monkeypatch):
+    parts = TwoParts(monkeypatch, lambda number: number > 1 or parts.second_began.wait(20))
+    rows = run_batch(bids, tmp_path / "out", options)
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert parts.told.index("networks 2") < parts.told.index("rest 1")
+    assert set(parts.threads) == {threading.main_thread()}  # where a stop is heard
+
+
+def test_a_large_scan_is_written_before_the_next_one_begins(bids, tmp_path, options, monkeypatch):
+    monkeypatch.setattr(batch_module, "BESIDE_VOXELS", 10)
+    parts = TwoParts(monkeypatch, lambda number: time.sleep(0.1))
+    run_batch(bids, tmp_path / "out", options)
+    assert parts.told == [f"{part} {number}" for number in (1, 2, 3) for part in ("networks", "rest")]
+
+
+def test_what_fails_after_the_networks_fails_its_own_scan(bids, tmp_path, options, monkeypatch):
+    def no_memory(number):
+        if number == 2:
+            raise MemoryError
+
+    TwoParts(monkeypatch, no_memory)
+    rows = run_batch(bids, tmp_path / "out", options)
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
+    assert "memory" in rows[1]["reason"].lower()
+    assert not list((tmp_path / "out").rglob(".infantbrainseg-*"))
+
+
+def test_a_stop_waits_for_the_scan_that_is_being_written(bids, tmp_path, options, monkeypatch):
+    TwoParts(monkeypatch, lambda number: time.sleep(0.5))
+    begin = Segmenter.begin
+    begun = []
+
+    def stopped(*given):
+        begun.append(given)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return begin(*given)
+
+    monkeypatch.setattr(Segmenter, "begin", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(bids, tmp_path / "out", options)
+    assert [row["status"] for row in cohort(tmp_path / "out").values()] == ["ok", "pending", "pending"]
+    assert not list((tmp_path / "out").rglob(".infantbrainseg-*"))
+
+
+def test_labels_of_a_batch_are_those_of_single_runs(bids, tmp_path, options):
+    options = replace(options, segment=replace(options.segment, use_context=False))
+    rows = run_batch(bids, tmp_path / "out", options)
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    for row in rows[:2]:
+        t1, t2 = (read_image(bids / row[role]) for role in ("t1", "t2"))
+        write_image(segment(t1, t2, None, options.segment).labels, tmp_path / "single.nii.gz")
+        assert (tmp_path / "out" / row["segmentation"]).read_bytes() == (tmp_path / "single.nii.gz").read_bytes()

@@ -45,9 +45,9 @@ def test_the_bundled_files_hold_the_bundled_preset_and_say_how_they_were_trained
     assert all(np.isfinite(p.detach().numpy()).all() for p in loaded.network.parameters())
 
 
-def test_the_bundled_weights_stay_under_60_mb():
-    assert sum(path.stat().st_size for path in BUNDLED_DIR.glob("*.pt")) < 60e6
+def test_the_bundled_weights_stay_under_25_mb():
+    assert sum(path.stat().st_size for path in BUNDLED_DIR.glob("*.pt")) < 25e6
 
 
-def test_the_weights_of_extraction_add_less_than_10_mb():
-    assert sum((BUNDLED_DIR / f"{stage}.pt").stat().st_size for stage in ("locate", "refine")) < 10e6
+def test_the_weights_of_extraction_add_less_than_5_mb():
+    assert sum((BUNDLED_DIR / f"{stage}.pt").stat().st_size for stage in ("locate", "refine")) < 5e6

@@ -100,8 +100,8 @@ def report(**changes):
     }
 
 
-def parsed(edited=(), pictures=(), made="", **changes):
-    return Parsed(to_html(page_of(report(**changes), pictures, edited, made)))
+def parsed(edited=(), pictures=(), made="", review="", **changes):
+    return Parsed(to_html(page_of(report(**changes), pictures, edited, made, review)))
 
 
 def test_a_page_is_whole_and_says_what_screen_readers_need():
@@ -154,6 +154,11 @@ def test_edited_volumes_stand_below_the_automatic_ones_with_their_change():
     assert "Edited" not in parsed().texts
 
 
+def test_who_looked_stands_below_the_verdict():
+    page = parsed(review="Reviewed by A. Reader.")
+    assert page.texts.index("Reviewed by A. Reader.") == page.texts.index("Volumes") - 1
+
+
 def test_without_a_voxel_there_is_neither_a_ratio_nor_a_confidence():
     page = parsed(volumes=[TissueVolume(volume.tissue, 0, 0.0, 0.0, 0.0, None) for volume in volumes()])
     assert page.texts.count("–") == 5
@@ -197,10 +202,10 @@ def test_hostile_text_stays_text_wherever_it_stands():
         "system": HOSTILE,
         "volumes": [replace(volume, tissue=HOSTILE) for volume in volumes()],
     }
-    page = parsed(pictures=[Picture(ONE_PIXEL, HOSTILE, HOSTILE)], made=HOSTILE, decision=LOOK, **hostile)
+    page = parsed(pictures=[Picture(ONE_PIXEL, HOSTILE, HOSTILE)], made=HOSTILE, review=HOSTILE, decision=LOOK, **hostile)
     plain = {**hostile, "checks": checks(WARN, count=1), "reasons": [Reason(SignCode.CONFIDENCE, "low")], "warnings": ["x"], "system": "x"}
     plain["volumes"] = [replace(volume, tissue="x") for volume in volumes()]
-    harmless = parsed(pictures=[Picture(ONE_PIXEL, "x", "x")], made="x", decision=LOOK, **plain)
+    harmless = parsed(pictures=[Picture(ONE_PIXEL, "x", "x")], made="x", review="x", decision=LOOK, **plain)
     assert [tag for tag, _ in page.elements] == [tag for tag, _ in harmless.elements]
     assert [sorted(attributes) for _, attributes in page.elements] == [sorted(attributes) for _, attributes in harmless.elements]
     assert page.all("img")[0]["alt"] == HOSTILE
@@ -237,9 +242,10 @@ def test_the_known_bias_is_that_of_the_model_card():
     assert "**Thin WM blades** end early in real infants, above all with T1 alone" in card
 
 
-def test_building_the_page_needs_neither_torch_nor_vtk():
+def test_building_the_page_and_importing_the_picture_needs_neither_torch_nor_vtk():
     script = (
-        "import InfantBrainSegLib.outputs.html_report, sys\nprint([name for name in ('torch', 'vtk', 'vtkmodules') if name in sys.modules])"
+        "import InfantBrainSegLib.outputs.html_report, InfantBrainSegLib.outputs.overview, sys\n"
+        "print([name for name in ('torch', 'vtk', 'vtkmodules') if name in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert said.strip() == "[]"
@@ -270,7 +276,7 @@ def test_a_browser_shows_the_page_and_prints_it_on_two_sides(edited, tmp_path):
     reasons = [Reason(check.code, f"{check.name}: {check.found}", check.remedy) for check in some if not check.passes]
     places = [Place(40 + index, (1.0, 2.0, 3.0), 0.5) for index in range(5)]
     finished = report(checks=some, decision=LOOK, reasons=reasons, places=places)
-    page = page_of(finished, [picture], volumes(gray=320.0, confidence=None) if edited else [], "2026-11-27 17:00 UTC")
+    page = page_of(finished, [picture], volumes(gray=320.0, confidence=None) if edited else [], "2026-11-27 17:00 UTC", "Nobody looked.")
     (tmp_path / "page.html").write_text(to_html(page), encoding="utf-8")
     browse(tmp_path, "--window-size=1000,2600", f"--screenshot={tmp_path / 'page.png'}")
     shown = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "page.png")))[..., :3]  # (H, W, 3)

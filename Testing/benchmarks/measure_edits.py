@@ -36,7 +36,7 @@ from .measure_accuracy import Case, newborn_case, synthetic_case
 from .study import Data, Figure, Key, Study, bundled_weights, code_of
 
 SEED = 400
-PER_MAP = 2
+SYNTHETIC = tuple(f"{name} 1" for name in HELD_OUT)  # a map, and which subject of it
 NEWBORNS = ("01", "03", "05", "07", "09")
 SHARES = {"1 %": 0.01, "5 %": 0.05}
 SLICES, BLOBS = "strokes in one slice", "whole blobs"
@@ -134,28 +134,30 @@ def configuration_of(variant: str) -> RefineConfig:
     return RefineConfig() if variant == REFINED else replace(RefineConfig(), pull=0.0)
 
 
-def drawn(data: Data, name: str, number: int) -> Case:
+def drawn(data: Data, subject: str) -> Case:
     """A subject of a held-out map, drawn once."""
+    name, number = subject.split()
     folder = data.folder / "edits" / f"{name}_{number}"
     if not (folder / "label.nii.gz").is_file():
         maps = load_pack(data.pack("labelmaps"), lambda other: other == name)
-        write_subject(Simulator(maps, SimulatorConfig()).subject(maps[0], np.random.default_rng([SEED, number - 1]), "isointense"), folder)
+        write_subject(
+            Simulator(maps, SimulatorConfig()).subject(maps[0], np.random.default_rng([SEED, int(number) - 1]), "isointense"), folder
+        )
     return synthetic_case(folder)
 
 
 def jobs(data: Data, arguments: argparse.Namespace) -> Iterator[tuple[Figure, Callable[[], dict]]]:
-    for number in range(1, PER_MAP + 1):
-        for name, newborn in zip(HELD_OUT, NEWBORNS, strict=True):
-            yield ("synthetic", f"{name} {number}"), partial(measure, partial(drawn, data, name, number))
-            if number == 1:
-                yield ("newborns", newborn), partial(measure, partial(newborn_case, Path(data.newborns / newborn)))
+    for subject in SYNTHETIC:
+        yield ("synthetic", subject), partial(measure, partial(drawn, data, subject))
+    for name in NEWBORNS:
+        yield ("newborns", name), partial(measure, partial(newborn_case, Path(data.newborns / name)))
 
 
 def tables(results: dict) -> str:
     lines = [
         f"Change of the errors outside the edited voxels, in percent of those within {NEAR_MM:g} mm of them; mean over subjects.",
         "",
-        "| subjects | edits | wrong voxels mended | strokes | edited voxels | maps alone | refined (worst) | mended for each edited one |",
+        "| subjects | edits | wrong voxels mended | strokes | edited voxels | maps alone | refined (worst) | mended per edited voxel |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for group in ("synthetic", "newborns"):

@@ -34,6 +34,7 @@ OTHERS = {
     "test-subjects": "make_test_subjects",
     "raw-heads": "make_raw_heads",
     "demo-subject": "make_demo_subject",
+    "compare-weights": "compare_weights",
     "mix-weights": "mix_weights",
     "store-weights": "store_weights",
     "label-anatomy": "anatomy",

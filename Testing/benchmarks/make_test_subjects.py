@@ -1,7 +1,8 @@
 """Write the synthetic test set: isointense subjects at the measured overlaps, from label maps kept out of training.
 
-    python -m Testing.benchmarks test-subjects LABEL_MAPS OUT [--per-map 7]
+    python -m Testing.benchmarks test-subjects LABEL_MAPS OUT [--per-map 7] [--ventricles-mm 0 4 8 12]
 
+With --ventricles-mm each held-out adult map gives one brain with its ventricles wider by each of these instead, at no set overlap.
 Subjects that are there already are kept, so that a stopped run goes on.
 """
 
@@ -13,7 +14,7 @@ from InfantBrainSegLib.imaging.files import write_text
 from InfantBrainSegLib.training.config import HELD_OUT
 from InfantBrainSegLib.training.experiments.train import write_subject
 from InfantBrainSegLib.training.simulation.labelmaps import read_label_map
-from InfantBrainSegLib.training.simulation.measure import isointense_subject
+from InfantBrainSegLib.training.simulation.measure import isointense_subject, widened_subject
 
 
 def main() -> None:
@@ -21,12 +22,21 @@ def main() -> None:
     parser.add_argument("label_maps", type=Path)
     parser.add_argument("output_dir", type=Path)
     parser.add_argument("--per-map", type=int, default=7)
+    parser.add_argument("--ventricles-mm", type=float, nargs="+", metavar="MM")
     arguments = parser.parse_args()
     maps = {
         path.name.split(".")[0]: read_label_map(path)
         for path in arguments.label_maps.rglob("*.nii.gz")
         if path.name.split(".")[0] in HELD_OUT
     }
+    if arguments.ventricles_mm:
+        for name, label_map in sorted(maps.items()):
+            for wider_mm in arguments.ventricles_mm if name.startswith("adult") else ():
+                folder = arguments.output_dir / f"wide_{name}_{wider_mm:02.0f}"
+                if not (folder / "label.nii.gz").is_file():
+                    write_subject(widened_subject(label_map, wider_mm, 2000), folder)
+                    print(folder.name, flush=True)
+        return
     for number in range(arguments.per_map):
         for name, label_map in sorted(maps.items()):
             folder = arguments.output_dir / f"{name}_{number + 1}"

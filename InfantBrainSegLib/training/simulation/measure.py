@@ -1,5 +1,7 @@
 """Test subjects whose gray and white matter look as alike as iSeg's do."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...checks.growth import typical_brain_ml
@@ -73,17 +75,7 @@ def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Synthesized, tup
     TrainingError
         If none was found in 200 draws.
     """
-    tissue_ml = np.count_nonzero(label_map.classes >= CORTEX) / 1000
-    scale = min((_CEREBRUM_SHARE * typical_brain_ml(6) / tissue_ml) ** (1 / 3), 1.0)
-    sizes = (scale * (1 - _SCALE_TOLERANCE), scale * (1 + _SCALE_TOLERANCE))
-    config = SimulatorConfig(
-        adult_scale=sizes,
-        cortex=_CORTEX,
-        rim_mm=_RIM_MM,
-        contrast=ContrastConfig(isointense_csf_t2=_CSF_T2),
-        artefacts=ArtefactConfig(motion_share=0.0, bias=_BIAS),
-    )
-    simulator = Simulator([label_map], config)
+    simulator = Simulator([label_map], _config(label_map))
     for draw in range(_MAX_DRAWS):
         synthesized = simulator.subject(label_map, np.random.default_rng([seed, draw]), "isointense")
         overlaps = gm_wm_overlaps(synthesized)
@@ -91,4 +83,22 @@ def isointense_subject(label_map: LabelMap, seed: int) -> tuple[Synthesized, tup
             return synthesized, overlaps
     raise TrainingError(
         f"No subject with GM/WM overlaps near {MEASURED_OVERLAPS} came of {_MAX_DRAWS} draws from {label_map.name}: widen the contrast."
+    )
+
+
+def widened_subject(label_map: LabelMap, wider_mm: float, seed: int) -> Synthesized:
+    """Draw an isointense subject whose ventricles are wider by so much; with one seed it is the same brain at every width."""
+    config = replace(_config(label_map), wide_share=1.0, wide_mm=(wider_mm, wider_mm), one_sided_share=0.0)
+    return Simulator([label_map], config).subject(label_map, np.random.default_rng(seed), "isointense")
+
+
+def _config(label_map: LabelMap) -> SimulatorConfig:
+    tissue_ml = np.count_nonzero(label_map.classes >= CORTEX) / 1000
+    scale = min((_CEREBRUM_SHARE * typical_brain_ml(6) / tissue_ml) ** (1 / 3), 1.0)
+    return SimulatorConfig(
+        adult_scale=(scale * (1 - _SCALE_TOLERANCE), scale * (1 + _SCALE_TOLERANCE)),
+        cortex=_CORTEX,
+        rim_mm=_RIM_MM,
+        contrast=ContrastConfig(isointense_csf_t2=_CSF_T2),
+        artefacts=ArtefactConfig(motion_share=0.0, bias=_BIAS),
     )

@@ -11,7 +11,7 @@ from InfantBrainSegLib.training.simulation import artefacts, measure
 from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig, degrade, smooth_noise
 from InfantBrainSegLib.training.simulation.contrast import ContrastConfig, draw_contrast
 from InfantBrainSegLib.training.simulation.labelmaps import CORTEX, WHITE, LabelMap, read_label_map
-from InfantBrainSegLib.training.simulation.measure import histogram_overlap, isointense_subject, joint_overlap
+from InfantBrainSegLib.training.simulation.measure import histogram_overlap, isointense_subject, joint_overlap, widened_subject
 from InfantBrainSegLib.training.simulation.synthesis import SIMULATIONS, Simulator, SimulatorConfig, _gradual_border
 
 
@@ -115,6 +115,12 @@ def test_a_measured_subject_of_an_adult_map_has_the_size_of_six_months(label_map
     monkeypatch.setattr(measure, "typical_brain_ml", lambda age_months: 0.6 * tissue_ml / 0.9)
     volumes_ml = [int((isointense_subject(label_map, seed)[0].labels >= GM.value).sum()) / 1000 for seed in range(6)]
     assert np.mean(volumes_ml) == pytest.approx(0.6 * tissue_ml, rel=0.25)  # closed sulci add to it
+
+
+def test_a_widened_subject_is_the_same_brain_with_more_fluid_the_wider_it_is(label_map):
+    fluid = [int((widened_subject(label_map, wider_mm, 5).labels == CSF.value).sum()) for wider_mm in (0.0, 2.0, 4.0)]
+    assert fluid[0] < fluid[1] < fluid[2]
+    assert int((widened_subject(label_map, 2.0, 5).labels == CSF.value).sum()) == fluid[1]
 
 
 def synthesized_labels(label_map, phase: str | None = None, **ranges) -> np.ndarray:

@@ -155,6 +155,7 @@ def test_one_scan_is_done_again_when_its_inputs_changed_or_its_results_are_not_w
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(labels_of(out)))).max() == 3
 
 
+@pytest.mark.slow
 def test_all_is_done_again_with_other_options_weights_version_or_when_asked(bids, tmp_path, options, stand_in, monkeypatch):
     out = tmp_path / "out"
     run_batch(bids, out, options, segmenter=stand_in)
@@ -505,6 +506,7 @@ def test_a_stop_waits_for_the_scan_that_is_being_written(bids, tmp_path, options
     assert not list((tmp_path / "out").rglob(".infantbrainseg-*"))
 
 
+@pytest.mark.slow
 def test_labels_of_a_batch_are_those_of_single_runs(bids, tmp_path, options):
     options = replace(options, segment=replace(options.segment, use_context=False))
     rows = run_batch(bids, tmp_path / "out", options)

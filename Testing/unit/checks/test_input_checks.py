@@ -266,6 +266,7 @@ def test_the_table_has_a_line_for_each_check_and_its_remedy():
     assert checks[1].sentence() == "Clipping: 40 %; wanted under 1 %: export it again."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "wanted"), [("neonate/07/{}_brain", set()), ("neonate/09/{}_brain", {CheckCode.FIELD_OF_VIEW}), ("infant/month09_{}", set())]
 )

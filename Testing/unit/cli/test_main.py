@@ -215,6 +215,7 @@ def test_edited_labels_stay_and_the_report_tells_of_them(given, scan_files, weig
     assert "125 edited voxels kept; " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_progress_of_a_refinement_never_falls(scan_files, weights_dir, tmp_path, capsys, quick):
     assert main(arguments(scan_files, weights_dir, tmp_path / "first")) == 0
     automatic = tmp_path / "first" / "segmentation.nii.gz"
@@ -448,6 +449,7 @@ def test_a_scan_at_the_place_of_a_result_is_refused(scan_files, weights_dir, tmp
     assert names(tmp_path) == [t1.name]
 
 
+@pytest.mark.slow
 def test_labels_that_someone_edited_are_kept_when_the_scan_is_segmented_again(scan_files, weights_dir, tmp_path, capsys, quick):
     assert main(arguments(scan_files, weights_dir, tmp_path)) == 0
     assert main(arguments(scan_files, weights_dir, tmp_path)) == 0

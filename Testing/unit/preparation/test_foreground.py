@@ -103,6 +103,7 @@ def test_an_inverted_t1_or_t2_is_no_pair():
     assert failed(t1, inverted(t2)) == SWAPPED  # fluid is then dark on the T2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("t1_name", "t2_name"), REAL_PAIRS)
 def test_a_real_pair_is_told_from_two_runs_of_one_contrast(t1_name, t2_name):
     if not (IMAGES / t1_name).exists():
@@ -112,6 +113,7 @@ def test_a_real_pair_is_told_from_two_runs_of_one_contrast(t1_name, t2_name):
         assert failed(first, second)[0][1] == STOP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("t1_name", "t2_name"), REAL_PAIRS)
 def test_a_real_pair_has_no_has_no_warning_and_its_swap_has_one(t1_name, t2_name):
     if not (IMAGES / t1_name).exists():

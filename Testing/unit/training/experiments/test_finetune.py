@@ -39,6 +39,7 @@ def test_the_weights_are_those_that_segment_takes(finished, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_weights_hold_config_and_label_scheme_but_no_names_of_subjects(finished):
     options, _, _ = finished
     content = torch.load(options.output_dir / "weights" / "fcn2.pt", weights_only=True)
@@ -49,6 +50,7 @@ def test_the_weights_hold_config_and_label_scheme_but_no_names_of_subjects(finis
     assert "subject-0" not in str(content["training"])
 
 
+@pytest.mark.slow
 def test_both_stages_started_from_the_given_weights_and_moved(finished):
     options, _, _ = finished
     for stage in ("fcn1", "fcn2"):
@@ -57,6 +59,7 @@ def test_both_stages_started_from_the_given_weights_and_moved(finished):
         assert 0 < float((after - before).abs().max()) < 0.05
 
 
+@pytest.mark.slow
 def test_the_report_compares_the_held_out_subjects_before_and_after(finished):
     options, text, lines = finished
     assert lines[0] == "Trains on subject-01, subject-03; holds out subject-02."
@@ -120,6 +123,7 @@ def test_one_subject_in_five_is_held_out_unless_named():
     assert [subject.name for subject in split(subjects, ("s03",))[1]] == ["s03"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -94,6 +94,7 @@ def test_all_folds_train_test_and_print_both_tables(with_first_fold):
     assert not list(out.rglob("weights"))  # these networks want other intensities than `segment` gives
 
 
+@pytest.mark.slow
 def test_folds_run_one_by_one_join_the_tables(with_first_fold):
     assert "Not run yet: fold-02, fold-03." in (with_first_fold.output_dir / "tables.txt").read_text(encoding="utf-8")
     text = run_reproduce(replace(with_first_fold, fold=3), lambda line: None)
@@ -101,6 +102,7 @@ def test_folds_run_one_by_one_join_the_tables(with_first_fold):
     assert "Not run yet: fold-02." in text
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_run_asks_for_resume(with_first_fold):
     options = with_first_fold
     with pytest.raises(InputError, match="add --resume"):
@@ -128,6 +130,7 @@ def test_resume_goes_on_where_the_run_was_stopped_and_leaves_finished_folds_alon
     assert lines[-1] == "fold-01 is finished."
 
 
+@pytest.mark.slow
 def test_the_second_stage_learns_from_the_first_of_the_same_fold(with_first_fold):
     options = with_first_fold
     folder = options.output_dir / "fold-01"
@@ -137,6 +140,7 @@ def test_the_second_stage_learns_from_the_first_of_the_same_fold(with_first_fold
     assert state["network"]["encoders.2.levels.0.0.conv.weight"].shape[1] == 3
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_settings_is_refused(with_first_fold):
     options = with_first_fold
     other = replace(options.plan, first=replace(options.plan.first, seed=9))
@@ -144,6 +148,7 @@ def test_a_checkpoint_of_other_settings_is_refused(with_first_fold):
         run_reproduce(replace(options, fold=1, resume=True, plan=other), lambda line: None)
 
 
+@pytest.mark.slow
 def test_a_first_stage_that_the_second_was_begun_on_is_not_trained_further(with_first_fold):
     checkpoint = with_first_fold.output_dir / "fold-01" / "fcn1" / "checkpoint.pt"
     before = checkpoint.read_bytes()
@@ -152,6 +157,7 @@ def test_a_first_stage_that_the_second_was_begun_on_is_not_trained_further(with_
     assert checkpoint.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_fold_of_other_files_does_not_enter_the_tables(with_first_fold):
     path = with_first_fold.output_dir / "fold-01" / "scores.json"
     scores = json.loads(path.read_text(encoding="utf-8"))
@@ -160,6 +166,7 @@ def test_a_fold_of_other_files_does_not_enter_the_tables(with_first_fold):
         run_reproduce(replace(with_first_fold, fold=2), lambda line: None)
 
 
+@pytest.mark.slow
 def test_scores_of_another_version_are_refused_by_name(with_first_fold):
     path = with_first_fold.output_dir / "fold-01" / "scores.json"
     scores = json.loads(path.read_text(encoding="utf-8"))
@@ -170,6 +177,7 @@ def test_scores_of_another_version_are_refused_by_name(with_first_fold):
         run_reproduce(replace(with_first_fold, fold=2), lambda line: None)
 
 
+@pytest.mark.slow
 def test_a_truncated_checkpoint_is_refused_by_name(with_first_fold):
     options = with_first_fold
     folder = options.output_dir / "fold-01"
@@ -201,6 +209,7 @@ def test_the_bundled_plan_is_that_of_the_bundled_networks():
     assert bundled.sha256 in plan.first.start_from
 
 
+@pytest.mark.slow
 def test_partial_transfer_starts_both_stages(options, tmp_path):
     torch.save(MultiStreamFCN(NetworkConfig((1,), base_width=2, skip_streams="first")).state_dict(), tmp_path / "femur.pt")
     run_reproduce(replace(options, fold=1, init_t1=str(tmp_path / "femur.pt")), lambda line: None)
@@ -234,6 +243,7 @@ def test_options_that_can_not_be_are_refused(options, change, said):
     assert not options.output_dir.exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_the_last_checkpoint_to_resume_from(with_first_fold, monkeypatch):
     options = with_first_fold
     path = options.output_dir / "fold-01" / "fcn1" / "checkpoint.pt"

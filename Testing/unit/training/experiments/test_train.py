@@ -32,6 +32,7 @@ def test_a_seed_repeats_a_subject(label_map_folder, tmp_path):
     assert np.array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(f / "T2.nii.gz"))) for f in (one, two)))
 
 
+@pytest.mark.slow
 def test_the_bundled_demo_map_is_the_default(tmp_path):
     (folder,) = run_synthesize(tmp_path, subjects=1, seed=2)
     assert sitk.ReadImage(str(folder / "T1.nii.gz")).GetNumberOfPixels() > 10**6

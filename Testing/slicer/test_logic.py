@@ -207,6 +207,7 @@ def test_devices_are_automatic_and_cpu_where_the_child_does_not_answer(logic):
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_library_itself_with_its_own_weights_segments_a_block_of_the_sample(scene):
     folder = ROOT / "InfantBrainSeg" / "Resources" / "SampleData"
     nodes = []

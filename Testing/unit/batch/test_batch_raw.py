@@ -79,6 +79,7 @@ def test_all_is_done_again_when_raw_input_is_treated_otherwise(bids, tmp_path, o
     assert len(stand_in.calls) == 6
 
 
+@pytest.mark.slow
 def test_all_is_done_again_when_the_weights_that_find_the_cerebrum_changed(bids, tmp_path, options, stand_in, monkeypatch):
     for weights in ("old", "old", "new"):
         monkeypatch.setattr(
@@ -131,6 +132,7 @@ def test_dicom_folders_are_read_and_a_choice_of_series_is_asked_for(exams, tmp_p
         assert np.array_equal(sitk.GetArrayFromImage(getattr(one, role)), sitk.GetArrayFromImage(getattr(other, role)))
 
 
+@pytest.mark.slow
 def test_a_finished_dicom_scan_is_done_again_when_another_series_is_named(exams, tmp_path, options, stand_in):
     for _ in range(2):
         run_batch(exams, tmp_path / "out", options, segmenter=stand_in)

@@ -384,6 +384,7 @@ def test_wrong_arguments_get_one_line(argv, capsys):
     assert "--help" in refused(argv, capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), KeyboardInterrupt()])
 def test_a_run_that_breaks_off_late_leaves_the_former_result_alone(error, scan_files, weights_dir, tmp_path, capsys, monkeypatch, quick):
     assert main(arguments(scan_files, weights_dir, tmp_path)) == 0

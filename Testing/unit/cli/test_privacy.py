@@ -98,6 +98,7 @@ def test_of_image_files_neither_path_nor_name_nor_header_reaches_outputs_or_term
     assert list(json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))["inputs"]) == ["t1", "t2", "mask"]
 
 
+@pytest.mark.slow
 def test_of_a_batch_nothing_reaches_outputs_or_terminal(exam, files, weights_dir, tmp_path, capfd):
     t1, t2, mask = files
     (exam / "T1 cut").mkdir()

@@ -250,6 +250,7 @@ def unsure(network, inputs, mask, config, device, progress=None):
     return np.broadcast_to(np.float32([0.05, 0.1, 0.45, 0.4])[:, None, None, None], (4, *mask.shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("name", ["permuted", "oblique, axes exchanged and flipped"])
 def test_a_stroke_in_one_slice_spreads_to_the_slices_beside_it_and_not_inside_its_own(name, axis, weights_dir, monkeypatch):

@@ -144,6 +144,7 @@ def test_switched_off_or_with_one_scan_nothing_is_moved(scans):
     assert align_pair(t1, None, None, "auto").t2 is None
 
 
+@pytest.mark.slow
 def test_segment_saves_the_transform_of_a_moved_t2_and_tells_of_it(scans, weights_dir, tmp_path):
     t1, t2 = scans
     motion = rigid((6, 5, -8), (9.0, -7.0, 4.0))

@@ -100,6 +100,7 @@ def test_two_images_together_tell_apart_what_neither_tells_alone():
     assert joint_overlap(gm, np.concatenate([gm, wm], axis=1)) == 0.5
 
 
+@pytest.mark.slow
 def test_a_measured_subject_has_the_overlaps_asked_for_and_held_still(label_map, monkeypatch):
     monkeypatch.setattr(measure, "OVERLAP_TOLERANCES", (0.3, 0.3, 0.3))
     monkeypatch.setattr(artefacts, "_moved", lambda *_: pytest.fail("The subject moved."))

@@ -51,9 +51,9 @@ def write_report(segmentation_node, path: str | Path) -> None:
         raise InputError(
             "The chosen segmentation has no provenance of a run; wanted a result of this module: choose one, or press Segment."
         ) from error
-    volumes = measure_segments(segmentation_node)
+    volumes, tissues = measure_segments(segmentation_node), tissues_made(segmentation_node)
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    edited = _measured(volumes, tissues_made(segmentation_node)) if _are_edited(volumes, tissues_made(segmentation_node)) else []
+    edited = _measured(volumes, tissues) if _are_edited(volumes, tissues) else []
     page = page_of({**told, "weights": weights}, _pictures(segmentation_node), edited, made, _review(segmentation_node, volumes))
     write_text(to_html(page), path)
 

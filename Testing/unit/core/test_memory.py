@@ -113,7 +113,7 @@ def test_files_with_nonsense_are_passed_over(machine):
 
 
 def test_the_limit_of_addresses_is_compared_with_the_addresses_needed(machine, monkeypatch):
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="Windows has no limits of a process's memory")
     monkeypatch.setattr(memory.sys, "platform", "linux")
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (2 * GB, 4 * GB))
     check_memory(Need(GB, 2 * GB), machine)

@@ -1,16 +1,17 @@
-"""Labels whose intensities are another tissue's: fluid called WM or GM, or tissue called CSF.
+"""Labels whose intensities are another tissue's: fluid called WM or GM, or tissue called CSF; which voxels of WM and GM are fluid.
 
 Each scan is measured on the way from GM's median (0) to that of CSF (1), and not from the median of the label itself: where ventricles
 are very wide, most of what is called WM may be fluid. GM is not compared with WM: in the isointense phase their intensities overlap. Only
 pieces that hold a ball of 1 mm radius count, so that the mixed voxels of a border do not.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from ..core.labels import CSF, GM, WM, Tissue
+from ..core.labels import BACKGROUND, CSF, GM, WM, Tissue
 
 MIN_SEPARATION = 1.0  # of the medians of GM and CSF in units of the brain's SD, or a scan has no say: real scans have 2.1 to 2.9
 # Of the way from GM to CSF: beyond it is fluid. On both scans no piece of WM or GM of the sample, newborns and a nine-month-old reaches
@@ -20,6 +21,7 @@ FLUID = 0.75
 TISSUE = 0.25  # of the same way: up to it is tissue
 SMOOTHING_VOXELS = 3  # side of the cube in which a label's intensities are averaged: noise alone must neither make nor break a piece
 MIN_PIECE_MM3 = 500.0
+FLUID_RIM_VOXELS = 2  # so far round the balls of a piece its other voxels belong to it
 
 
 @dataclass(frozen=True)
@@ -58,31 +60,85 @@ def find_mislabelled(images: np.ndarray, labels: np.ndarray) -> tuple[Mislabelle
     tuple of Mislabelled, the largest first; none where GM and CSF look alike on all scans.
     """
     tissues = {tissue: labels == tissue.value for tissue in (CSF, GM, WM)}
-    if not all(inside.any() for inside in tissues.values()):
-        return ()
-    medians = {tissue: np.array([np.median(image[inside]) for image in images]) for tissue, inside in tissues.items()}  # (C,) each
-    gaps = medians[CSF] - medians[GM]  # (C,)
-    telling = np.flatnonzero(np.abs(gaps) >= MIN_SEPARATION)
-    if not telling.size:
+    levels = _Levels.of(images, tissues)
+    if levels is None:
         return ()
     found = []
     for own, inside in tissues.items():
         odd = inside.copy()
-        for scan in telling:
-            way = (_averaged(images[scan], inside) - medians[GM][scan]) / gaps[scan]
+        for way in levels.ways(images, inside):
             odd &= way <= TISSUE if own is CSF else way >= FLUID
-        pieces, count = ndimage.label(ndimage.binary_opening(odd))
-        sizes_mm3 = np.bincount(pieces.ravel(), minlength=count + 1)
-        sizes_mm3[0] = 0
+        pieces, sizes_mm3 = _pieces(odd)
         large = sizes_mm3 >= MIN_PIECE_MM3
         if large.any():
             seen = np.array([np.median(image[large[pieces]]) for image in images])  # (C,)
-            other = CSF if own is not CSF else min((GM, WM), key=lambda tissue: float(np.abs(seen - medians[tissue])[telling].sum()))
+            other = CSF if own is not CSF else min((GM, WM), key=lambda tissue: levels.distance(seen, tissue))
             depth = ndimage.distance_transform_edt(pieces == sizes_mm3.argmax())
             x, y, z = (float(index) for index in np.unravel_index(depth.argmax(), depth.shape))
             volume_mm3 = float(sizes_mm3[large].sum())
             found.append(Mislabelled(own, other, volume_mm3 / 1000, volume_mm3 / float(inside.sum()), (x, y, z)))
     return tuple(sorted(found, key=lambda one: -one.volume_ml))
+
+
+def fluid_in_tissue(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Find the voxels of GM and WM that are fluid by T1 and by T2 alike, as in ventricles wider than the networks know.
+
+    Parameters
+    ----------
+    images : (2, X, Y, Z) float array
+        T1 and T2, z-scores of the brain, 1 mm.
+    labels : (X, Y, Z) uint8 array
+
+    Returns
+    -------
+    (X, Y, Z) bool array; False everywhere where only one scan tells fluid from tissue: a newborn's WM looks like fluid on T2 alone.
+    """
+    nothing = np.zeros(labels.shape, bool)
+    levels = _Levels.of(images, {tissue: labels == tissue.value for tissue in (CSF, GM, WM)})
+    if levels is None or len(levels.telling) < 2:
+        return nothing
+    tissue = (labels != BACKGROUND) & (labels != CSF.value)
+    odd = tissue.copy()
+    for way in levels.ways(images, tissue):
+        odd &= way >= FLUID
+    pieces, sizes_mm3 = _pieces(odd)
+    large = sizes_mm3 >= MIN_PIECE_MM3
+    return ndimage.binary_dilation(large[pieces], iterations=FLUID_RIM_VOXELS, mask=odd) if large.any() else nothing
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Median of each tissue on each scan, and the scans that tell fluid from tissue by them."""
+
+    medians: dict[Tissue, np.ndarray]  # (C,) each
+    telling: np.ndarray
+
+    @classmethod
+    def of(cls, images: np.ndarray, tissues: dict[Tissue, np.ndarray]) -> "_Levels | None":
+        """None where a tissue is absent or no scan tells."""
+        if not all(inside.any() for inside in tissues.values()):
+            return None
+        medians = {tissue: np.array([np.median(image[inside]) for image in images]) for tissue, inside in tissues.items()}
+        telling = np.flatnonzero(np.abs(medians[CSF] - medians[GM]) >= MIN_SEPARATION)
+        return cls(medians, telling) if telling.size else None
+
+    def ways(self, images: np.ndarray, inside: np.ndarray) -> Iterator[np.ndarray]:
+        """(X, Y, Z) of each telling scan: how far its voxels are on the way from GM (0) to CSF (1)."""
+        for scan in self.telling:
+            gm, csf = self.medians[GM][scan], self.medians[CSF][scan]
+            yield (_averaged(images[scan], inside) - gm) / (csf - gm)
+
+    def distance(self, seen: np.ndarray, tissue: Tissue) -> float:
+        """How far (C,) intensities are from a tissue's, over the telling scans."""
+        return float(np.abs(seen - self.medians[tissue])[self.telling].sum())
+
+
+def _pieces(odd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the pieces that hold a ball of 1 mm radius, and give their volumes in mm³; what is outside them has 0."""
+    pieces, count = ndimage.label(ndimage.binary_opening(odd))
+    sizes_mm3 = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes_mm3[0] = 0
+    return pieces, sizes_mm3
 
 
 def _averaged(image: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -67,6 +67,8 @@ class Outcome:
         Each tissue's share of the result, by its short name.
     islands_removed : int
     mislabelled : sequence of Mislabelled
+    fluid : (X, Y, Z) bool array or None
+        What the networks called GM or WM and became CSF by its intensities.
     age_months : float or None
     """
 
@@ -78,6 +80,7 @@ class Outcome:
     fractions: dict[str, float]
     islands_removed: int
     mislabelled: Sequence[Mislabelled] = ()
+    fluid: np.ndarray | None = None
     age_months: float | None = None
 
 
@@ -148,6 +151,7 @@ def judge(outcome: Outcome, checks: Sequence[Check]) -> Verdict:
     if islands_per_ml > ISLANDS_LOOK_PER_ML:
         doubts.append(Reason(SignCode.ISLANDS, f"{outcome.islands_removed} islands were removed"))
     doubts += _gray_to_white(outcome)
+    doubts += _fluid(outcome)
     odd_places = []
     for odd in outcome.mislabelled:
         if odd.volume_ml >= MISLABELLED_LOOK_ML:
@@ -205,6 +209,15 @@ def _gray_to_white(outcome: Outcome) -> list[Reason]:
     text = f"there is {ratio:.2f} times as much GM as WM; wanted {wanted[0]:.2f} to {wanted[1]:.2f} at {outcome.age_months:g} months"
     remedy = "look whether thin white matter inside the gyri is called gray, and whether the age is right"
     return [Reason(SignCode.GRAY_TO_WHITE, text, remedy)]
+
+
+def _fluid(outcome: Outcome) -> list[Reason]:
+    """Doubt fluid that the networks did not know as such: what lies round it may be wrong too."""
+    volume_ml = 0.0 if outcome.fluid is None else np.count_nonzero(outcome.fluid) / 1000  # 1 mm voxels
+    if volume_ml < MISLABELLED_LOOK_ML:
+        return []
+    text = f"{volume_ml:.0f} ml that the networks called GM or WM have the intensities of CSF and became CSF"
+    return [Reason(SignCode.FLUID, text, "look at the walls of the ventricles, and whether this is fluid")]
 
 
 def _doubtful_places(outcome: Outcome) -> tuple[Place, ...]:

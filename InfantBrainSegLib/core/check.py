@@ -104,6 +104,7 @@ class SignCode(Enum):
     ISLANDS = "islands"
     DOUBTFUL_PLACES = "doubtful_places"
     LABEL_INTENSITY = "label_intensity"
+    FLUID = "fluid"
     GRAY_TO_WHITE = "gray_to_white"
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from ..checks.label_intensity import find_mislabelled
+from ..checks.label_intensity import find_mislabelled, fluid_in_tissue
 from ..checks.result_checks import FRACTION_LOOK, Outcome, judge
 from ..core.contract import ROUNDS, Step
 from ..core.cores import usable_cores
-from ..core.labels import Tissue, tissues_of
+from ..core.labels import CSF, Tissue, tissues_of
 from ..core.option import recorded
 from ..core.progress import Progress, silent
 from ..imaging.files import describe_geometry
@@ -82,6 +82,7 @@ class TissueResult:
     first: np.ndarray | None  # (X, Y, Z) labels of the first stage; None without context
     labels: np.ndarray  # (X, Y, Z) uint8
     probabilities: np.ndarray  # (4, X, Y, Z)
+    fluid: np.ndarray  # (X, Y, Z) bool: what the networks call GM or WM, and its intensities CSF
 
 
 @dataclass(frozen=True)
@@ -246,7 +247,8 @@ def _finish(
         fractions = {volume.tissue: volume.fraction for volume in volumes}
         shown = prepared.images[[scan is not None for scan in (ready.pair.t1, ready.pair.t2)]]  # (C, X, Y, Z)
         odd = find_mislabelled(shown, cleaned.labels)
-        outcome = Outcome(found.first, found.labels, confidence, prepared.mask, prepared.space, fractions, islands, odd, options.age_months)
+        signs = (fractions, islands, odd, found.fluid, options.age_months)
+        outcome = Outcome(found.first, found.labels, confidence, prepared.mask, prepared.space, *signs)
         verdict = judge(outcome, ready.checks)
     report = Report(
         versions=versions(),
@@ -296,10 +298,10 @@ def _tissues(means: _Means, prepared: Prepared) -> TissueResult:
     Images, probabilities, labels and distance maps stay on the device.
     """
     predictor, stages, options, steps = means.predictor, means.stages, means.options, means.steps
-    images, brain = predictor.to_device(prepared.images), torch.from_numpy(prepared.mask)
+    images = predictor.to_device(prepared.images)
     with steps(Step.STAGE_1) as inside:
         probabilities = predictor.predict(stages[0], images, prepared.mask, partial(inside, Step.STAGE_1))  # (4, X, Y, Z)
-        labels = most_likely(probabilities, brain)
+        labels, fluid = tissue_labels(probabilities, prepared)
     first = labels if options.use_context else None
     last = None
     for index, (context, stage_2) in enumerate(ROUNDS[: options.rounds if options.use_context else 0]):
@@ -310,8 +312,8 @@ def _tissues(means: _Means, prepared: Prepared) -> TissueResult:
             found = run(stages[1], inputs, prepared.mask, partial(inside, stage_2))
             probabilities = found if last is None else (last + found) / 2
             last = found
-            labels = most_likely(probabilities, brain)
-    return TissueResult(None if first is None else first.cpu().numpy(), labels.cpu().numpy(), probabilities.cpu().numpy())
+            labels, fluid = tissue_labels(probabilities, prepared)
+    return TissueResult(None if first is None else first.cpu().numpy(), labels.cpu().numpy(), probabilities.cpu().numpy(), fluid)
 
 
 def _with_edits(means: _Means, prepared: Prepared, edits: Edits) -> Labelled:
@@ -325,8 +327,9 @@ def _with_edits(means: _Means, prepared: Prepared, edits: Edits) -> Labelled:
         kept = Kept.of(edits, before)
         there = kept.in_space(prepared.space)
         probabilities = _looked_again(means, prepared, there, edits.config, partial(inside, Step.REFINE))
-        labels = there.filled(most_likely(torch.from_numpy(probabilities), torch.from_numpy(prepared.mask)).numpy())
-        found = TissueResult(None, labels, there.known(probabilities, known))
+        again, fluid = tissue_labels(torch.from_numpy(probabilities), prepared)
+        labels = there.filled(again.numpy())
+        found = TissueResult(None, labels, there.known(probabilities, known), fluid & (labels == CSF.value))
         cleaned = _cleaned(found, means, prepared)
         return Labelled(_halved(found), replace(cleaned, labels=there.filled(cleaned.labels)), kept)
 
@@ -338,7 +341,7 @@ def _looked_again(
 
     Every second round is on the mirrored brain; all are averaged, and pulled towards what they missed in the edited voxels.
     """
-    predictor, stage, brain = means.predictor, means.stages[1], torch.from_numpy(prepared.mask)
+    predictor, stage = means.predictor, means.stages[1]
     images, labels, total = predictor.to_device(prepared.images), kept.labels, torch.zeros(())
     for index in range(config.rounds):
         context, classes = stage.context or ContextConfig(), stage.network.config.classes
@@ -346,7 +349,7 @@ def _looked_again(
         run = predictor.predict_mirrored if index % 2 else predictor.predict
         found = run(stage, inputs, prepared.mask, partial(_tell_part, on_progress, index, config.rounds))
         total = total.to(found.device) + found
-        labels = kept.filled(most_likely(total, brain).cpu().numpy())
+        labels = kept.filled(tissue_labels(total, prepared)[0].cpu().numpy())
     return kept.pulled((total / config.rounds).cpu().numpy(), config)
 
 
@@ -357,6 +360,15 @@ def _tell_part(on_progress: Callable[[float], None], index: int, parts: int, sha
 def with_distance_maps(images: torch.Tensor, labels: torch.Tensor, config: ContextConfig, classes: int) -> torch.Tensor:
     """(2, X, Y, Z) images and (X, Y, Z) labels of so many classes to what the second stage sees, there: (1 + classes, X, Y, Z)."""
     return torch.cat([images.to(labels.device), distance_maps_on_device(labels, config)[: classes - 1]])
+
+
+def tissue_labels(probabilities: torch.Tensor, prepared: Prepared) -> tuple[torch.Tensor, np.ndarray]:
+    """The most likely labels, CSF where tissue has the intensities of fluid; and (X, Y, Z) bool: where that is."""
+    labels = most_likely(probabilities, torch.from_numpy(prepared.mask))
+    fluid = fluid_in_tissue(prepared.images, labels.cpu().numpy())
+    if fluid.any():
+        labels[torch.from_numpy(fluid).to(labels.device)] = CSF.value
+    return labels, fluid
 
 
 def most_likely(probabilities: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from ...pipeline.cleanup import CleanupConfig, clean
 from ...pipeline.options import SegmentOptions
 from ...pipeline.prepare_scans import prepare_scans
 from ...pipeline.report import Steps
-from ...pipeline.segmenter import most_likely
+from ...pipeline.segmenter import tissue_labels
 from ...preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
 from ...preparation.registration import AUTO, OFF, Alignment, align_pair
 from ..config import TrainingConfig
@@ -240,7 +240,7 @@ def with_context(scan: LabelledScan, probabilities: np.ndarray, config: ContextC
 
 def _labels(scan: LabelledScan, probabilities: np.ndarray) -> np.ndarray:
     """(X, Y, Z) uint8 labels."""
-    return most_likely(torch.from_numpy(probabilities), torch.from_numpy(scan.prepared.mask)).numpy()
+    return tissue_labels(torch.from_numpy(probabilities), scan.prepared)[0].numpy()
 
 
 def segmentation(scan: LabelledScan, probabilities: np.ndarray) -> sitk.Image:

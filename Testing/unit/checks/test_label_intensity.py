@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from InfantBrainSegLib.checks.label_intensity import find_mislabelled
+from InfantBrainSegLib.checks.label_intensity import find_mislabelled, fluid_in_tissue
 from InfantBrainSegLib.checks.measures import hole_mm3
 from InfantBrainSegLib.core.labels import CSF, WM
 
@@ -66,6 +66,30 @@ def test_bright_white_matter_of_a_newborn_is_no_fluid():
     truth, rng = brain(), np.random.default_rng(2)
     images = np.stack([ndimage.gaussian_filter(levels[truth], 0.7) + rng.normal(0, 0.3, truth.shape) for levels in newborn])
     assert find_mislabelled(images.astype(np.float32), truth) == ()
+
+
+@pytest.mark.parametrize("called", [2, 3])
+@pytest.mark.parametrize("radius_mm", [10.5, 18])
+def test_the_voxels_of_fluid_that_is_called_tissue_are_found(called, radius_mm):
+    truth = widened(brain(), radius_mm)
+    wrong = (truth == 1) & (brain() == 3)
+    labels = np.where(wrong, called, truth).astype(np.uint8)
+    fluid = fluid_in_tissue(scans(truth), labels)
+    assert not fluid[~wrong].any()
+    assert fluid[wrong].mean() > 0.7  # but for the mixed border, which the networks label anew
+
+
+def test_no_voxel_of_labels_that_fit_or_of_a_single_scan_is_fluid():
+    truth = widened(brain())
+    assert not fluid_in_tissue(scans(truth), truth).any()
+    lone = scans(truth) * np.float32([1, 0])[:, None, None, None]
+    assert find_mislabelled(lone, brain()) and not fluid_in_tissue(lone, brain()).any()
+
+
+def test_small_pieces_of_fluid_stay_as_they_are():
+    truth = widened(brain(), 6.5)
+    assert 50 < np.count_nonzero(truth != brain()) < 500
+    assert not fluid_in_tissue(scans(truth), brain()).any()
 
 
 def test_tissue_that_is_called_fluid_is_found():

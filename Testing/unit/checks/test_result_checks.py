@@ -93,6 +93,15 @@ def test_a_label_against_its_intensities_asks_for_a_look_or_forbids(volume_ml, s
         assert verdict.places[0].ras_mm == pytest.approx(outcome().space.place_to_scan((30.0, 31.0, 32.0))[0])
 
 
+@pytest.mark.parametrize(("volume_mm3", "decision"), [(900, ACCEPT), (1100, LOOK)])
+def test_fluid_that_the_networks_did_not_know_asks_for_a_look(volume_mm3, decision):
+    fluid = np.zeros(outcome().mask.shape, bool)
+    fluid.flat[:volume_mm3] = True
+    verdict = judge(outcome(fluid=fluid), GOOD)
+    assert verdict.decision == decision
+    assert [reason.code for reason in verdict.reasons] == ([] if decision == ACCEPT else [SignCode.FLUID])
+
+
 @pytest.mark.parametrize(
     ("age_months", "ratio", "decision"),
     [

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 import torch
 from stand_ins import of_arrays
 
+from InfantBrainSegLib.core.check import SignCode
 from InfantBrainSegLib.core.errors import DeviceError, ErrorCode, InputError, WeightsError
 from InfantBrainSegLib.core.labels import CSF, GM, WM
 from InfantBrainSegLib.extraction.extract import extract, left_as_given
@@ -79,6 +80,33 @@ def test_the_second_stage_sees_distance_maps_of_the_first_stages_labels(weights_
     labels_inside = [seen[1][1 + tissue.value] < 0 for tissue in (CSF, GM, WM)]  # a signed distance is negative in its tissue
     assert np.array_equal(seen[0], seen[1][:2])
     assert np.array_equal(np.sum(labels_inside, 0) == 1, seen[0].any(0) | np.any(labels_inside, 0))
+
+
+def test_fluid_that_the_networks_call_white_matter_becomes_csf_before_distance_maps_and_result(weights_dir, monkeypatch):
+    seen = []
+
+    def blind(network, inputs, mask, config, device, progress=None):
+        """Half of the fluid is called WM, the upper one, in each run."""
+        seen.append(inputs)
+        probabilities = thresholds(network, inputs[:2], mask, config, device)
+        fluid = probabilities[CSF.value] > 0.5
+        height = np.nonzero(fluid)[2]
+        fluid[..., : int(height.mean())] = False
+        probabilities[:, fluid] = np.float32([0.05, 0.05, 0.05, 0.85])[:, None]
+        return probabilities
+
+    monkeypatch.setattr(runner_module, "predict", of_arrays(blind))
+    grid = phantoms.grid()
+    scans = phantoms.draw(grid, phantoms.T1_LEVELS), phantoms.draw(grid, phantoms.T2_LEVELS)
+    result = segment(*scans, options=SegmentOptions("cpu", weights_dir))
+    truth, labels = (sitk.GetArrayFromImage(image) for image in (phantoms.draw(grid), result.labels))
+    fluid = truth == CSF.value
+    assert not (labels[~fluid] == CSF.value).any()
+    assert (labels[fluid] == CSF.value).mean() > 0.8  # not the rim of the upper half
+    for inputs in seen[1:]:
+        assert np.count_nonzero(inputs[1 + CSF.value] < 0) == np.count_nonzero(labels == CSF.value)
+    reasons = {reason.code for reason in result.report.verdict.reasons}
+    assert SignCode.FLUID in reasons and SignCode.LABEL_INTENSITY not in reasons
 
 
 @pytest.mark.parametrize("flip", [False, True])

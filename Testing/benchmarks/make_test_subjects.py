@@ -1,8 +1,9 @@
 """Write the synthetic test set: isointense subjects at the measured overlaps, from label maps kept out of training.
 
-    python -m Testing.benchmarks test-subjects LABEL_MAPS OUT [--per-map 7] [--ventricles-mm 0 4 8 12]
+    python -m Testing.benchmarks test-subjects LABEL_MAPS OUT [--per-map 7] [--ventricles-mm 0 4 8 12 | --six-months]
 
 With --ventricles-mm each held-out adult map gives one brain with its ventricles wider by each of these instead, at no set overlap.
+With --six-months each held-out map gives subjects of the simulation "six months" whose GM is 1.4 to 1.7 times their WM.
 Subjects that are there already are kept, so that a stopped run goes on.
 """
 
@@ -14,7 +15,7 @@ from InfantBrainSegLib.imaging.files import write_text
 from InfantBrainSegLib.training.config import HELD_OUT
 from InfantBrainSegLib.training.experiments.train import write_subject
 from InfantBrainSegLib.training.simulation.labelmaps import read_label_map
-from InfantBrainSegLib.training.simulation.measure import isointense_subject, widened_subject
+from InfantBrainSegLib.training.simulation.measure import isointense_subject, six_month_subject, widened_subject
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("output_dir", type=Path)
     parser.add_argument("--per-map", type=int, default=7)
     parser.add_argument("--ventricles-mm", type=float, nargs="+", metavar="MM")
+    parser.add_argument("--six-months", action="store_true")
     arguments = parser.parse_args()
     maps = {
         path.name.split(".")[0]: read_label_map(path)
@@ -35,6 +37,14 @@ def main() -> None:
                 folder = arguments.output_dir / f"wide_{name}_{wider_mm:02.0f}"
                 if not (folder / "label.nii.gz").is_file():
                     write_subject(widened_subject(label_map, wider_mm, 2000), folder)
+                    print(folder.name, flush=True)
+        return
+    if arguments.six_months:
+        for number in range(arguments.per_map):
+            for name, label_map in sorted(maps.items()):
+                folder = arguments.output_dir / f"sixmonths_{name}_{number + 1}"
+                if not (folder / "label.nii.gz").is_file():
+                    write_subject(six_month_subject(label_map, 3000 + number), folder)
                     print(folder.name, flush=True)
         return
     for number in range(arguments.per_map):

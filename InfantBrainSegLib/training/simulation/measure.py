@@ -10,10 +10,11 @@ from ...core.labels import GM, WM
 from .artefacts import ArtefactConfig
 from .contrast import ContrastConfig
 from .labelmaps import CORTEX, LabelMap
-from .synthesis import Simulator, SimulatorConfig, Synthesized
+from .synthesis import SIX_MONTHS, Simulator, SimulatorConfig, Synthesized
 
 MEASURED_OVERLAPS = (0.70, 0.87, 0.615)  # T1, T2, both of iSeg-2017, published; SD 0.05, 0.04 and 0.03
 OVERLAP_TOLERANCES = (0.06, 0.05, 0.04)
+SIX_MONTHS_GM_WM = (1.4, 1.7)  # 29 real six-month-olds: 1.39 to 1.68
 _MAX_DRAWS = 200
 _CEREBRUM_SHARE = 0.9  # of the brain; cerebellum and brainstem are off
 _SCALE_TOLERANCE = 0.05  # 15 % of the volume
@@ -90,6 +91,27 @@ def widened_subject(label_map: LabelMap, wider_mm: float, seed: int) -> Synthesi
     """Draw an isointense subject whose ventricles are wider by so much; with one seed it is the same brain at every width."""
     config = replace(_config(label_map), wide_share=1.0, wide_mm=(wider_mm, wider_mm), one_sided_share=0.0)
     return Simulator([label_map], config).subject(label_map, np.random.default_rng(seed), "isointense")
+
+
+def six_month_subject(label_map: LabelMap, seed: int) -> Synthesized:
+    """Draw isointense subjects of the simulation "six months", none of whom moved, until one has as much GM to WM as real six-month-olds.
+
+    Raises
+    ------
+    TrainingError
+        If none was found in 200 draws.
+    """
+    config = replace(SIX_MONTHS, wide_share=0.0, artefacts=replace(SIX_MONTHS.artefacts, motion_share=0.0, bias=_BIAS))
+    simulator = Simulator([label_map], config)
+    for draw in range(_MAX_DRAWS):
+        synthesized = simulator.subject(label_map, np.random.default_rng([seed, draw]), "isointense")
+        gm, wm = (int((synthesized.labels == tissue.value).sum()) for tissue in (GM, WM))
+        if SIX_MONTHS_GM_WM[0] <= gm / max(wm, 1) <= SIX_MONTHS_GM_WM[1]:
+            return synthesized
+    raise TrainingError(
+        f"No subject with {SIX_MONTHS_GM_WM[0]} to {SIX_MONTHS_GM_WM[1]} times as much GM as WM came of {_MAX_DRAWS} draws from "
+        f"{label_map.name}: wanted a map of cortex and WM that can be thinned to that."
+    )
 
 
 def _config(label_map: LabelMap) -> SimulatorConfig:

@@ -4,6 +4,7 @@ import torch
 from label_maps import SHARED_LABEL_MAPS
 from scipy import ndimage
 
+from InfantBrainSegLib.core.errors import TrainingError
 from InfantBrainSegLib.core.labels import CSF, GM, WM
 from InfantBrainSegLib.preparation.normalisation import normalise
 from InfantBrainSegLib.training.data.batches import normalise_like_a_volume
@@ -11,7 +12,13 @@ from InfantBrainSegLib.training.simulation import artefacts, measure
 from InfantBrainSegLib.training.simulation.artefacts import ArtefactConfig, degrade, smooth_noise
 from InfantBrainSegLib.training.simulation.contrast import ContrastConfig, draw_contrast
 from InfantBrainSegLib.training.simulation.labelmaps import CORTEX, WHITE, LabelMap, read_label_map
-from InfantBrainSegLib.training.simulation.measure import histogram_overlap, isointense_subject, joint_overlap, widened_subject
+from InfantBrainSegLib.training.simulation.measure import (
+    histogram_overlap,
+    isointense_subject,
+    joint_overlap,
+    six_month_subject,
+    widened_subject,
+)
 from InfantBrainSegLib.training.simulation.synthesis import SIMULATIONS, Simulator, SimulatorConfig, _gradual_border
 
 
@@ -122,6 +129,25 @@ def test_a_widened_subject_is_the_same_brain_with_more_fluid_the_wider_it_is(lab
     fluid = [int((widened_subject(label_map, wider_mm, 5).labels == CSF.value).sum()) for wider_mm in (0.0, 2.0, 4.0)]
     assert fluid[0] < fluid[1] < fluid[2]
     assert int((widened_subject(label_map, 2.0, 5).labels == CSF.value).sum()) == fluid[1]
+
+
+def test_a_six_month_subject_has_the_gray_and_white_matter_of_real_ones(label_map, monkeypatch):
+    tried = []
+    subject = Simulator.subject
+    monkeypatch.setattr(Simulator, "subject", lambda *given: tried.append(1) or subject(*given))
+    once = ratio_of(six_month_subject(label_map, 4))
+    monkeypatch.setattr(measure, "SIX_MONTHS_GM_WM", (once - 0.005, once + 0.005))
+    assert ratio_of(six_month_subject(label_map, 4)) == once
+    monkeypatch.setattr(measure, "_MAX_DRAWS", 2)
+    monkeypatch.setattr(measure, "SIX_MONTHS_GM_WM", (50.0, 60.0))
+    tried.clear()
+    with pytest.raises(TrainingError, match="50.0 to 60.0 times"):
+        six_month_subject(label_map, 4)
+    assert len(tried) == 2
+
+
+def ratio_of(synthesized) -> float:
+    return int((synthesized.labels == GM.value).sum()) / int((synthesized.labels == WM.value).sum())
 
 
 def synthesized_labels(label_map, phase: str | None = None, **ranges) -> np.ndarray:

@@ -65,7 +65,7 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("fcn1", (1, 1)),
-        Stage("fcn2", (1, 1, 3), needs_fcn1=True),
+        Stage("fcn2", (1, 1, len(TISSUES)), needs_fcn1=True),
         Stage("locate", (1, 1), PART_NAMES, FIND),
         Stage("refine", (1, 1, 3), PART_NAMES, REFINE),
     )

@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage, stats
 
-from InfantBrainSegLib.core.labels import BACKGROUND, CLASS_COUNT, TISSUES
+from InfantBrainSegLib.core.labels import BACKGROUND, CLASS_COUNT, CSF, GM, TISSUES, WM
 from InfantBrainSegLib.evaluation.metrics import evaluate_labels, hausdorff_mm
 from InfantBrainSegLib.imaging.files import read_image
 from InfantBrainSegLib.pipeline.cleanup import CleanupConfig, clean
@@ -28,7 +28,7 @@ from InfantBrainSegLib.training.simulation.labelmaps import SYNTHESIS_TO_LABEL, 
 
 from .study import SEGMENTATION, Data, Figure, Key, Study, bundled_weights, code_of, plain
 
-NAMES = [tissue.short_name for tissue in TISSUES]
+NAMES = [tissue.short_name for tissue in (CSF, GM, WM)]
 COLUMNS = {
     "dice": "Dice",
     "average_surface_distance_mm": "ASD mm",

@@ -6,7 +6,7 @@ import render_views
 import SimpleITK as sitk
 import slicer
 
-from InfantBrainSegLib.core.labels import TISSUES
+from InfantBrainSegLib.core.labels import CSF, GM, WM
 
 SIZE = 160
 
@@ -20,7 +20,7 @@ def views(scene):
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     segmentation.CreateDefaultDisplayNodes()
     slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, segmentation)
-    for index, tissue in enumerate(TISSUES):
+    for index, tissue in enumerate((CSF, GM, WM)):
         segment = segmentation.GetSegmentation().GetNthSegment(index)
         segment.SetName(tissue.name)
         segment.SetColor(*np.eye(3)[index])  # CSF red, GM green, WM blue

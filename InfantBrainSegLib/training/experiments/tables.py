@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 import numpy as np
 
-from ...core.labels import TISSUES
 from ...evaluation.metrics import TissueMetrics
 
 Cohort = dict[str, dict[str, TissueMetrics]]  # from a subject's name, then from a tissue's short name
@@ -65,8 +64,7 @@ def table1(cohort: Cohort) -> str:
     """
     names = [f"#{name.rpartition('-')[2]}" for name in cohort]
     ours = {
-        tissue.short_name: {row: [getattr(scores[tissue.short_name], key) for scores in cohort.values()] for row, key, _ in ROWS}
-        for tissue in TISSUES
+        tissue: {row: [getattr(scores[tissue], key) for scores in cohort.values()] for row, key, _ in ROWS} for tissue in _tissues(cohort)
     }
     means = {tissue: {row: summary(values) for row, values in of_tissue.items()} for tissue, of_tissue in ours.items()}
     paper_names = [f"#{number}" for number in range(1, len(PAPER_SUBJECTS["CSF"]["DOC"]) + 1)]
@@ -81,6 +79,11 @@ def table1(cohort: Cohort) -> str:
             _FOOTNOTE,
         ]
     )
+
+
+def _tissues(cohort: Cohort) -> list[str]:
+    """Short names of the tissues that were measured; the paper has figures of three."""
+    return list(next(iter(cohort.values()), {}))
 
 
 def _per_subject(names, figures, means) -> str:
@@ -107,10 +110,9 @@ def table2(with_context: Cohort, without_context: Cohort) -> str:
         ("Without context information", without_context, PAPER_WITHOUT_CONTEXT),
     )
     for method, cohort, paper in blocks:
-        for index, tissue in enumerate(TISSUES):
-            name = tissue.short_name
+        for index, name in enumerate(_tissues(cohort)):
             ours = [_pair(_of(cohort, name, key), decimals) for _, key, decimals in ROWS]
-            theirs = [_pair(paper[name][row], decimals) for row, _, decimals in ROWS]
+            theirs = [_pair(paper.get(name, {}).get(row, (math.nan, math.nan)), decimals) for row, _, decimals in ROWS]
             rows.append([method if index == 0 else "", name, *ours, *theirs])
     count = len(with_context)
     return "\n".join(
@@ -125,10 +127,8 @@ def tables_report(with_context: Cohort, without_context: Cohort) -> dict:
         name: {
             "subjects": {subject: {tissue: _plain(asdict(one)) for tissue, one in scores.items()} for subject, scores in cohort.items()},
             "mean_sd": {
-                tissue.short_name: {
-                    row: _plain(dict(zip(("mean", "sd"), _of(cohort, tissue.short_name, key), strict=True))) for row, key, _ in ROWS
-                }
-                for tissue in TISSUES
+                tissue: {row: _plain(dict(zip(("mean", "sd"), _of(cohort, tissue, key), strict=True))) for row, key, _ in ROWS}
+                for tissue in _tissues(cohort)
             },
         }
         for name, cohort in cohorts.items()

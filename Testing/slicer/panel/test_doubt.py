@@ -1,5 +1,7 @@
 """The doubt over the scan: made on demand of the probabilities, and taken off again."""
 
+from itertools import chain, repeat
+
 import mrml
 import numpy as np
 import pytest
@@ -23,11 +25,11 @@ def view(scene):
 
 @pytest.fixture
 def result(panel, scans, view):
-    """A result that gives its three tissues 0.1, 0.6 and 0.3 everywhere but in the first slice, which is background."""
+    """A result that gives CSF, GM and WM 0.1, 0.6 and 0.3 everywhere but in the first slice, which is background."""
     panel.ready(scans)
     panel.ui.probabilitiesCheckBox.click()
     run = panel.segment_to_the_end()
-    for node, value in zip(run.probabilityNodes, (0.1, 0.6, 0.3), strict=True):
+    for node, value in zip(run.probabilityNodes, chain((0.1, 0.6, 0.3), repeat(0.0)), strict=False):
         array = np.full(slicer.util.arrayFromVolume(node).shape, value, np.float32)
         array[0] = 0
         slicer.util.updateVolumeFromArray(node, array)

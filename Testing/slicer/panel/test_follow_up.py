@@ -7,6 +7,8 @@ import pytest
 import slicer
 from panel_driver import opened_panel
 
+from InfantBrainSegLib.core.labels import TISSUES
+
 
 @pytest.fixture
 def panel(scene, tmp_path, monkeypatch):
@@ -57,7 +59,7 @@ def test_an_earlier_result_gives_differences_by_the_month_and_the_plot(panel, re
     assert not panel.ui.followUpTable.visible
     panel.ui.compareButton.click()
     rows = shown_table(panel)
-    assert [*rows] == ["Cerebrospinal fluid", "Gray matter", "White matter", "All tissues"]
+    assert [*rows] == [*(tissue.name for tissue in TISSUES), "All tissues"]
     earlier, now, change, monthly = map(float, rows["Gray matter"])
     assert change == pytest.approx(now - earlier, abs=0.11)
     assert monthly == pytest.approx(change / 2, abs=0.11)

@@ -11,6 +11,8 @@ import slicer
 from panel_driver import EMPTY, alive, opened_panel
 from stand_in import ROOT
 
+from InfantBrainSegLib.core.labels import TISSUES
+
 SAMPLE = ROOT / "InfantBrainSeg" / "Resources" / "SampleData"
 
 OTHER = {"Other T1": phantoms.T1_LEVELS, "Other T2": phantoms.T2_LEVELS}
@@ -30,14 +32,14 @@ def test_a_run_fills_the_outputs_and_the_table(panel, scans):
     assert panel.ui.segmentationSelector.currentNode() is run.segmentationNode
     assert panel.ui.tableSelector.currentNode() is run.tableNode
     table = panel.table()
-    assert table["Tissue"] == ["Cerebrospinal fluid", "Gray matter", "White matter", "GM/WM"]
+    assert table["Tissue"] == [*(tissue.name for tissue in TISSUES), "GM/WM"]
     drawn = sitk.GetArrayFromImage(phantoms.draw(phantoms.grid((2.5, 2.0, 3.0))))
     volumes = [f"{np.count_nonzero(drawn == value) * 15 / 1000:.1f}" for value in (phantoms.CSF, phantoms.GM, phantoms.WM)]
     assert table["ml"][:3] == volumes
     counted = [np.count_nonzero(drawn == value) for value in (phantoms.GM, phantoms.WM)]
-    assert table["ml"][3] == f"{counted[0] / counted[1]:.2f}"
-    assert table["Conf."] == ["90%", "90%", "90%", ""]
-    assert table["Share"][3] == ""
+    assert table["ml"][-1] == f"{counted[0] / counted[1]:.2f}"
+    assert table["Conf."] == [*["90%"] * len(TISSUES), ""]
+    assert table["Share"][-1] == ""
     assert panel.ui.resultsTable.visible
 
 
@@ -199,8 +201,8 @@ def test_edits_are_measured_against_the_automatic_result_and_the_verdict_says_th
     assert table["Auto"] == automatic
     assert float(table["Edited"][1]) < -1
     assert float(table["Edited"][2]) == 0
-    assert table["Conf."] == ["90%", "90%", "90%", ""]
-    assert float(table["Edited"][3]) < -0.1  # gray to white matter
+    assert table["Conf."] == [*["90%"] * len(TISSUES), ""]
+    assert float(table["Edited"][-1]) < -0.1  # gray to white matter
     panel.ui.segmentButton.click()
     panel.wait_for(lambda: panel.run is None)
     assert (panel.ui.verdictLabel.text, panel.ui.verdictLabel.styleSheet) == (verdict, style)
@@ -234,7 +236,7 @@ def test_probability_volumes_and_a_labelmap_are_made_on_demand(panel, scans):
     panel.ui.probabilitiesCheckBox.click()
     panel.ui.labelmapSelector.addNode()
     run = panel.segment_to_the_end()
-    assert [node.GetClassName() for node in run.probabilityNodes] == ["vtkMRMLScalarVolumeNode"] * 3
+    assert [node.GetClassName() for node in run.probabilityNodes] == ["vtkMRMLScalarVolumeNode"] * len(TISSUES)
     assert slicer.util.arrayFromVolume(panel.ui.labelmapSelector.currentNode()).max() == phantoms.WM
 
 

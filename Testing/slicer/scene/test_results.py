@@ -14,9 +14,10 @@ from InfantBrainSegSlicer.scene.options import Scans
 from InfantBrainSegSlicer.scene.results import INPUT_ROLES, Outcome, ResultNodes, Wanted, import_outcome, provenance_text, read_outcome
 
 from InfantBrainSegLib.core.errors import InfantBrainSegError
-from InfantBrainSegLib.core.labels import TISSUES
+from InfantBrainSegLib.core.labels import CSF, GM, TISSUES, WM
 from InfantBrainSegLib.imaging.files import write_image
 
+DRAWN = (CSF, GM, WM)  # by the phantom
 GRID = ((2.5, 2.0, 3.0), phantoms.OBLIQUE)
 REPORT = {
     "inputs": {"t1": "/data/Smith^Anna/T1.nii.gz"},
@@ -57,7 +58,7 @@ def tags(segment):
 def test_each_segment_is_the_phantoms_tissue_voxel_by_voxel_on_t1s_grid(t1, outcome):
     nodes = import_outcome(outcome, ResultNodes(Scans(t1)))
     wanted = phantoms.labels_at(mrml.world_points_mm(t1))
-    for tissue in TISSUES:
+    for tissue in DRAWN:
         found = slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, tissue.short_name, t1)
         assert np.array_equal(found > 0, wanted == tissue.value)
 
@@ -66,7 +67,7 @@ def test_segments_have_our_names_colors_and_terminology(t1, outcome):
     segmentation = import_outcome(outcome, ResultNodes(Scans(t1))).segmentation.GetSegmentation()
     segments = [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
     assert [segment.GetName() for segment in segments] == ["Cerebrospinal fluid", "Gray matter", "White matter"]
-    for segment, tissue in zip(segments, TISSUES, strict=True):
+    for segment, tissue in zip(segments, DRAWN, strict=True):
         assert np.allclose(np.multiply(segment.GetColor(), 255), tissue.color)
         entry = tags(segment)
         assert entry.GetTerminologyContextName() == "Segmentation category and type - DICOM master list"
@@ -167,11 +168,11 @@ def test_a_3d_view_that_was_on_is_drawn_anew(t1, outcome):
 def test_the_fluid_is_translucent_in_3d_and_what_the_user_chose_stays(t1, outcome):
     nodes = import_outcome(outcome, ResultNodes(Scans(t1)))
     display = nodes.segmentation.GetDisplayNode()
-    assert [display.GetSegmentOpacity3D(tissue.short_name) for tissue in TISSUES] == [0.2, 1, 1]
+    assert [display.GetSegmentOpacity3D(tissue.short_name) for tissue in DRAWN] == [0.2, 1, 1]
     display.SetSegmentOpacity3D("CSF", 0.7)
     display.SetSegmentOpacity3D("GM", 0.4)
     import_outcome(outcome, nodes)
-    assert [display.GetSegmentOpacity3D(tissue.short_name) for tissue in TISSUES] == [0.7, 0.4, 1]
+    assert [display.GetSegmentOpacity3D(tissue.short_name) for tissue in DRAWN] == [0.7, 0.4, 1]
 
 
 def test_provenance_holds_the_weights_checksum_and_no_path_or_name(t1, outcome):
@@ -276,7 +277,7 @@ def test_a_seg_nrrd_keeps_voxels_names_colors_terminology_and_automatic_volumes(
     storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(path))
     assert storage.ReadData(loaded)
-    for tissue in TISSUES:
+    for tissue in DRAWN:
         segment = loaded.GetSegmentation().GetSegment(tissue.short_name)
         assert segment.GetName() == tissue.name
         assert np.allclose(np.multiply(segment.GetColor(), 255), tissue.color, atol=0.1)

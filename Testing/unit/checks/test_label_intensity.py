@@ -83,7 +83,8 @@ def test_no_voxel_of_labels_that_fit_or_of_a_single_scan_is_fluid():
     truth = widened(brain())
     assert not fluid_in_tissue(scans(truth), truth).any()
     lone = scans(truth) * np.float32([1, 0])[:, None, None, None]
-    assert find_mislabelled(lone, brain()) and not fluid_in_tissue(lone, brain()).any()
+    assert find_mislabelled(lone, brain())
+    assert not fluid_in_tissue(lone, brain()).any()
 
 
 def test_small_pieces_of_fluid_stay_as_they_are():

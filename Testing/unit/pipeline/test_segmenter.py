@@ -106,7 +106,8 @@ def test_fluid_that_the_networks_call_white_matter_becomes_csf_before_distance_m
     for inputs in seen[1:]:
         assert np.count_nonzero(inputs[1 + CSF.value] < 0) == np.count_nonzero(labels == CSF.value)
     reasons = {reason.code for reason in result.report.verdict.reasons}
-    assert SignCode.FLUID in reasons and SignCode.LABEL_INTENSITY not in reasons
+    assert SignCode.FLUID in reasons
+    assert SignCode.LABEL_INTENSITY not in reasons
 
 
 @pytest.mark.parametrize("flip", [False, True])

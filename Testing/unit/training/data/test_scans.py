@@ -6,6 +6,7 @@ import SimpleITK as sitk
 import torch
 
 from InfantBrainSegLib.core.errors import InputError
+from InfantBrainSegLib.core.labels import CLASS_COUNT
 from InfantBrainSegLib.extraction.extract import Extraction, ExtractionReport
 from InfantBrainSegLib.imaging.files import same_grid
 from InfantBrainSegLib.imaging.resample import on_grid_of
@@ -138,7 +139,7 @@ def test_a_scan_smaller_than_a_patch_is_centred_in_zeros(scan):
 
 
 def test_context_is_that_of_the_labels_a_first_stage_gave(scan):
-    probabilities = np.stack([scan.labels == value for value in range(4)]).astype(np.float32)
+    probabilities = np.stack([scan.labels == value for value in range(CLASS_COUNT)]).astype(np.float32)
     both = with_context(scan, probabilities, ContextConfig(signed=False))
     hard = np.where(scan.prepared.mask, scan.labels, 0).astype(np.uint8)
     assert np.array_equal(both.images[2:], distance_maps(hard, ContextConfig(signed=False)))

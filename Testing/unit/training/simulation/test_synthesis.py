@@ -141,7 +141,7 @@ def test_a_six_month_subject_has_the_gray_and_white_matter_of_real_ones(label_ma
     monkeypatch.setattr(measure, "_MAX_DRAWS", 2)
     monkeypatch.setattr(measure, "SIX_MONTHS_GM_WM", (50.0, 60.0))
     tried.clear()
-    with pytest.raises(TrainingError, match="50.0 to 60.0 times"):
+    with pytest.raises(TrainingError, match=r"50\.0 to 60\.0 times"):
         six_month_subject(label_map, 4)
     assert len(tried) == 2
 

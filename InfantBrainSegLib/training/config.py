@@ -135,7 +135,7 @@ class TrainingConfig:
             raise TrainingError(f"recipe is {self.recipe!r}; wanted one of {', '.join(RECIPES)}.")
         if self.simulation not in SIMULATIONS:
             raise TrainingError(f"simulation is {self.simulation!r}; wanted one of {', '.join(SIMULATIONS)}.")
-        streams = self.stage_facts.streams
+        streams = self.stage_facts.streams(self.network.classes)
         if self.network.stream_channels != streams:
             raise TrainingError(
                 f"{self.stage} has streams of {self.network.stream_channels} channels; wanted {streams}: set network.stream_channels."

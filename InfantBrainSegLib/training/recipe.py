@@ -12,10 +12,10 @@ class Stage:
 
     Attributes
     ----------
-    streams : tuple of int
-        Channels of each stream.
+    guided : bool
+        Whether a third stream holds distance maps of what the stage before found.
     class_names : tuple of str
-        Of the labels 1, 2 and 3.
+        Of the labels from 1 on.
     heads : HeadConfig or None
         How whole heads are drawn for it; None for one that learns from stripped brains.
     needs_fcn1 : bool
@@ -23,10 +23,14 @@ class Stage:
     """
 
     name: str
-    streams: tuple[int, ...]
+    guided: bool = False
     class_names: tuple[str, ...] = tuple(tissue.short_name for tissue in TISSUES)
     heads: HeadConfig | None = None
     needs_fcn1: bool = False
+
+    def streams(self, classes: int) -> tuple[int, ...]:
+        """Channels of each stream of a network of so many classes."""
+        return (1, 1, classes - 1) if self.guided else (1, 1)
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,9 @@ RECIPES = {recipe.name: recipe for recipe in (BUNDLED, PAPER)}
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("fcn1", (1, 1)),
-        Stage("fcn2", (1, 1, len(TISSUES)), needs_fcn1=True),
-        Stage("locate", (1, 1), PART_NAMES, FIND),
-        Stage("refine", (1, 1, 3), PART_NAMES, REFINE),
+        Stage("fcn1"),
+        Stage("fcn2", guided=True, needs_fcn1=True),
+        Stage("locate", class_names=PART_NAMES, heads=FIND),
+        Stage("refine", guided=True, class_names=PART_NAMES, heads=REFINE),
     )
 }

@@ -130,15 +130,16 @@ class ContextFromNetwork:
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, as many as the network takes, X, Y, Z) to (B, 5, X, Y, Z), T1 and T2 before the maps, on the network's device."""
+        """(B, as many as the network takes, X, Y, Z) to (B, 1 + classes, X, Y, Z), T1 and T2 before the maps, on the network's device."""
         images = images.to(self.device, memory_format=torch.channels_last_3d)
         with self.autocast():
-            labels = self.network(images).argmax(1).to(torch.uint8)  # (B, X, Y, Z)
+            logits = self.network(images)
+        labels = logits.argmax(1).to(torch.uint8)  # (B, X, Y, Z)
         if self.config.signed:
             maps = signed_distance_maps(labels, self.config.clip_mm)
         else:
             maps = torch.from_numpy(np.stack([distance_maps(one, self.config) for one in labels.cpu().numpy()])).to(self.device)
-        return torch.cat([images[:, :2], maps], 1)
+        return torch.cat([images[:, :2], maps[:, : logits.shape[1] - 1]], 1)
 
 
 class WithContext:

@@ -18,6 +18,11 @@ def test_no_recipe_names_a_folder_of_label_maps():
     assert {read_config(path).label_maps for path in recipes_folder().glob("*.json")} == {""}
 
 
+def test_a_guided_stage_sees_a_distance_map_of_each_class_but_the_background():
+    assert [STAGES[name].streams(4) for name in ("fcn1", "fcn2", "locate", "refine")] == [(1, 1), (1, 1, 3), (1, 1), (1, 1, 3)]
+    assert STAGES["fcn2"].streams(5) == (1, 1, 4)
+
+
 def test_names_stand_for_the_stage_and_the_recipe_that_are_called_so():
     for path in recipes_folder().glob("*.json"):
         config = read_config(path)

@@ -8,15 +8,12 @@ import torch
 
 from InfantBrainSegLib.cli.main import main
 from InfantBrainSegLib.core.errors import InputError, TrainingError
-from InfantBrainSegLib.core.labels import TISSUES
 from InfantBrainSegLib.core.stops import Stopped
 from InfantBrainSegLib.networks.fcn import MultiStreamFCN, NetworkConfig
 from InfantBrainSegLib.networks.weights import load_network, save_weights
 from InfantBrainSegLib.training import recipes_folder
 from InfantBrainSegLib.training.config import read_config
 from InfantBrainSegLib.training.experiments.train import run_synthesize, run_train
-
-FCN2_STREAMS = [1, 1, len(TISSUES)]
 
 
 def test_synthesized_subjects_are_t1_t2_and_label_on_one_ras_grid(label_map_folder, tmp_path):
@@ -76,7 +73,7 @@ def test_a_run_does_not_go_on_with_another_first_stage_of_the_same_name(label_ma
         torch.manual_seed(seed)
         save_weights(MultiStreamFCN(NetworkConfig(base_width=2)), "fcn1", {"context": None, "training": {}}, tmp_path / "first" / "fcn1.pt")
 
-    network = {"stream_channels": FCN2_STREAMS, "base_width": 2}
+    network = {"stream_channels": [1, 1, 3], "base_width": 2}
     config = short_run(label_map_folder, tmp_path, stage="fcn2", network=network, fcn1=str(tmp_path / "first" / "fcn1.pt"))
     (tmp_path / "first").mkdir()
     first_stage(1)
@@ -112,14 +109,8 @@ def test_the_commands_refuse_bad_input_in_one_line(argv, said, tmp_path, monkeyp
         ({"label_maps": ""}, "No label maps were named; wanted .nii.gz files"),
         ({"label_maps": "nowhere"}, "nowhere is no folder of label maps; wanted .nii.gz files"),
         ({"start_from": "/etc/hosts"}, "/etc/hosts cannot be read as weights"),
-        (
-            {"stage": "fcn2", "network": {"stream_channels": FCN2_STREAMS}, "fcn1": "/etc/hosts"},
-            "/etc/hosts cannot be read as weights",
-        ),
-        (
-            {"stage": "fcn2", "network": {"stream_channels": FCN2_STREAMS}, "fcn1": "fcn2"},
-            'fcn2, which holds the stage "fcn2"; wanted',
-        ),
+        ({"stage": "fcn2", "network": {"stream_channels": [1, 1, 3]}, "fcn1": "/etc/hosts"}, "/etc/hosts cannot be read as weights"),
+        ({"stage": "fcn2", "network": {"stream_channels": [1, 1, 3]}, "fcn1": "fcn2"}, 'fcn2, which holds the stage "fcn2"; wanted'),
         ({"batch_size": "two"}, "batch_size is 'two'; wanted a whole number"),
         ({"device": "abacus"}, "Unknown device"),
     ],

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import QUICK, ROOT, cohort, files_below, labels_below
+from programs import needed
 from stand_ins import StandIn, of_arrays
 
 from InfantBrainSegLib.batch import run as batch_module
@@ -156,19 +157,17 @@ def test_what_a_killed_run_of_another_machine_left_of_a_scan_goes_and_a_neighbou
     assert {name: path.exists() for name, path in hidden.items()} == {"mine": False, "other": True}
 
 
-VALIDATOR = next(filter(None, map(shutil.which, (str(Path(sys.executable).with_name("bids-validator-deno")), "bids-validator-deno"))), None)
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(VALIDATOR is None, reason="The validator of BIDS is not installed: pip install bids-validator-deno")
 def test_the_bids_validator_finds_no_error_in_the_output(bids, tmp_path, weights_dir):
+    beside = str(Path(sys.executable).with_name("bids-validator-deno"))
+    validator = needed("pip install bids-validator-deno", "bids-validator-deno", beside)
     shutil.rmtree(bids / "sub-02/ses-2")
     more = ["--weights", str(weights_dir), "--device", "cpu", "--extract", "off", "--save-probabilities", *QUICK]
     for output in (tmp_path / "out", bids / "derivatives/infantbrainseg"):
         assert main([str(bids), str(output), "participant", *more]) == 0
         assert main([str(bids), str(output), "group"]) == 0
         assert len(list(output.rglob("*_probseg.nii.gz"))) == 6
-        done = subprocess.run([VALIDATOR, str(output), "--json"], capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run([validator, str(output), "--json"], capture_output=True, text=True, check=False, timeout=120)
         issues = json.loads(done.stdout)["issues"]["issues"]
         assert [issue for issue in issues if issue["severity"] == "error"] == []
         assert issues, "it warns at least of the README that is not there"

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 from command_line import QUICK, ROOT, cohort, files_below, labels_below, quick, running_owner
+from programs import needed_package
 
 from InfantBrainSegLib.batch import cluster as cluster_module
 from InfantBrainSegLib.batch.job import Cluster, Job
@@ -49,7 +50,7 @@ cluster.Segmenter = missing
 @pytest.fixture
 def local_cluster(request):
     """A scheduler here and worker processes: two, or as many as the test asks for."""
-    distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'infantbrainseg[cluster]'")
+    distributed = needed_package("distributed", "infantbrainseg[cluster]")
     count = getattr(request, "param", 2)
     with distributed.LocalCluster(
         n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
@@ -168,7 +169,7 @@ def test_a_scheduler_without_workers_is_told(bids, tmp_path, on_it, monkeypatch)
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "no-such://place:1"])
 def test_an_unreachable_scheduler_is_one_line_and_nothing_is_written(bids, tmp_path, weights_dir, capfd, monkeypatch, address):
-    pytest.importorskip("distributed", reason="Dask is not installed: pip install 'infantbrainseg[cluster]'")
+    needed_package("distributed", "infantbrainseg[cluster]")
     monkeypatch.setattr(cluster_module, "CONNECT_S", 0.5)
     words = ["batch", "--input", bids, "--output-dir", tmp_path / "out", "--weights", weights_dir, "--dask", address]
     assert main(list(map(str, words))) == 2
@@ -179,7 +180,7 @@ def test_an_unreachable_scheduler_is_one_line_and_nothing_is_written(bids, tmp_p
 
 
 def test_a_scheduler_file_that_is_not_there_is_told(bids, tmp_path, options):
-    pytest.importorskip("distributed", reason="Dask is not installed: pip install 'infantbrainseg[cluster]'")
+    needed_package("distributed", "infantbrainseg[cluster]")
     with pytest.raises(InputError, match=r"The scheduler file none\.json does not exist"):
         run_batch(bids, tmp_path / "out", replace(options, cluster=Cluster("none.json")))
 

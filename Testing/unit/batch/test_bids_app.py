@@ -51,6 +51,22 @@ def test_a_participant_at_a_time_gives_the_files_and_the_table_of_a_batch(bids, 
     assert app == batch
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["BIDS", "CSV"])
+def test_paths_may_be_given_as_seen_from_here(bids, tmp_path, options, monkeypatch, listed):
+    source = Path("bids")
+    if listed:
+        source = Path("list.csv")
+        (tmp_path / source).write_text("subject,t1,t2\n01,bids/sub-01/anat/sub-01_T1w.nii.gz,bids/sub-01/anat/sub-01_T2w.nii.gz\n")
+    monkeypatch.chdir(tmp_path)
+    run_selected(source, "app", only(options, "01"), segmenter=StandIn())
+    assert {row["status"] for row in run_batch(source, "here", options, segmenter=StandIn())} == {"ok"}
+    run_batch(tmp_path / source, tmp_path / "there", options, segmenter=StandIn())
+    here, there = ([{**row, "seconds": ""} for row in cohort(tmp_path / name).values()] for name in ("here", "there"))
+    assert here == there
+    sources = [(tmp_path / name / "sub-01/anat/sub-01_space-T1w_dseg.json").read_text() for name in ("app", "here", "there")]
+    assert sources[0] == sources[1] == sources[2]
+
+
 def test_a_session_can_be_chosen_and_parts_share_all_scans_among_them(bids, tmp_path, options):
     rows = run_selected(bids, tmp_path / "out", only(options, sessions=("ses-2",)), segmenter=StandIn())
     assert [row["scan"] for row in rows] == ["sub-02_ses-2"]
@@ -80,6 +96,20 @@ def test_group_tells_why_a_scan_failed_until_it_has_a_result(bids, tmp_path, opt
     assert {row["scan"]: row for row in write_group(bids, out, options)}["sub-01"]["status"] == "ok"
 
 
+def test_after_a_batch_too_group_tells_why_a_scan_failed_until_a_batch_finds_its_result(bids, tmp_path, options, stand_in):
+    out, scan = tmp_path / "out", bids / "sub-01/anat/sub-01_T1w.nii.gz"
+    run_batch(bids, out, options, segmenter=stand_in)
+    whole = scan.read_bytes()
+    scan.write_bytes(b"not an image")
+    told = run_batch(bids, out, options, segmenter=stand_in)[0]
+    assert "cannot be read as an image" in told["reason"]
+    assert write_group(bids, out, options)[0]["reason"] == told["reason"]
+    scan.write_bytes(whole)
+    assert [row["status"] for row in run_batch(bids, out, options, segmenter=stand_in)] == ["ok"] * 3
+    assert [row["status"] for row in write_group(bids, out, options)] == ["ok"] * 3
+    assert list(out.rglob(".infantbrainseg*")) == []
+
+
 def test_a_report_of_an_older_version_is_no_result_for_group(bids, tmp_path, options, stand_in):
     out = tmp_path / "out"
     run_batch(bids, out, options, segmenter=stand_in)
@@ -104,7 +134,9 @@ def test_the_command_works_as_bids_apps_do(bids, tmp_path, weights_dir, capsys, 
     assert warning == "Warning: sub-09: No participant sub-09 is in the input; found sub-01, sub-02: correct the label."
     assert error.startswith("Error: 1 of 2 scans have no result")
     assert main([str(bids), out, "group"]) == 3
-    assert "2 of 3 scans have no result" in capsys.readouterr().err
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning == "Warning: sub-02_ses-1, sub-02_ses-2: not segmented yet; give `participant` or `batch` first."
+    assert "2 of 3 scans have no result" in error
     shutil.rmtree(bids / "sub-02")
     assert main(["bids-app", str(bids), out, "group"]) == 0
     assert "All 1 scans have results." in capsys.readouterr().out

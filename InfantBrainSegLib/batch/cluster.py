@@ -30,6 +30,7 @@ from .subjects import Scan
 
 CONNECT_S = 15.0
 WORKERS_S = 60.0  # a worker needs up to half a minute to start from a share
+_DASK_LOGGERS = ("distributed", "distributed.client")  # the second has a level of its own
 SAME_VERSIONS = ("python", "dask", "distributed")
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
 _one_at_a_time = threading.Lock()  # a worker may have several threads, and the networks use those that they want
@@ -219,18 +220,28 @@ def _client(address: str) -> Iterator[Any]:
             "Dask is not installed here; wanted dask and distributed: pip install 'infantbrainseg[cluster]', or leave --dask out."
         ) from None
     place = _scheduler_of(address)
-    logger = logging.getLogger("distributed")  # its lines tell again what ours say
-    level, logger.level = logger.level, logging.CRITICAL
-    client = None
-    try:
+    with _quiet():
         _check_scheduler(address, place)
         client = Client(address=place, timeout=CONNECT_S, set_as_default=False)
-        yield client
-    finally:
-        if client is not None:
+        try:
+            yield client
+        finally:
             with contextlib.suppress(Exception):
                 client.close(timeout=CONNECT_S)
-        logger.level = level
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Dask say nothing in the block: our lines say it."""
+    loggers = [logging.getLogger(name) for name in _DASK_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _scheduler_of(address: str) -> str:

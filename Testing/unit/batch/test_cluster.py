@@ -206,6 +206,16 @@ def test_what_takes_a_connection_and_is_no_scheduler_is_told_soon(monkeypatch, c
 
 
 @slow
+@pytest.mark.parametrize("local_cluster", [0], indirect=True)
+def test_dask_itself_says_nothing_while_a_batch_runs_as_when_the_scheduler_goes(local_cluster):
+    names = ("distributed", "distributed.client", "distributed.core", "distributed.comm.tcp")
+    before = [logging.getLogger(name).getEffectiveLevel() for name in names]
+    with cluster_module._client(local_cluster.scheduler_address):
+        assert [name for name in names if logging.getLogger(name).isEnabledFor(logging.CRITICAL)] == []
+    assert [logging.getLogger(name).getEffectiveLevel() for name in names] == before
+
+
+@slow
 @pytest.mark.parametrize("local_cluster", [1], indirect=True)
 def test_the_address_of_a_worker_is_not_taken_for_the_schedulers(local_cluster):
     (worker,) = local_cluster.scheduler.workers

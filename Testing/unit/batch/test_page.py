@@ -154,6 +154,7 @@ addEventListener("load", () => setTimeout(() => {
   click("GM ml"); seen.smallest = names()[0]; seen.last = names().slice(-2).sort();
   document.querySelector('.point[data-scan="sub-0200"]').dispatchEvent(new MouseEvent("click", {bubbles: true}));
   seen.from_plot = chosenNow();
+  at("note").value = "ask Ann"; at("note").dispatchEvent(new Event("input"));
   URL.createObjectURL = blob => {
     blob.text().then(words => {
       seen.saved = JSON.parse(words);
@@ -204,7 +205,12 @@ def test_in_a_browser_it_loads_in_3_s_sorts_filters_and_takes_keys(large, tmp_pa
     assert float(rows[int(seen["smallest"][-4:])]["gm_ml"]) == min(float(row["gm_ml"]) for row in rows if "gm_ml" in row)
     assert seen["last"] == ["sub-0003", "sub-0004"]
     assert seen["from_plot"] == "sub-0200"
-    assert [(scan, given["decision"]) for scan, given in seen["saved"]["scans"].items()] == [("sub-0001", "accept"), ("sub-0002", "reject")]
+    assert [(scan, given["decision"]) for scan, given in seen["saved"]["scans"].items()] == [
+        ("sub-0001", "accept"),
+        ("sub-0002", "reject"),
+        ("sub-0200", ""),
+    ]
+    assert seen["saved"]["scans"]["sub-0200"]["note"] == "ask Ann"
 
 
 LAYOUT_PROBE = """

@@ -4,6 +4,7 @@ The scheduler gives the scan of a lost worker to another one. A worker that cann
 told of once and set aside; what it was given goes to the others.
 """
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -11,12 +12,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..core.contract import Step
 from ..core.errors import InfantBrainSegError, InputError, describe_error
+from ..core.json_text import read_json_object
 from ..core.lock import WAIT_S
 from ..core.progress import Progress, silent
 from ..imaging.files import check_writable_folder
@@ -27,6 +30,7 @@ from .subjects import Scan
 
 CONNECT_S = 15.0
 WORKERS_S = 60.0  # a worker needs up to half a minute to start from a share
+_DASK_LOGGERS = ("distributed", "distributed.client")  # the second has a level of its own
 SAME_VERSIONS = ("python", "dask", "distributed")
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
 _one_at_a_time = threading.Lock()  # a worker may have several threads, and the networks use those that they want
@@ -215,26 +219,65 @@ def _client(address: str) -> Iterator[Any]:
         raise InputError(
             "Dask is not installed here; wanted dask and distributed: pip install 'infantbrainseg[cluster]', or leave --dask out."
         ) from None
-    is_file = Path(address).is_file()
-    if address.endswith(".json") and not is_file:
-        raise InputError(f"The scheduler file {address} does not exist; wanted the one that `dask scheduler --scheduler-file` writes.")
-    logger = logging.getLogger("distributed")  # its lines tell again what ours say
-    level, logger.level = logger.level, logging.CRITICAL
+    place = _scheduler_of(address)
+    with _quiet():
+        _check_scheduler(address, place)
+        client = Client(address=place, timeout=CONNECT_S, set_as_default=False)
+        try:
+            yield client
+        finally:
+            with contextlib.suppress(Exception):
+                client.close(timeout=CONNECT_S)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Dask say nothing in the block: our lines say it."""
+    loggers = [logging.getLogger(name) for name in _DASK_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
-        where = {"scheduler_file": address} if is_file else {"address": address}
-        client = Client(**where, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, TypeError, ImportError) as error:  # a name without a port, or no such protocol
-        logger.level = level
-        raise InputError(
-            f"No Dask scheduler answers at {address} ({type(error).__name__}); wanted what `dask scheduler` prints, such as "
-            "tcp://node1:8786, or its scheduler file: start it, or check the address."
-        ) from None
-    try:
-        yield client
+        yield
     finally:
-        with contextlib.suppress(Exception):
-            client.close(timeout=CONNECT_S)
-        logger.level = level
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _scheduler_of(address: str) -> str:
+    """Give the address, or that which a scheduler file tells."""
+    path, wanted = Path(address), "wanted the one that `dask scheduler --scheduler-file` writes"
+    if path.is_file():
+        told = read_json_object(path).get("address")
+        if not isinstance(told, str):
+            raise InputError(f"{address} tells no address of a scheduler; {wanted}: start the scheduler again.")
+        return told
+    if address.endswith(".json"):
+        raise InputError(f"The scheduler file {address} does not exist; {wanted}.")
+    return address
+
+
+def _check_scheduler(address: str, place: str) -> None:
+    """Make sure that a scheduler answers: Dask's own client waits for ever on what takes a connection and says nothing."""
+    from distributed import Security, rpc
+
+    async def ask() -> str:
+        async with rpc(place, connection_args=Security().get_connection_args("client")) as other:
+            return (await other.identity())["type"]
+
+    async def ask_in_time() -> str:
+        return await asyncio.wait_for(ask(), CONNECT_S)
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # a notebook's own thread has a loop that runs
+            found = thread.submit(asyncio.run, ask_in_time()).result()
+    except Exception as error:  # nobody, a web server, no such protocol, a name without a port
+        found = type(error).__name__
+    if found != "Scheduler":
+        raise InputError(
+            f"No Dask scheduler answers at {address} ({found}); wanted what `dask scheduler` prints, such as "
+            "tcp://node1:8786, or its scheduler file: start it, or check the address."
+        )
 
 
 def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str:

@@ -151,7 +151,6 @@ def draw(measure: Measure) -> str:
         x_axis = _Axis(np.arange(len(places)), _LEFT, _WIDTH - _EDGE)
         places = np.arange(len(places))
     parts.append(f'<text x="{(_LEFT + _WIDTH) / 2:.0f}" y="{_HEIGHT - 4}" text-anchor="middle">{axis}</text>')
-    parts += _curves(measure, x_axis, y_axis)
     for name, place, value in zip(names, places, values, strict=True):
         kind = "point far" if name in far else "point"
         title = f"{html.escape(str(name))}: {value:.4g}"
@@ -159,6 +158,7 @@ def draw(measure: Measure) -> str:
             f'<circle class="{kind}" data-scan="{html.escape(str(name))}" cx="{x_axis.at(place):.1f}" cy="{y_axis.at(value):.1f}" r="3.5">'
         )
         parts.append(f"{shape}<title>{title}</title></circle>")
+    parts += _curves(measure, x_axis, y_axis)  # over the points, which would hide them
     return "".join([*parts, "</svg>"])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import SimpleITK as sitk
 
 from .. import __version__
-from ..core.contract import FAILED, PENDING, STATUS_COLUMN, STEP_ENDS, Step
+from ..core.contract import FAILED, PENDING, REASON_COLUMN, STATUS_COLUMN, STEP_ENDS, Step
 from ..core.errors import InfantBrainSegError, InputError, describe_error
 from ..core.json_text import to_json
 from ..core.labels import from_any
@@ -233,10 +233,13 @@ class Job:
             reason += " The results of an earlier run still lie there."
         return row_of(scan, self.source, FAILED, reason=reason, seconds=f"{seconds:.1f}")
 
-    def note_failure(self, scan: Scan, reason: str) -> None:
-        """Keep for the table why a scan could not be segmented; the next result removes it."""
-        with contextlib.suppress(InputError):  # the reason was told; a note of it is a convenience
-            write_text(f"{reason}\n", self._note(scan))
+    def note(self, scan: Scan, row: Row) -> None:
+        """Keep for `row_there` why a scan has no result, where the input does not tell it; a row with a result removes that."""
+        with contextlib.suppress(InputError, OSError):  # the reason was told; a note of it is a convenience
+            if row[STATUS_COLUMN] != FAILED:
+                self._note(scan).unlink(missing_ok=True)
+            elif not scan.reason:
+                write_text(f"{row[REASON_COLUMN]}\n", self._note(scan))
 
     def _note(self, scan: Scan) -> Path:
         return self.output_dir / f"{_FAILURE}-{scan.name}"

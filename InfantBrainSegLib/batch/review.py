@@ -9,7 +9,7 @@ from ..core.contract import REVIEW, SCAN_COLUMN
 from ..core.errors import InputError
 from .cohort import SEPARATOR, Row
 
-DECISIONS = ("accept", "reject")
+DECISIONS = ("accept", "reject", "")  # the last one is a note alone
 FORMAT = 1
 
 
@@ -19,7 +19,7 @@ class Decision:
 
     Attributes
     ----------
-    decision : "accept" or "reject"
+    decision : "accept", "reject" or ""
     note : str
     made : str
         Tells which labels were looked at.
@@ -76,7 +76,7 @@ def with_decision(row: Row, decisions: dict[str, Decision]) -> Row:
     if given is None:
         return row
     if given.made != made_of(row):
-        again = f"It was reviewed ({given.decision}) before it was segmented again: look at it again."
+        again = f"It was reviewed ({given.decision or given.note}) before it was segmented again: look at it again."
         return {**row, "warnings": SEPARATOR.join(filter(None, (row.get("warnings"), again)))}
     return {**row, "review": given.decision, "review_note": given.note}
 

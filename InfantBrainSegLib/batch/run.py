@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..core.contract import COHORT, COHORT_PAGE, FAILED, PENDING, REASON_COLUMN, STATUS_COLUMN, Step
+from ..core.contract import COHORT, COHORT_PAGE, PENDING, STATUS_COLUMN, Step
 from ..core.errors import InputError
 from ..core.lock import LOCK, WAIT_S, owned
 from ..core.progress import Progress, part_of, silent
@@ -73,10 +73,11 @@ def run_batch(
             sweep(folder for scan in scans for folder in job.folders(scan))
             decided = read_review(job.output_dir)
             rows = {scan.name: with_decision(job.row_before(scan), decided) for scan in scans}
-            waiting = [scan for scan in scans if rows[scan.name][STATUS_COLUMN] == PENDING]
+            waiting = _waiting(job, scans, rows)
             with _kept_table(job, rows) as rewrite:
                 for scan, row in work(waiting, progress):
                     rows[scan.name] = with_decision(row, decided)
+                    job.note(scan, row)
                     rewrite()
             _write_page(job, rows)
     progress(Step.DONE, 1.0)
@@ -161,11 +162,10 @@ def run_selected(
     prepare_dataset(job.output_dir, job.source)
     load_drawing()
     rows = {scan.name: job.row_before(scan) for scan in scans}
-    waiting = [scan for scan in scans if rows[scan.name][STATUS_COLUMN] == PENDING]
+    waiting = _waiting(job, scans, rows)
     for scan, row in _one_by_one(job, _at_once(segmenter) if segmenter else ours.begin, WAIT_S, waiting, progress):
         rows[scan.name] = row
-        if row[STATUS_COLUMN] == FAILED:
-            job.note_failure(scan, row[REASON_COLUMN])
+        job.note(scan, row)
     progress(Step.DONE, 1.0)
     return list(rows.values())
 
@@ -198,6 +198,17 @@ def write_group(source: str | Path, output_dir: str | Path, options: BatchOption
         write_text(to_csv(rows.values()), job.output_dir / COHORT)
         _write_page(job, rows)
     return list(rows.values())
+
+
+def _waiting(job: Job, scans: list[Scan], rows: dict[str, Row]) -> list[Scan]:
+    """Give the scans that are to be segmented, and keep for `write_group` what is known of the others."""
+    waiting = []
+    for scan in scans:
+        if rows[scan.name][STATUS_COLUMN] == PENDING:
+            waiting.append(scan)
+        else:
+            job.note(scan, rows[scan.name])
+    return waiting
 
 
 def _write_page(job: Job, rows: dict[str, Row]) -> None:

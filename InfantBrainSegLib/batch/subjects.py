@@ -114,7 +114,8 @@ def find_scans(source: str | Path, single_scan: bool = False) -> list[Scan]:
 
     Returns
     -------
-    list of Scan, at least one; every name differs
+    list of Scan, at least one
+        Every name differs; every path is absolute, because a worker may work in another folder.
 
     Raises
     ------
@@ -123,10 +124,17 @@ def find_scans(source: str | Path, single_scan: bool = False) -> list[Scan]:
     """
     source = Path(source)
     if source.is_dir():
-        return _with_ages(_without_clashes(_find_in_bids(source, single_scan)), source)
-    if not source.exists():
+        scans = _with_ages(_without_clashes(_find_in_bids(source, single_scan)), source)
+    elif source.exists():
+        scans = _read_table(source, single_scan)
+    else:
         raise InputError(f"The input {source} does not exist; wanted a BIDS folder or a CSV with {', '.join(COLUMNS)}: check the path.")
-    return _read_table(source, single_scan)
+    return [_absolute(scan) for scan in scans]
+
+
+def _absolute(scan: Scan) -> Scan:
+    paths = {role: given.path.absolute() for role, given in scan.inputs.items()}
+    return replace(scan, t1=paths.get("t1"), t2=paths.get("t2"), mask=paths.get("mask"))
 
 
 def select(scans: list[Scan], selection: Selection) -> list[Scan]:

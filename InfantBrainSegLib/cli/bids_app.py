@@ -1,8 +1,10 @@
 """`bids-app`: one or more participants, and the table of all, as the convention of BIDS Apps has it; the command's name may be left out."""
 
 import argparse
+import sys
+from collections.abc import Sequence
 
-from ..core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, OK, STATUS_COLUMN
+from ..core.contract import COHORT, EXIT_OK, EXIT_SOME_FAILED, OK, PENDING, SCAN_COLUMN, STATUS_COLUMN
 from ..core.memory import LIBRARIES, segment_need, work_of
 from ..core.option import BATCH, from_arguments
 from ..pipeline.options import SegmentOptions
@@ -10,6 +12,7 @@ from .common import NOTE, add_run_options, fail, path_argument, running, warn_of
 
 NAME = "bids-app"
 PARTICIPANT, GROUP = LEVELS = ("participant", "group")
+NAMED = 5  # of what waits; the table names all
 
 
 def add_command(commands) -> None:
@@ -51,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             rows = write_group(arguments.bids_dir, arguments.output_dir, options)
     warn_of_failures(rows)
+    _warn_of_pending([row[SCAN_COLUMN] for row in rows if row[STATUS_COLUMN] == PENDING])
     missing = sum(row[STATUS_COLUMN] != OK for row in rows)
     if missing:
         fail(f"{missing} of {len(rows)} scans have no result: mend what was said of them and give the same command again.")
@@ -58,3 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.progress != "lines":
         print(f"All {len(rows)} scans have results. {NOTE}")
     return EXIT_OK
+
+
+def _warn_of_pending(scans: Sequence[str]) -> None:
+    """Print one line on stderr that names scans which nobody has segmented yet."""
+    if scans:
+        more = f" and {len(scans) - NAMED} more" if len(scans) > NAMED else ""
+        print(f"Warning: {', '.join(scans[:NAMED])}{more}: not segmented yet; give `{PARTICIPANT}` or `batch` first.", file=sys.stderr)

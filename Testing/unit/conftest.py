@@ -1,6 +1,7 @@
 import shutil
 
 import phantoms
+import programs
 import pytest
 import SimpleITK as sitk
 import torch
@@ -40,6 +41,12 @@ def scan_files(tmp_path_factory, phantom_scans):
         sitk.WriteImage(image, str(folder / f"{name}.nii.gz"))
         paths.append(folder / f"{name}.nii.gz")
     return paths
+
+
+@pytest.fixture
+def browser():
+    """The path of Chromium or Chrome."""
+    return programs.needed("apt-get install chromium", *programs.BROWSERS)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import QUICK, ROOT, cohort, files_below, labels_below
+from programs import needed
 from stand_ins import StandIn, of_arrays
 
 from InfantBrainSegLib.batch import run as batch_module
@@ -50,6 +51,22 @@ def test_a_participant_at_a_time_gives_the_files_and_the_table_of_a_batch(bids, 
     assert app == batch
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["BIDS", "CSV"])
+def test_paths_may_be_given_as_seen_from_here(bids, tmp_path, options, monkeypatch, listed):
+    source = Path("bids")
+    if listed:
+        source = Path("list.csv")
+        (tmp_path / source).write_text("subject,t1,t2\n01,bids/sub-01/anat/sub-01_T1w.nii.gz,bids/sub-01/anat/sub-01_T2w.nii.gz\n")
+    monkeypatch.chdir(tmp_path)
+    run_selected(source, "app", only(options, "01"), segmenter=StandIn())
+    assert {row["status"] for row in run_batch(source, "here", options, segmenter=StandIn())} == {"ok"}
+    run_batch(tmp_path / source, tmp_path / "there", options, segmenter=StandIn())
+    here, there = ([{**row, "seconds": ""} for row in cohort(tmp_path / name).values()] for name in ("here", "there"))
+    assert here == there
+    sources = [(tmp_path / name / "sub-01/anat/sub-01_space-T1w_dseg.json").read_text() for name in ("app", "here", "there")]
+    assert sources[0] == sources[1] == sources[2]
+
+
 def test_a_session_can_be_chosen_and_parts_share_all_scans_among_them(bids, tmp_path, options):
     rows = run_selected(bids, tmp_path / "out", only(options, sessions=("ses-2",)), segmenter=StandIn())
     assert [row["scan"] for row in rows] == ["sub-02_ses-2"]
@@ -79,6 +96,20 @@ def test_group_tells_why_a_scan_failed_until_it_has_a_result(bids, tmp_path, opt
     assert {row["scan"]: row for row in write_group(bids, out, options)}["sub-01"]["status"] == "ok"
 
 
+def test_after_a_batch_too_group_tells_why_a_scan_failed_until_a_batch_finds_its_result(bids, tmp_path, options, stand_in):
+    out, scan = tmp_path / "out", bids / "sub-01/anat/sub-01_T1w.nii.gz"
+    run_batch(bids, out, options, segmenter=stand_in)
+    whole = scan.read_bytes()
+    scan.write_bytes(b"not an image")
+    told = run_batch(bids, out, options, segmenter=stand_in)[0]
+    assert "cannot be read as an image" in told["reason"]
+    assert write_group(bids, out, options)[0]["reason"] == told["reason"]
+    scan.write_bytes(whole)
+    assert [row["status"] for row in run_batch(bids, out, options, segmenter=stand_in)] == ["ok"] * 3
+    assert [row["status"] for row in write_group(bids, out, options)] == ["ok"] * 3
+    assert list(out.rglob(".infantbrainseg*")) == []
+
+
 def test_a_report_of_an_older_version_is_no_result_for_group(bids, tmp_path, options, stand_in):
     out = tmp_path / "out"
     run_batch(bids, out, options, segmenter=stand_in)
@@ -103,7 +134,9 @@ def test_the_command_works_as_bids_apps_do(bids, tmp_path, weights_dir, capsys, 
     assert warning == "Warning: sub-09: No participant sub-09 is in the input; found sub-01, sub-02: correct the label."
     assert error.startswith("Error: 1 of 2 scans have no result")
     assert main([str(bids), out, "group"]) == 3
-    assert "2 of 3 scans have no result" in capsys.readouterr().err
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning == "Warning: sub-02_ses-1, sub-02_ses-2: not segmented yet; give `participant` or `batch` first."
+    assert "2 of 3 scans have no result" in error
     shutil.rmtree(bids / "sub-02")
     assert main(["bids-app", str(bids), out, "group"]) == 0
     assert "All 1 scans have results." in capsys.readouterr().out
@@ -156,19 +189,17 @@ def test_what_a_killed_run_of_another_machine_left_of_a_scan_goes_and_a_neighbou
     assert {name: path.exists() for name, path in hidden.items()} == {"mine": False, "other": True}
 
 
-VALIDATOR = next(filter(None, map(shutil.which, (str(Path(sys.executable).with_name("bids-validator-deno")), "bids-validator-deno"))), None)
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(VALIDATOR is None, reason="The validator of BIDS is not installed: pip install bids-validator-deno")
 def test_the_bids_validator_finds_no_error_in_the_output(bids, tmp_path, weights_dir):
+    beside = str(Path(sys.executable).with_name("bids-validator-deno"))
+    validator = needed("pip install bids-validator-deno", "bids-validator-deno", beside)
     shutil.rmtree(bids / "sub-02/ses-2")
     more = ["--weights", str(weights_dir), "--device", "cpu", "--extract", "off", "--save-probabilities", *QUICK]
     for output in (tmp_path / "out", bids / "derivatives/infantbrainseg"):
         assert main([str(bids), str(output), "participant", *more]) == 0
         assert main([str(bids), str(output), "group"]) == 0
         assert len(list(output.rglob("*_probseg.nii.gz"))) == 6
-        done = subprocess.run([VALIDATOR, str(output), "--json"], capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run([validator, str(output), "--json"], capture_output=True, text=True, check=False, timeout=120)
         issues = json.loads(done.stdout)["issues"]["issues"]
         assert [issue for issue in issues if issue["severity"] == "error"] == []
         assert issues, "it warns at least of the README that is not there"

@@ -1,16 +1,22 @@
 """A batch on Dask workers: real processes that are killed, stopped, or cannot do the work."""
 
+import contextlib
 import errno
+import gc
 import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import pytest
 from command_line import QUICK, ROOT, cohort, files_below, labels_below, quick, running_owner
+from programs import needed_package
 
 from InfantBrainSegLib.batch import cluster as cluster_module
 from InfantBrainSegLib.batch.job import Cluster, Job
@@ -49,7 +55,7 @@ cluster.Segmenter = missing
 @pytest.fixture
 def local_cluster(request):
     """A scheduler here and worker processes: two, or as many as the test asks for."""
-    distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'infantbrainseg[cluster]'")
+    distributed = needed_package("distributed", "infantbrainseg[cluster]")
     count = getattr(request, "param", 2)
     with distributed.LocalCluster(
         n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
@@ -168,7 +174,7 @@ def test_a_scheduler_without_workers_is_told(bids, tmp_path, on_it, monkeypatch)
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense", "no-such://place:1"])
 def test_an_unreachable_scheduler_is_one_line_and_nothing_is_written(bids, tmp_path, weights_dir, capfd, monkeypatch, address):
-    pytest.importorskip("distributed", reason="Dask is not installed: pip install 'infantbrainseg[cluster]'")
+    needed_package("distributed", "infantbrainseg[cluster]")
     monkeypatch.setattr(cluster_module, "CONNECT_S", 0.5)
     words = ["batch", "--input", bids, "--output-dir", tmp_path / "out", "--weights", weights_dir, "--dask", address]
     assert main(list(map(str, words))) == 2
@@ -178,10 +184,52 @@ def test_an_unreachable_scheduler_is_one_line_and_nothing_is_written(bids, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_a_scheduler_file_that_is_not_there_is_told(bids, tmp_path, options):
-    pytest.importorskip("distributed", reason="Dask is not installed: pip install 'infantbrainseg[cluster]'")
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["silent", "web server"])
+def test_what_takes_a_connection_and_is_no_scheduler_is_told_soon(monkeypatch, capfd, answer):
+    needed_package("distributed", "infantbrainseg[cluster]")
+    monkeypatch.setattr(cluster_module, "CONNECT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+        def serve():
+            with contextlib.suppress(OSError), server.accept()[0] as taken:
+                taken.sendall(answer)
+                taken.recv(1)
+                time.sleep(2)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(InputError, match=f"No Dask scheduler answers at {address}"), cluster_module._client(address):
+            pass
+    gc.collect()
+    assert capfd.readouterr().err == ""
+
+
+@slow
+@pytest.mark.parametrize("local_cluster", [0], indirect=True)
+def test_dask_itself_says_nothing_while_a_batch_runs_as_when_the_scheduler_goes(local_cluster):
+    names = ("distributed", "distributed.client", "distributed.core", "distributed.comm.tcp")
+    before = [logging.getLogger(name).getEffectiveLevel() for name in names]
+    with cluster_module._client(local_cluster.scheduler_address):
+        assert [name for name in names if logging.getLogger(name).isEnabledFor(logging.CRITICAL)] == []
+    assert [logging.getLogger(name).getEffectiveLevel() for name in names] == before
+
+
+@slow
+@pytest.mark.parametrize("local_cluster", [1], indirect=True)
+def test_the_address_of_a_worker_is_not_taken_for_the_schedulers(local_cluster):
+    (worker,) = local_cluster.scheduler.workers
+    with pytest.raises(InputError, match=r"No Dask scheduler answers at tcp.* \((Worker|Nanny)\)"), cluster_module._client(worker):
+        pass
+
+
+def test_a_scheduler_file_that_is_not_there_or_not_whole_is_told(bids, tmp_path, options):
+    needed_package("distributed", "infantbrainseg[cluster]")
     with pytest.raises(InputError, match=r"The scheduler file none\.json does not exist"):
         run_batch(bids, tmp_path / "out", replace(options, cluster=Cluster("none.json")))
+    (tmp_path / "half.json").write_text('{"type": "Sche')
+    with pytest.raises(InputError, match=r"half\.json tells no address of a scheduler; wanted the one that `dask scheduler"):
+        run_batch(bids, tmp_path / "out", replace(options, cluster=Cluster(str(tmp_path / "half.json"))))
 
 
 def test_without_dask_the_message_says_how_to_get_it(bids, tmp_path, options, monkeypatch):

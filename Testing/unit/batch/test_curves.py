@@ -60,6 +60,7 @@ def test_the_drawing_has_a_point_a_scan_and_marks_those_that_lie_far():
     assert svg.count("<circle") == 200
     assert 'class="point far" data-scan="sub-007"' in svg
     assert svg.count("<polyline") == 3
+    assert svg.rindex("<circle") < svg.index("<polyline"), "400 points would hide the lines"
     inside = [float(x) for x in re.findall(r'cx="([\d.]+)"', svg)]
     assert 52 <= min(inside) <= max(inside) <= 446
 

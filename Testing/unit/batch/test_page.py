@@ -3,7 +3,6 @@
 import html.parser
 import json
 import re
-import shutil
 import subprocess
 
 import numpy as np
@@ -16,7 +15,6 @@ from InfantBrainSegLib.batch.run import run_batch, write_group
 
 COUNT = 400
 VERDICTS = ("accept", "look", "do not use")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def synthetic_rows(count=COUNT):
@@ -156,6 +154,7 @@ addEventListener("load", () => setTimeout(() => {
   click("GM ml"); seen.smallest = names()[0]; seen.last = names().slice(-2).sort();
   document.querySelector('.point[data-scan="sub-0200"]').dispatchEvent(new MouseEvent("click", {bubbles: true}));
   seen.from_plot = chosenNow();
+  at("note").value = "ask Ann"; at("note").dispatchEvent(new Event("input"));
   URL.createObjectURL = blob => {
     blob.text().then(words => {
       seen.saved = JSON.parse(words);
@@ -170,10 +169,10 @@ addEventListener("load", () => setTimeout(() => {
 """
 
 
-def browse(*words):
+def browse(browser, *words):
     # no sandbox: the tests may run as root, and the page is ours
     command = [
-        CHROMIUM,
+        browser,
         "--headless=new",
         "--no-sandbox",
         "--disable-gpu",
@@ -185,11 +184,10 @@ def browse(*words):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="There is no Chromium here: apt-get install chromium")
-def test_in_a_browser_it_loads_in_3_s_sorts_filters_and_takes_keys(large, tmp_path):
+def test_in_a_browser_it_loads_in_3_s_sorts_filters_and_takes_keys(large, tmp_path, browser):
     probe = large.with_name("probe.html")
     probe.write_text(large.read_text(encoding="utf-8").replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
-    dumped = browse(f"--user-data-dir={tmp_path}", "--timeout=60000", "--virtual-time-budget=20000", "--dump-dom", probe.as_uri())
+    dumped = browse(browser, f"--user-data-dir={tmp_path}", "--timeout=60000", "--virtual-time-budget=20000", "--dump-dom", probe.as_uri())
     seen = json.loads(html.unescape(re.search(r'<pre id="seen">(.*?)</pre>', dumped, re.DOTALL)[1]))
     rows = synthetic_rows()
     assert seen["errors"] == []
@@ -207,4 +205,46 @@ def test_in_a_browser_it_loads_in_3_s_sorts_filters_and_takes_keys(large, tmp_pa
     assert float(rows[int(seen["smallest"][-4:])]["gm_ml"]) == min(float(row["gm_ml"]) for row in rows if "gm_ml" in row)
     assert seen["last"] == ["sub-0003", "sub-0004"]
     assert seen["from_plot"] == "sub-0200"
-    assert [(scan, given["decision"]) for scan, given in seen["saved"]["scans"].items()] == [("sub-0001", "accept"), ("sub-0002", "reject")]
+    assert [(scan, given["decision"]) for scan, given in seen["saved"]["scans"].items()] == [
+        ("sub-0001", "accept"),
+        ("sub-0002", "reject"),
+        ("sub-0200", ""),
+    ]
+    assert seen["saved"]["scans"]["sub-0200"]["note"] == "ask Ann"
+
+
+LAYOUT_PROBE = """
+<script>
+"use strict";
+addEventListener("load", () => setTimeout(() => {
+  document.dispatchEvent(new KeyboardEvent("keydown", {key: "j", bubbles: true, cancelable: true}));
+  setTimeout(() => {
+    const box = element => { const {left, top, right, bottom} = element.getBoundingClientRect(); return [left, top, right, bottom]; };
+    const image = document.querySelector("#body img");
+    const seen = {table: box(document.querySelector(".scroll")), detail: box(at("detail")), cut: box(image.parentElement),
+      thumb: box(image), overview: box(at("detail").querySelector("img")),
+      width: innerWidth, height: innerHeight, page_width: document.documentElement.scrollWidth};
+    document.body.append(Object.assign(document.createElement("pre"), {id: "seen", textContent: JSON.stringify(seen)}));
+  }, 500);
+}, 50));
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "beside"), [(1500, True), (900, True), (600, False)])
+def test_the_chosen_scan_and_the_table_are_in_sight_at_once_in_windows_of_any_width(large, tmp_path, browser, width, beside):
+    probe = large.with_name(f"layout{width}.html")
+    probe.write_text(large.read_text(encoding="utf-8").replace("</body>", f"{LAYOUT_PROBE}</body>"), encoding="utf-8")
+    words = (f"--user-data-dir={tmp_path}", f"--window-size={width},1400", "--virtual-time-budget=20000", "--dump-dom")
+    dumped = browse(browser, *words, probe.as_uri())
+    seen = json.loads(html.unescape(re.search(r'<pre id="seen">(.*?)</pre>', dumped, re.DOTALL)[1]))
+    table, detail, cut, thumb = (seen[name] for name in ("table", "detail", "cut", "thumb"))
+    assert seen["page_width"] <= seen["width"]
+    assert (table[2] <= detail[0]) if beside else (detail[3] <= table[1])
+    assert table[1] + 100 < seen["height"], "some rows"
+    assert detail[1] < seen["height"]
+    assert seen["overview"][3] - seen["overview"][1] > 200
+    # the small picture shows the last of the overview's three columns, the labels
+    assert (cut[0] - thumb[0]) / (thumb[2] - thumb[0]) == pytest.approx(2 / 3, abs=0.02)
+    assert thumb[3] - thumb[1] > 200

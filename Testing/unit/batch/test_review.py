@@ -22,6 +22,13 @@ def test_decisions_of_the_page_come_into_the_table(bids, tmp_path, options, stan
     assert len(stand_in.calls) == 3
 
 
+def test_a_note_without_a_decision_comes_into_the_table_too(bids, tmp_path, options, stand_in):
+    first, *_ = run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
+    save(tmp_path / "out", {"sub-01": {"decision": "", "note": "ask Ann", "made": made_of(first)}})
+    row, *_ = write_group(bids, tmp_path / "out", options)
+    assert (row["review"], row["review_note"]) == ("", "ask Ann")
+
+
 def test_a_decision_on_former_labels_does_not_count_and_the_row_says_so(bids, tmp_path, options, stand_in):
     first, *_ = run_batch(bids, tmp_path, options, segmenter=stand_in)
     save(tmp_path, {"sub-01": {"decision": "accept", "made": "other"}})

@@ -485,7 +485,7 @@ def test_what_fails_after_the_networks_fails_its_own_scan(bids, tmp_path, option
     rows = run_batch(bids, tmp_path / "out", options)
     assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
     assert "memory" in rows[1]["reason"].lower()
-    assert not list((tmp_path / "out").rglob(".infantbrainseg-*"))
+    assert [path.name for path in (tmp_path / "out").rglob(".infantbrainseg-*")] == [".infantbrainseg-failed-sub-02_ses-1"]
 
 
 def test_a_stop_waits_for_the_scan_that_is_being_written(bids, tmp_path, options, monkeypatch):

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from command_line import QUICK, ROOT, cohort, files_below, labels_below, quick, running_owner
+from programs import lacking
 
 from InfantBrainSegLib.batch.run import run_batch
 from InfantBrainSegLib.batch.slurm import array_script
@@ -68,7 +69,7 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
     if missing:
-        pytest.skip(f"No {', '.join(missing)} here: apt-get install slurm-wlm munge")
+        lacking(f"No {', '.join(missing)} here: apt-get install slurm-wlm munge")
     folder = tmp_path / "slurm"
     folder.mkdir(mode=0o755)
     for name in ("state", "spool"):
@@ -85,12 +86,12 @@ def slurm(tmp_path, monkeypatch):
         ["munged", "--force", f"--socket={folder}/munge.sock", *munge], capture_output=True, text=True, check=False, timeout=60
     )
     if started.returncode:
-        pytest.skip(f"munged does not start here: {started.stderr.strip()[-200:]}")
+        lacking(f"munged does not start here: {started.stderr.strip()[-200:]}")
     try:
         for program in ("slurmctld", "slurmd"):
             started = subprocess.run([program], capture_output=True, text=True, check=False, timeout=60)
             if started.returncode:
-                pytest.skip(f"{program} does not start here: {started.stderr.strip()[-200:]}")
+                lacking(f"{program} does not start here: {started.stderr.strip()[-200:]}")
         wait_for(lambda: "idle" in subprocess.run(["sinfo", "-h"], capture_output=True, text=True, check=False).stdout, "The node", 60)
         yield folder
     finally:

@@ -40,6 +40,15 @@ def test_pairs_are_found_with_and_without_sessions_and_compression(tmp_path):
     assert scans[1].folder.as_posix() == "sub-02/ses-a/anat"
 
 
+def test_files_have_absolute_paths_because_a_worker_works_elsewhere(tmp_path, monkeypatch):
+    dataset(tmp_path, *pair("bids/sub-01/anat/sub-01"))
+    table(tmp_path, "subject,t1,t2\n01,bids/sub-01/anat/sub-01_T1w.nii.gz,bids/sub-01/anat/sub-01_T2w.nii.gz\n")
+    monkeypatch.chdir(tmp_path)
+    for source in ("bids", "subjects.csv"):
+        (scan,) = find_scans(source)
+        assert [scan.t1, scan.t2] == [tmp_path / f"bids/sub-01/anat/sub-01_{suffix}.nii.gz" for suffix in ("T1w", "T2w")]
+
+
 def test_the_only_t1_goes_with_the_only_t2_whatever_their_acquisition(tmp_path):
     dataset(tmp_path, "sub-01/anat/sub-01_acq-mprage_T1w.nii.gz", "sub-01/anat/sub-01_acq-space_T2w.nii.gz")
     (scan,) = find_scans(tmp_path)

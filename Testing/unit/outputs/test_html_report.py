@@ -1,7 +1,6 @@
 """The page of one result: what it says, that text stays text, that it needs nothing else, and how a browser shows and prints it."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -23,7 +22,6 @@ from InfantBrainSegLib.outputs.overview import draw_overview, without_legend, wr
 from InfantBrainSegLib.pipeline.volumes import TissueVolume, measure
 
 ROOT = Path(__file__).parents[3]
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 VOID = {"meta", "img", "br"}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=\"a\"> & 'q' </td></style>"
 ONE_PIXEL = b"not a picture, but some bytes"
@@ -251,9 +249,9 @@ def test_building_the_page_and_importing_the_picture_needs_neither_torch_nor_vtk
     assert said.strip() == "[]"
 
 
-def browse(tmp_path, *words):
+def browse(browser, tmp_path, *words):
     command = [
-        BROWSER,
+        browser,
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
@@ -265,9 +263,8 @@ def browse(tmp_path, *words):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium or Chrome to show the page with")
 @pytest.mark.parametrize("edited", [False, True])
-def test_a_browser_shows_the_page_and_prints_it_on_two_sides(edited, tmp_path):
+def test_a_browser_shows_the_page_and_prints_it_on_two_sides(edited, tmp_path, browser):
     labels = phantoms.draw(phantoms.grid(shift_mm=(0, 0, 0)))
     t1 = phantoms.draw(labels, phantoms.T1_LEVELS)
     write_overview(without_legend(draw_overview(t1, t1, labels, measure(labels))), tmp_path / "overview.png")
@@ -278,9 +275,9 @@ def test_a_browser_shows_the_page_and_prints_it_on_two_sides(edited, tmp_path):
     finished = report(checks=some, decision=LOOK, reasons=reasons, places=places)
     page = page_of(finished, [picture], volumes(gray=320.0, confidence=None) if edited else [], "2026-11-27 17:00 UTC", "Nobody looked.")
     (tmp_path / "page.html").write_text(to_html(page), encoding="utf-8")
-    browse(tmp_path, "--window-size=1000,2600", f"--screenshot={tmp_path / 'page.png'}")
+    browse(browser, tmp_path, "--window-size=1000,2600", f"--screenshot={tmp_path / 'page.png'}")
     shown = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "page.png")))[..., :3]  # (H, W, 3)
     assert (shown == np.array(GM.color)).all(-1).sum() > 50  # the square beside its name
     assert 0.05 < (shown.max(-1) < 60).mean() < 0.6  # the picture, on a white page
-    browse(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'page.pdf'}")
+    browse(browser, tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={tmp_path / 'page.pdf'}")
     assert len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes())) in (1, 2)

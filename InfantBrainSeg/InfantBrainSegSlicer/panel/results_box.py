@@ -61,10 +61,9 @@ class ResultsBox:
             self._ui.show3DButton.setSegmentationNode(segmentation)
         self._ui.show3DButton.enabled = filled
         self._ui.recomputeButton.enabled = filled and not running
-        table = node.tableNode if node else None
-        table = own_table(segmentation, table) if filled else table
+        table = own_table(segmentation if filled else None, node.tableNode if node else None)
         self.outdated = False
-        self.results = read_results(table)
+        self.results = read_results(table, segmentation)
         total = ""
         if self.results:
             norm = messages.norm_in_words(self.results.ratio, read_record(segmentation if filled else None).age_months)
@@ -79,7 +78,9 @@ class ResultsBox:
         self._show_follow_up(node, segmentation if filled else None)
         self._ui.outlineCheckBox.visible = self._ui.editButton.visible = filled
         self._ui.refineButton.visible = filled and inputs_of(segmentation).main is not None
-        self._ui.editButton.enabled = self._ui.refineButton.enabled = not running
+        self._ui.editButton.enabled = not running
+        self._ui.refineButton.enabled = bool(edit.changed_ml) and not running
+        self._ui.refineButton.toolTip = messages.REFINE_TIP if edit.changed_ml else messages.NO_REFINE_TIP
         if filled:
             hide_doubt(segmentation.GetScene(), keep=segmentation)
         known = filled and can_show_doubt(segmentation)

@@ -59,7 +59,7 @@ def write_report(segmentation_node, path: str | Path) -> None:
 
 
 def _are_edited(volumes: list[SegmentVolume], made: tuple[Tissue, ...]) -> bool:
-    """Whether a tissue went, or its volume is not the automatic one."""
+    """Whether a tissue went, or is not as the run made it."""
     tissues = {volume.segment_id: volume for volume in volumes if volume.segment_id in {tissue.short_name for tissue in made}}
     return len(tissues) < len(made) or any(math.isnan(volume.automatic_mm3) or is_edited(volume) for volume in tissues.values())
 

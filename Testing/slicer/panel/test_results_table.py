@@ -1,6 +1,7 @@
 """The numbers in the panel: none is cut, and all of them leave it by clipboard and file."""
 
 import csv
+import getpass
 import io
 
 import pytest
@@ -47,6 +48,25 @@ def test_at_380_pixels_no_name_and_no_number_is_cut(panel, scans, edited):
         assert table.rowHeight(0) >= 2 * table.fontMetrics().height()
     for column in range(1, table.columnCount):
         assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+
+
+def test_at_380_pixels_the_panel_is_no_wider_while_an_edit_is_not_measured_nor_by_a_long_name(panel, scans, monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: "Prof. Dr. Maximiliane Mustermann-Beispiel, Radiology")
+    panel.frame.resize(380 + HOSTS_MARGINS, 900)
+    panel.ready(scans)
+    run = panel.segment_to_the_end()
+    panel.ui.reviewedCheckBox.click()
+    erase_gray(run.segmentationNode, scans[0])
+    panel.wait_for(lambda: "press Recompute" in panel.ui.resultsLabel.text)
+    panel.ui.checksCollapsibleButton.collapsed = False
+    for missing in (False, True):
+        monkeypatch.setattr(panel.logic, "torchInstalled", lambda missing=missing: not missing)
+        panel.widget.enter()
+        for _ in range(5):
+            slicer.app.processEvents()
+        assert panel.ui.torchFrame.visible == missing
+        assert panel.frame.minimumSizeHint.width() <= 380 + HOSTS_MARGINS
+        assert panel.frame.width == 380 + HOSTS_MARGINS
 
 
 def test_copy_puts_the_numbers_into_the_clipboard(panel, scans):

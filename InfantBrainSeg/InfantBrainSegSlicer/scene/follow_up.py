@@ -115,7 +115,7 @@ def _plot(later, name: str, ages: tuple[float, float], volumes: tuple[dict[str, 
     points = _own(later, POINTS_ROLE, "vtkMRMLTableNode", f"{name} by age")
     columns = [Column("Age", "Age", "months", "From birth at term."), *(Column(tissue.name, tissue.name, "cm3") for tissue in TISSUES)]
     fill_table(points, columns, [[age, *(of[tissue.name] for tissue in TISSUES)] for age, of in zip(ages, volumes, strict=True)])
-    chart = _own(later, CHART_ROLE, "vtkMRMLPlotChartNode", name)
+    chart = _own(later, CHART_ROLE, "vtkMRMLPlotChartNode", f"{name} plot")
     chart.RemoveAllPlotSeriesNodeIDs()
     for tissue in TISSUES:
         series = _own(later, SERIES_ROLE + tissue.short_name, "vtkMRMLPlotSeriesNode", tissue.name)

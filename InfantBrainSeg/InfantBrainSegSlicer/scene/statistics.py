@@ -247,10 +247,13 @@ class Edit:
         Whether a segment's voxels are other than the table's, or a segment came, went or has another name.
     changed_ml : dict of float
         Names of the segments that are not as a run made them, with the difference in volume; NaN for a tissue that was removed.
+    shapes : dict of str
+        Checksum of each segment as it is now, by its name.
     """
 
     since_table: bool = False
     changed_ml: Mapping[str, float] = field(default_factory=dict)
+    shapes: Mapping[str, str] = field(default_factory=dict)
 
 
 def tissue_names(segmentation_node) -> dict[str, Tissue]:
@@ -307,7 +310,12 @@ def _compare(volumes: list[SegmentVolume], table_node, tissues: tuple[Tissue, ..
     changed = {volume.name: (volume.volume_mm3 - volume.automatic_mm3) / _MM3_IN_CM3 for volume in volumes if is_edited(volume)}
     there = {volume.segment_id for volume in volumes if not math.isnan(volume.automatic_mm3)}
     changed |= {tissue.name: math.nan for tissue in tissues if there and tissue.short_name not in there}
-    return Edit(bool(measured) and sorted(now) != sorted(measured), changed)
+    return Edit(bool(measured) and sorted(now) != sorted(measured), changed, shapes_of(volumes))
+
+
+def shapes_of(volumes: list[SegmentVolume]) -> dict[str, str]:
+    """Give the checksum of each segment by its name."""
+    return {volume.name: volume.shape for volume in volumes}
 
 
 def texts(table_node, name: str) -> list[str]:

@@ -14,6 +14,7 @@ from InfantBrainSegLib.core.check import PASS, warnings_of
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from ..run.run import Run
+from ..scene.checks import frame_notes
 from ..scene.doubt import hide_doubt
 from ..scene.edit_guard import EditGuard
 from ..scene.follow_up import comparison_of, show_chart
@@ -298,6 +299,9 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._monitor.cancel()
             return
         node = self._parameterNode
+        frames = frame_notes(Scans(node.t1Volume, node.t2Volume))
+        if frames and not slicer.util.confirmOkCancelDisplay("\n".join((*frames, messages.SEGMENT_FRAME))):
+            return
         self._keepResultsOfOtherScans()
         question = messages.REPLACE_EDITED.format(name=node.outputSegmentation.GetName()) if node.outputSegmentation is not None else ""
         if self._guard.holds_work(node.outputSegmentation) and not slicer.util.confirmOkCancelDisplay(question):

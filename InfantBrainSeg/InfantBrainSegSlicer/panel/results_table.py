@@ -166,12 +166,14 @@ def as_text(results: Results, delimiter: str) -> str:
 
 def fill_results_table(widget, results: Results) -> None:
     """Show numbers in the panel's QTableWidget."""
-    row_px = TWO_LINES_PX if len(results.columns) > COLUMNS_BESIDE_NAMES else ROW_PX  # a name needs two lines in a narrow panel
+    longest_word = max(len(word) for name in results.names for word in (*name.split(), ""))
+    narrow = len(results.columns) > COLUMNS_BESIDE_NAMES  # the longest word fits beside the numbers, a longer name needs two lines
+    rows_px = [TWO_LINES_PX if narrow and len(name) > longest_word else ROW_PX for name in results.names]
     widget.setColumnCount(1 + len(results.columns))
     widget.setRowCount(len(results.names))
     widget.setWordWrap(True)
     widget.setTextElideMode(qt.Qt.ElideNone)
-    widget.verticalHeader().setDefaultSectionSize(row_px)
+    widget.verticalHeader().setDefaultSectionSize(ROW_PX)
     widget.horizontalHeader().setMinimumSectionSize(20)
     for row, name in enumerate(results.names):
         item = qt.QTableWidgetItem(name)
@@ -190,11 +192,11 @@ def fill_results_table(widget, results: Results) -> None:
             item = qt.QTableWidgetItem(text)
             item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             widget.setItem(row, index, item)
-    for row in range(len(results.names)):
+    for row, row_px in enumerate(rows_px):
         widget.setRowHeight(row, row_px)
     for index in range(1 + len(results.columns)):
         widget.horizontalHeader().setSectionResizeMode(index, qt.QHeaderView.Stretch if index == 0 else qt.QHeaderView.ResizeToContents)
-    widget.setFixedHeight(widget.horizontalHeader().height + row_px * len(results.names) + 2)
+    widget.setFixedHeight(widget.horizontalHeader().height + sum(rows_px) + 2)
 
 
 def _shown_ratio(column: Column) -> str:

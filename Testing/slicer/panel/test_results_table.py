@@ -46,6 +46,9 @@ def test_at_380_pixels_no_name_and_no_number_is_cut(panel, scans, edited):
     assert table.columnWidth(0) >= widest(table, words=edited) + 12 + 10  # the swatch and margins
     if edited:
         assert table.rowHeight(0) >= 2 * table.fontMetrics().height()
+        for row in (1, 2, 3):  # no taller than their one line asks for
+            assert table.rowHeight(row) < 2 * table.fontMetrics().height()
+            assert table.columnWidth(0) >= table.fontMetrics().horizontalAdvance(table.item(row, 0).text()) + 12 + 10
     for column in range(1, table.columnCount):
         assert table.columnWidth(column) >= table.sizeHintForColumn(column)
 

@@ -22,6 +22,7 @@ from .scene import statistics
 from .scene.checks import Findings, check_inputs, check_outputs, look_quickly
 from .scene.follow_up import FollowUp, compare
 from .scene.options import Scans, SegmentParameters
+from .scene.provenance import made_with
 from .scene.report import write_report
 from .scene.results import ResultNodes, inputs_of
 
@@ -105,7 +106,7 @@ class SceneLogic:
             Made by `process` and edited; it gets the result, which `Run.undo` takes back.
         labelmapNode : vtkMRMLLabelMapVolumeNode, optional
         parameters : SegmentParameters, optional
-            As the result was made with; its mask is the one that was given then.
+            Device, weights, threads and age; the mask and what else the result was made with are those of then.
         progress : callable, optional
         wait : bool
         completed : callable, optional
@@ -113,7 +114,7 @@ class SceneLogic:
         Raises
         ------
         InfantBrainSegError
-            As `process` does, and if no run made the segmentation.
+            As `process` does, if no run made the segmentation, if nobody edited it, or if its scans were changed since.
         """
         scans = inputs_of(segmentationNode)
         if scans.main is None:
@@ -121,7 +122,11 @@ class SceneLogic:
                 f"The scans that '{segmentationNode.GetName()}' was made of are not known, or left the scene; wanted the result of a run "
                 "with its scans: segment them, then edit."
             )
-        parameters = replace(parameters or SegmentParameters(), maskNode=scans.mask)
+        if not statistics.changes_of(segmentationNode):
+            raise InputError(
+                f"No tissue of '{segmentationNode.GetName()}' was edited since the run; wanted edits for the rest to follow: edit it first."
+            )
+        parameters = replace(parameters or SegmentParameters(), maskNode=scans.mask).made_with(made_with(segmentationNode))
         check_inputs(scans, parameters)
         check_outputs(scans, segmentationNode, labelmapNode, None)
         targets = ResultNodes(scans, segmentationNode, labelmap=labelmapNode)

@@ -63,6 +63,8 @@ def test_the_homepage_has_what_a_reviewer_looks_for():
     assert re.search(r"!\[.+\]\(Resources/\S+\)", page)
     assert "(docs/tutorial.md)" in page
     assert "**Infant Brain Segmentation**" in page
+    cite = page.partition("## Cite")[2].partition("\n## ")[0]
+    assert re.search(r"\(https://arxiv\.org/abs/\d{4}\.\d{5}\)", cite), "the publication is a link"
 
 
 def test_one_commit_of_the_tree_and_its_packed_copy_fit_the_index():

@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 from InfantBrainSegLib.core.check import PASS, Check, inside_of
 from InfantBrainSegLib.core.contract import Step
 
+from ..scene.follow_up import FollowUp
 from ..scene.provenance import Record
 from ..scene.review import Review
 
@@ -78,6 +79,12 @@ def verdict_html(record: Record) -> str:
     return warnings_html(reasons, title) if reasons else f"<b>{html.escape(title)}</b>"
 
 
+def number(value: float, form: str) -> str:
+    """Write a number; what rounds to 0 has no sign."""
+    text = format(value, form)
+    return text if text.strip("+-0.%") else text.lstrip("+-")
+
+
 def place_text(ras_mm: tuple[float, float, float], doubtful_share: float) -> str:
     """Name a place by the axial slice through it, as the slice view does, and how much round it is in doubt."""
     side = "S" if ras_mm[2] >= 0 else "I"
@@ -86,7 +93,8 @@ def place_text(ras_mm: tuple[float, float, float], doubtful_share: float) -> str
 
 def edited_html(changed_ml: Mapping[str, float]) -> str:
     """Say above a verdict that the segmentation is no longer the one that it judges, and what changed."""
-    changes = ", ".join(f"{name} {_('removed') if math.isnan(change) else f'{change:+.1f} ml'}" for name, change in changed_ml.items())
+    told = {name: _("removed") if math.isnan(change) else f"{number(change, '+.1f')} ml" for name, change in changed_ml.items()}
+    changes = ", ".join(f"{name} {text}" for name, text in told.items())
     title = _("Edited since: the verdict is of the automatic result.")
     return f"<p><b>{html.escape(title)}</b> {html.escape(changes)}.</p>"
 
@@ -113,6 +121,21 @@ def review_in_words(review: Review, edited_since: bool) -> str:
     """Say who looked a result through, and when."""
     text = _("by {name}, {when} UTC").format(name=review.by, when=review.utc[:16].replace("T", " "))
     return f"{text}. {_('Edited since.')}" if edited_since else text
+
+
+def compared(found: FollowUp) -> str:
+    """Say what a comparison is, and what it lacks."""
+    texts = [TWO_PATIENTS] if found.two_patients else []
+    missing = [] if found.months > 0 else [NO_AGE if math.isnan(found.months) else SAME_AGE]
+    return " ".join((*texts, COMPARED, *missing))
+
+
+def finished(record: Record, seconds: float) -> str:
+    """Say that a run has a result, and of a refinement what it did."""
+    if record.followed is None:
+        return FINISHED.format(time=duration(seconds))
+    fixed, changed = (f"{count:,}" for count in record.followed)
+    return FOLLOWED.format(time=duration(seconds), fixed=fixed, changed=changed)
 
 
 def not_in_verdict(failed: tuple[Check, ...], record: Record) -> tuple[Check, ...]:
@@ -151,9 +174,17 @@ ALL_PASS = _("All checks pass.")
 SOME_FAIL = _("The checks found something to look at: see the table.")
 PLACE_TIP = _("Shows this place in the middle of all slice views.")
 FINISHED = _("Finished in {time} min. Check the result before you use it.")
+FOLLOWED = _(
+    "Finished in {time} min: {fixed} voxels that you edited stay, {changed} near them followed. Check the result before you use it."
+)
+REFINE_TIP = _(
+    "Keeps every voxel that you edited and labels those within 5 mm again. Paint in single slices and leave two slices out between them."
+)
+NO_REFINE_TIP = _("Nothing was edited since the run: click Edit first.")
 STOPPED = _("The run ended without a result: see the log.")
 SCENE_CLOSED = _("Cancelled, because the scene was closed.")
 REPLACE_EDITED = _("{name} holds segments that were edited, or that this panel did not make. Replace them with the new result?")
+SEGMENT_FRAME = _("Segment it?")
 EDITED = _("The segmentation has changed since: press Recompute statistics.")
 TOTAL = _("{total} ml in all")
 NO_NORM = _("no norm for the volumes")
@@ -175,7 +206,9 @@ PLACE_OF = _("Place {number} of {count}")
 PLACES = _("{count} in doubt")
 UNDONE = _("{name} is as it was before the refinement.")
 COMPARED = _("Compared by volume alone: nothing was registered. Another scanner or sequence changes volumes too.")
-NO_MONTHS = _("The ages of both results are not known, or are the same: there is no change by month and no plot.")
+NO_AGE = _("An age is not known: there is no change by month and no plot.")
+SAME_AGE = _("Both are of one age: there is no change by month and no plot.")
+TWO_PATIENTS = _("The Data module has them under two patients: make sure that they are of one child.")
 RECOMPUTED = _("Measured {name} again.")
 
 

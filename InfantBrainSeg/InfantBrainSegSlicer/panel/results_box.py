@@ -8,7 +8,7 @@ from ..scene.places import Place, jump_to, world_mm
 from ..scene.provenance import Record, read_record
 from ..scene.results import inputs_of
 from ..scene.review import can_be_reviewed, mark_reviewed, read_review, reviewer, unmark_reviewed
-from ..scene.statistics import Edit, Edits, own_table, texts
+from ..scene.statistics import Edit, Edits, own_table
 from . import messages
 from .parameters import InfantBrainSegParameterNode
 from .results_table import Results, fill_results_table, read_follow_up, read_results
@@ -45,8 +45,8 @@ class ResultsBox:
         self._segmentation = None
         self._buttons: list = []
         self._edits = Edits()
+        self._edit = Edit()  # of the segmentation that is shown
         self._changed_ml: dict[str, float] = {}
-        self._voxels: dict[str, int] = {}
         self._at = -1
         self._keys = [self._make_key("Alt+Down", +1), self._make_key("Alt+Up", -1)]
         self.record = Record()
@@ -61,10 +61,9 @@ class ResultsBox:
             self._ui.show3DButton.setSegmentationNode(segmentation)
         self._ui.show3DButton.enabled = filled
         self._ui.recomputeButton.enabled = filled and not running
-        table = node.tableNode if node else None
-        table = own_table(segmentation, table) if filled else table
+        table = own_table(segmentation if filled else None, node.tableNode if node else None)
         self.outdated = False
-        self.results = read_results(table)
+        self.results = read_results(table, segmentation)
         total = ""
         if self.results:
             norm = messages.norm_in_words(self.results.ratio, read_record(segmentation if filled else None).age_months)
@@ -73,13 +72,15 @@ class ResultsBox:
             fill_results_table(self._ui.resultsTable, self.results)
         for widget in (self._ui.resultsTable, self._ui.normLabel, self._ui.copyButton, self._ui.csvButton):
             widget.visible = bool(total)
-        edit = self._edits.of(segmentation, table) if filled else Edit()
+        self._edit = edit = self._edits.of(segmentation, table) if filled else Edit()
         self.outdated = edit.since_table
-        self._show_review(segmentation if filled else None, table, edit)
+        self._show_review(segmentation if filled else None, edit)
         self._show_follow_up(node, segmentation if filled else None)
         self._ui.outlineCheckBox.visible = self._ui.editButton.visible = filled
         self._ui.refineButton.visible = filled and inputs_of(segmentation).main is not None
-        self._ui.editButton.enabled = self._ui.refineButton.enabled = not running
+        self._ui.editButton.enabled = not running
+        self._ui.refineButton.enabled = bool(edit.changed_ml) and not running
+        self._ui.refineButton.toolTip = messages.REFINE_TIP if edit.changed_ml else messages.NO_REFINE_TIP
         if filled:
             hide_doubt(segmentation.GetScene(), keep=segmentation)
         known = filled and can_show_doubt(segmentation)
@@ -149,18 +150,16 @@ class ResultsBox:
     def set_reviewed(self, reviewed: bool) -> None:
         """Write who looked the result through, or take that out again."""
         if reviewed:
-            mark_reviewed(self._segmentation, reviewer(), self._voxels)
+            mark_reviewed(self._segmentation, reviewer(), self._edit.shapes)
         else:
             unmark_reviewed(self._segmentation)
 
-    def _show_review(self, segmentation, table, edit: Edit) -> None:
+    def _show_review(self, segmentation, edit: Edit) -> None:
         review = read_review(segmentation)
-        counts = (text for text in texts(table, "Voxel count"))
-        self._voxels = {name: int(count) for name, count in zip(texts(table, "Segment"), counts, strict=False) if count.isdigit()}
         for widget in (self._ui.reviewedCheckBox, self._ui.reviewedLabel, self._ui.reportButton):
             widget.visible = can_be_reviewed(segmentation)
         self._ui.reviewedCheckBox.checked = review is not None
-        edited = review is not None and (edit.since_table or review.voxels != self._voxels)
+        edited = review is not None and review.shapes != edit.shapes
         self._ui.reviewedLabel.text = messages.review_in_words(review, edited) if review is not None else ""
 
     def _make_key(self, keys: str, places: int):

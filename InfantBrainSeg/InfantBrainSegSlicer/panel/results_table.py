@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 import qt
 from slicer.i18n import tr as _
 
-from InfantBrainSegLib.core.labels import GM, TISSUES, WM
+from InfantBrainSegLib.core.labels import GM, WM, Tissue
 
 from ..scene.follow_up import DIFFERENCE, EARLIER, LATER, MONTHLY
-from ..scene.statistics import texts
+from ..scene.statistics import texts, tissue_names
+from .messages import number
 
 VOLUME, AUTOMATIC, CONFIDENCE = "Volume cm3", "Automatic volume cm3", "Mean confidence"
 SWATCH_PX = 12
@@ -46,7 +47,7 @@ class Column:
 
     def shown(self) -> list[str]:
         """Give the cells."""
-        return ["-" if math.isnan(value) else format(value, self.form) for value in self.values]
+        return ["-" if math.isnan(value) else number(value, self.form) for value in self.values]
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,14 @@ class Results:
         Of the rows: the segments, then the ratio of gray to white matter where both are there.
     columns : list of Column
     total_ml : float
+    tissues : dict
+        The tissue of each row that is of one, by the row's name.
     """
 
     names: list[str]
     columns: list[Column]
     total_ml: float
+    tissues: dict[str, Tissue]
 
     @property
     def ratio(self) -> float:
@@ -72,12 +76,14 @@ class Results:
         return now[-1] if self.names[-1] == RATIO else math.nan
 
 
-def read_results(table_node) -> Results | None:
+def read_results(table_node, segmentation_node=None) -> Results | None:
     """Read a statistics table as the logic makes it, one row a segment.
 
     Parameters
     ----------
     table_node : vtkMRMLTableNode or None
+    segmentation_node : vtkMRMLSegmentationNode, optional
+        What the table measured: knows its tissues under other names too.
 
     Returns
     -------
@@ -101,12 +107,14 @@ def read_results(table_node) -> Results | None:
         changes = [now - before for now, before in zip(volumes, automatic, strict=True)]
         columns.append(Column(_("Auto"), _("Volume before any edit, ml"), "automatic_ml", ".1f", automatic))
         columns.append(Column(_("Edited"), _("Change by edits, ml"), "change_ml", "+.1f", changes))
-    now, before = _ratio(names, volumes), _ratio(names, automatic)
+    tissues = tissue_names(segmentation_node)
+    rows = [tissues.get(name) for name in names]
+    now, before = _ratio(rows, volumes), _ratio(rows, automatic)
     if not math.isnan(now):
         ratios = {"volume_ml": now, "automatic_ml": before, "change_ml": now - before}
         columns = [replace(column, values=[*column.values, ratios.get(column.name, math.nan)]) for column in columns]
         names = [*names, RATIO]
-    return Results(names, columns, total)
+    return Results(names, columns, total, tissues)
 
 
 def read_follow_up(table_node) -> Results | None:
@@ -129,13 +137,13 @@ def read_follow_up(table_node) -> Results | None:
         Column(_("Change"), _("In between, ml"), "change_ml", "+.1f", _numbers(table_node, DIFFERENCE)),
         Column(_("A month"), _("Change by the months between the two ages, ml"), "monthly_ml", "+.1f", _numbers(table_node, MONTHLY)),
     ]
-    return Results(texts(table_node, "Segment"), columns, later[-1])
+    return Results(texts(table_node, "Segment"), columns, later[-1], tissue_names(None))
 
 
-def _ratio(names: list[str], volumes: list[float]) -> float:
+def _ratio(rows: list[Tissue | None], volumes: list[float]) -> float:
     """Gray to white matter; NaN where one of them is missing."""
-    by_name = dict(zip(names, volumes, strict=False))
-    gray, white = by_name.get(GM.name, math.nan), by_name.get(WM.name, math.nan)
+    found = dict(zip(rows, volumes, strict=False))
+    gray, white = found.get(GM, math.nan), found.get(WM, math.nan)
     return gray / white if white > 0 else math.nan
 
 
@@ -158,18 +166,19 @@ def as_text(results: Results, delimiter: str) -> str:
 
 def fill_results_table(widget, results: Results) -> None:
     """Show numbers in the panel's QTableWidget."""
-    row_px = TWO_LINES_PX if len(results.columns) > COLUMNS_BESIDE_NAMES else ROW_PX  # a name needs two lines in a narrow panel
+    longest_word = max(len(word) for name in results.names for word in (*name.split(), ""))
+    narrow = len(results.columns) > COLUMNS_BESIDE_NAMES  # the longest word fits beside the numbers, a longer name needs two lines
+    rows_px = [TWO_LINES_PX if narrow and len(name) > longest_word else ROW_PX for name in results.names]
     widget.setColumnCount(1 + len(results.columns))
     widget.setRowCount(len(results.names))
     widget.setWordWrap(True)
     widget.setTextElideMode(qt.Qt.ElideNone)
-    widget.verticalHeader().setDefaultSectionSize(row_px)
+    widget.verticalHeader().setDefaultSectionSize(ROW_PX)
     widget.horizontalHeader().setMinimumSectionSize(20)
-    colors = {tissue.name: tissue.color for tissue in TISSUES}
     for row, name in enumerate(results.names):
         item = qt.QTableWidgetItem(name)
-        if name in colors:
-            item.setIcon(_swatch(colors[name]))
+        if name in results.tissues:
+            item.setIcon(_swatch(results.tissues[name].color))
         widget.setItem(row, 0, item)
     widget.setHorizontalHeaderItem(0, qt.QTableWidgetItem(_("Tissue")))
     for index, column in enumerate(results.columns, start=1):
@@ -183,16 +192,16 @@ def fill_results_table(widget, results: Results) -> None:
             item = qt.QTableWidgetItem(text)
             item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             widget.setItem(row, index, item)
-    for row in range(len(results.names)):
+    for row, row_px in enumerate(rows_px):
         widget.setRowHeight(row, row_px)
     for index in range(1 + len(results.columns)):
         widget.horizontalHeader().setSectionResizeMode(index, qt.QHeaderView.Stretch if index == 0 else qt.QHeaderView.ResizeToContents)
-    widget.setFixedHeight(widget.horizontalHeader().height + row_px * len(results.names) + 2)
+    widget.setFixedHeight(widget.horizontalHeader().height + sum(rows_px) + 2)
 
 
 def _shown_ratio(column: Column) -> str:
     value = column.values[-1]
-    return "" if math.isnan(value) else format(value, "+.2f" if column.name == "change_ml" else ".2f")
+    return "" if math.isnan(value) else number(value, "+.2f" if column.name == "change_ml" else ".2f")
 
 
 def _numbers(table_node, name: str) -> list[float]:

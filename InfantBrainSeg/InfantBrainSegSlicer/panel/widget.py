@@ -14,6 +14,7 @@ from InfantBrainSegLib.core.check import PASS, warnings_of
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 
 from ..run.run import Run
+from ..scene.checks import frame_notes
 from ..scene.doubt import hide_doubt
 from ..scene.edit_guard import EditGuard
 from ..scene.follow_up import comparison_of, show_chart
@@ -35,6 +36,7 @@ from .segment_editor import open_segment_editor
 from .torch_setup import install_torch
 
 ERROR_STYLE = "color: #c0392b;"
+EDIT_MS = 300  # after the last change of a segmentation
 
 
 def forget_submodules() -> None:
@@ -58,6 +60,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._runNotes: tuple[str, ...] | None = None  # None before a run
         self._logPath = ""
         self._refined: Run | None = None  # the last run, where it can be taken back
+        self._watched = None  # the vtkSegmentation that is shown
         self._edited = ""  # ID of the segmentation that was sent to Segment Editor
 
     # Life of the panel
@@ -96,6 +99,10 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._log = LogWindow()
         self._guard, self._refinedGuard = EditGuard(), EditGuard()  # a refined result holds work, and edits after it are more
         self._prefill = Prefill(self._fillable)
+        self._editTimer = qt.QTimer()  # one stroke tells of many changes
+        self._editTimer.setSingleShot(True)
+        self._editTimer.setInterval(EDIT_MS)
+        self._editTimer.connect("timeout()", self._checkCanApply)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -131,6 +138,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._monitor.cancel()
         self.setParameterNode(None)
         self.removeObservers()
+        self._editTimer.stop()
         self._devices.stop()
         self._prefill.stop()
         self._guard.forget_all()
@@ -231,11 +239,27 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.logButton.enabled = bool(self._logPath)
         self._resultsBox.show(node, running)
         shown = node.outputSegmentation if node else None
+        self._watch(shown.GetSegmentation() if shown is not None else None)
         self.ui.undoButton.visible = self._refined is not None and shown is self._refined.segmentationNode and not running
         self._showChecks()
         self._showWarnings()
         if not running:
             self._showStatus(reason)
+
+    def _watch(self, segmentation) -> None:
+        """Bring the panel in step when the shown segmentation is edited while the panel is open, as from the Python console."""
+        if segmentation is self._watched:
+            return
+        kinds = slicer.vtkSegmentation
+        for event in (kinds.SourceRepresentationModified, kinds.SegmentModified, kinds.SegmentAdded, kinds.SegmentRemoved):
+            if self._watched is not None:
+                self.removeObserver(self._watched, event, self._onEdited)
+            if segmentation is not None:
+                self.addObserver(segmentation, event, self._onEdited)
+        self._watched = segmentation
+
+    def _onEdited(self, caller, event) -> None:
+        self._editTimer.start()
 
     def _showStatus(self, reason: str) -> None:
         text, style = self._outcome
@@ -275,6 +299,9 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._monitor.cancel()
             return
         node = self._parameterNode
+        frames = frame_notes(Scans(node.t1Volume, node.t2Volume))
+        if frames and not slicer.util.confirmOkCancelDisplay("\n".join((*frames, messages.SEGMENT_FRAME))):
+            return
         self._keepResultsOfOtherScans()
         question = messages.REPLACE_EDITED.format(name=node.outputSegmentation.GetName()) if node.outputSegmentation is not None else ""
         if self._guard.holds_work(node.outputSegmentation) and not slicer.util.confirmOkCancelDisplay(question):
@@ -376,6 +403,8 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onUndoButton(self) -> None:
         """Give the segmentation back as it was before it was refined."""
+        if self._refined is None:
+            return
         segmentation = self._refined.segmentationNode
         question = messages.REPLACE_EDITED.format(name=segmentation.GetName())
         if self._refinedGuard.holds_work(segmentation) and not slicer.util.confirmOkCancelDisplay(question):
@@ -389,11 +418,16 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         node = self._parameterNode
         if self._edited and node.outputSegmentation is not None and node.outputSegmentation.GetID() == self._edited:
             self._edited = ""
-            if self._resultsBox.outdated:
-                self.onRecomputeButton()
+            self._measureIfOutdated()
+
+    def _measureIfOutdated(self) -> None:
+        """Measure again what was edited since, so that no old numbers leave the panel."""
+        if self._resultsBox.outdated:
+            self.onRecomputeButton()
 
     def onCopyButton(self) -> None:
         """Put the numbers into the clipboard."""
+        self._measureIfOutdated()
         qt.QApplication.clipboard().setText(as_text(self._resultsBox.results, "\t"))
         self._outcome = (messages.COPIED, "")
         self._checkCanApply()
@@ -403,6 +437,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         path = qt.QFileDialog.getSaveFileName(self.parent, _("Volumes"), "volumes.csv", _("CSV (*.csv)"))
         if not path:
             return
+        self._measureIfOutdated()
         try:
             Path(path).write_text(as_text(self._resultsBox.results, ","), encoding="utf-8")
             self._outcome = (messages.SAVED.format(path=path), "")
@@ -434,7 +469,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             if found.chart is not None:
                 show_chart(found.chart)
-            self._outcome = (messages.COMPARED if found.chart is not None else f"{messages.COMPARED} {messages.NO_MONTHS}", "")
+            self._outcome = (messages.compared(found), "")
         self._checkCanApply()
 
     def _compareAgain(self) -> None:
@@ -503,7 +538,7 @@ class PanelWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _takeResult(self, run: Run) -> None:
         self._runNotes = run.notes
         self._checks.all_checks = ()
-        self._outcome = (messages.FINISHED.format(time=messages.duration(run.seconds)), "")
+        self._outcome = (messages.finished(run.record, run.seconds), "")
         self._refined = run if run.canUndo else None
         (self._refinedGuard if self._refined else self._guard).made(run.segmentationNode)
         hide_doubt(run.segmentationNode.GetScene())  # it is of the result before

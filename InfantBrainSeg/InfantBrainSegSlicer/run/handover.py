@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from .temporary import RunFolder
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
+
+MASK = "The brain mask"  # as `Scans.named` calls it
 
 
 class Handover:
@@ -27,6 +30,8 @@ class Handover:
     ----------
     folder : Path
     given : Given
+    content : str
+        Checksum of the voxels of scans and mask, wherever they lie.
 
     Raises
     ------
@@ -44,7 +49,8 @@ class Handover:
         images = {name: image_from_volume(node) for name, node in inputs.items() if node is not scans.mask}
         grid = _geometry_of(next(iter(images.values())))
         if scans.mask is not None:
-            images["The brain mask"] = image_from_mask(scans.mask, scans.main)
+            images[MASK] = image_from_mask(scans.mask, scans.main)
+        self.content = _checksum(images)
         self.given = Given(grid, parent_to_world(scans.main), np.eye(4) if scans.t2 is None else parent_to_world(scans.t2))
         self._run_folder = RunFolder()
         self.folder: Path = self._run_folder.path
@@ -85,6 +91,20 @@ class Handover:
     def clean_up(self) -> None:
         """Remove the temporary folder."""
         self._run_folder.remove()
+
+
+def _checksum(images: dict[str, sitk.Image]) -> str:
+    import SimpleITK as sitk
+
+    from InfantBrainSegLib.imaging.resample import bounding_box
+
+    found = 0
+    for name, image in images.items():
+        array = sitk.GetArrayViewFromImage(image)
+        if name == MASK:  # a segmentation has as much room round it as its last change left
+            array = array[bounding_box(array)]
+        found = zlib.crc32(array.tobytes(), zlib.crc32(str(array.shape).encode(), found))
+    return f"{found:08x}"
 
 
 def _geometry_of(image: sitk.Image) -> sitk.Image:

@@ -23,6 +23,7 @@ from .run import Cohort, TaskResult
 CHECKS_FILE = "checks.json"
 EDITED_FILE = "edited.nrrd"
 EDITED_MEANWHILE = "The output segmentation was edited during the run: it was left as it is, and the result is in a new one."
+SCANS_ATTRIBUTE = "InfantBrainSeg.Scans"  # of a segmentation: the checksum of what it was made of
 NO_MASK = "The segmentation process wrote no cerebrum mask, so none was kept: look into the log."
 
 
@@ -106,6 +107,7 @@ class SegmentTask(_ScanTask):
         warnings = run_warnings + notes
         nameless = [self._handover.without_names(text) for text in warnings]
         nodes = import_outcome(replace(outcome, report={**outcome.report, "warnings": nameless}), targets)
+        nodes.segmentation.SetAttribute(SCANS_ATTRIBUTE, self._handover.content)
         return TaskResult(nodes, warnings, run_notes + notes, record, device=str(outcome.report.get("device", {}).get("used", "")))
 
     def clean_up(self) -> None:
@@ -131,6 +133,13 @@ class RefineTask(SegmentTask):
 
     def __init__(self, targets: ResultNodes, parameters: SegmentParameters):
         super().__init__(targets, parameters)
+        made_of = targets.segmentation.GetAttribute(SCANS_ATTRIBUTE)
+        if made_of is not None and made_of != self._handover.content:
+            self.clean_up()
+            raise InputError(
+                f"The scans or the mask of '{targets.segmentation.GetName()}' were changed since it was made; wanted them as they were, "
+                "or what changed would count as edits: load them again, or segment again and edit that result."
+            )
         try:
             write_exactly(image_from_tissues(targets.segmentation, targets.scans.main), self.folder / EDITED_FILE)
         except OSError as error:

@@ -101,8 +101,11 @@ def hide_doubt(scene, keep=None) -> None:
         Whose doubt stays.
     """
     kept = keep.GetNodeReferenceID(DOUBT_ROLE) if keep is not None else None
+    doubts = {node.GetNodeReferenceID(DOUBT_ROLE) for node in _all(scene, "vtkMRMLSegmentationNode")} - {None}
     for view in _views(scene):
-        opacity, shown, before = (view.GetAttribute(_BEFORE) or "  ").split(" ")
+        opacity, shown, before = (view.GetAttribute(_BEFORE) or "0  ").split(" ")
+        if not shown and view.GetForegroundVolumeID() in doubts:  # it was put there by hand, or came with an imported scene
+            shown = view.GetForegroundVolumeID()
         if not shown or shown == kept:
             continue
         view.RemoveAttribute(_BEFORE)

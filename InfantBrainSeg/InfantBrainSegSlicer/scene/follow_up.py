@@ -12,6 +12,7 @@ import vtk
 from InfantBrainSegLib.core.errors import InputError
 from InfantBrainSegLib.core.labels import TISSUES
 
+from .guess import of_patient
 from .provenance import read_record
 from .results import inputs_of
 from .scene_edit import add_node, place_beside, undone_on_failure
@@ -35,10 +36,16 @@ class FollowUp:
         A row for each tissue and one for all of them: earlier, later, difference, and difference a month.
     chart : vtkMRMLPlotChartNode or None
         Volumes by age; None where an age is not known, or both are the same.
+    months : float
+        Between the ages; NaN where one is not known.
+    two_patients : bool
+        Whether the scene has them under two patients.
     """
 
     table: Any
     chart: Any
+    months: float = math.nan
+    two_patients: bool = False
 
 
 def compare(earlier, later) -> FollowUp:
@@ -76,7 +83,7 @@ def compare(earlier, later) -> FollowUp:
         scan = inputs_of(later).main
         if scan is not None:
             place_beside(scan, [node for node in (table, chart) if node is not None])
-    return FollowUp(table, chart)
+    return FollowUp(table, chart, months, _two_patients(earlier, later))
 
 
 def comparison_of(earlier, later) -> Any:
@@ -108,7 +115,7 @@ def _plot(later, name: str, ages: tuple[float, float], volumes: tuple[dict[str, 
     points = _own(later, POINTS_ROLE, "vtkMRMLTableNode", f"{name} by age")
     columns = [Column("Age", "Age", "months", "From birth at term."), *(Column(tissue.name, tissue.name, "cm3") for tissue in TISSUES)]
     fill_table(points, columns, [[age, *(of[tissue.name] for tissue in TISSUES)] for age, of in zip(ages, volumes, strict=True)])
-    chart = _own(later, CHART_ROLE, "vtkMRMLPlotChartNode", name)
+    chart = _own(later, CHART_ROLE, "vtkMRMLPlotChartNode", f"{name} plot")
     chart.RemoveAllPlotSeriesNodeIDs()
     for tissue in TISSUES:
         series = _own(later, SERIES_ROLE + tissue.short_name, "vtkMRMLPlotSeriesNode", tissue.name)
@@ -141,6 +148,12 @@ def _volumes_ml(node) -> dict[str, float]:
         raise InputError(f"'{node.GetName()}' holds no tissue of this module; wanted one of its results: choose another segmentation.")
     volumes = {tissue.name: found.get(tissue.short_name, 0.0) for tissue in TISSUES}
     return {**volumes, ALL_TISSUES: sum(volumes.values())}
+
+
+def _two_patients(earlier, later) -> bool:
+    """Whether the patients that the results lie under in the subject hierarchy have other identities."""
+    patients = [of_patient(node, "DICOM.PatientID") for node in (earlier, later)]
+    return all(patients) and patients[0] != patients[1]
 
 
 def _age_months(node) -> float:

@@ -76,7 +76,7 @@ def guess_age_months(node) -> float | None:
     -------
     float, or None where it is not known or not an infant's
     """
-    born, studied = (_date(_of_patient(node, name) or _dicom(node, tag)) for name, tag in _DATES)
+    born, studied = (_date(of_patient(node, name) or _dicom(node, tag)) for name, tag in _DATES)
     age = _written_age(_dicom(node, "0010,1010"))
     if born is not None and studied is not None:
         age = (studied - born).days / _DAYS_IN_MONTH
@@ -86,8 +86,8 @@ def guess_age_months(node) -> float | None:
 _DATES = (("DICOM.PatientBirthDate", "0010,0030"), ("DICOM.StudyDate", "0008,0020"))  # in the subject hierarchy, in the files
 
 
-def _of_patient(node, attribute: str) -> str:
-    """Read an attribute of the patient or study that a node lies under in the subject hierarchy."""
+def of_patient(node, attribute: str) -> str:
+    """Read an attribute of the patient or study that a node lies under in the subject hierarchy; "" where there is none."""
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
     while item and item != hierarchy.GetSceneItemID():

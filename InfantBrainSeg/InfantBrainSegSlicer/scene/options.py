@@ -1,6 +1,7 @@
 """What a person chooses before a run, and how the child is told."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,21 @@ class _Parameters:
         if "weights_dir" in values:
             values["weights_dir"] = str(Path(values["weights_dir"]).absolute())  # the child runs in another folder
         return SegmentOptions(**values)
+
+    def made_with(self, told: Mapping[str, Any]) -> Any:
+        """Give these choices with the options that made a result, as far as it tells them; the age stays as it is chosen now.
+
+        Parameters
+        ----------
+        told : mapping
+            Values of the library's options by their names there.
+        """
+        values = {}
+        for name, fact in options_in(SegmentOptions, PANEL).items():
+            if fact.recorded and name != "age_months" and name in told:
+                value = told[name]
+                values[PANEL_NAMES[name]] = value if fact.switch is None else value == fact.switch[0]
+        return replace(self, **values)
 
     def arguments(self, place: str) -> list[str]:
         """Give the options on the command line of "segment" or "batch"."""

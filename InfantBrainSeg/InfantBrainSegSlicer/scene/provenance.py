@@ -50,6 +50,8 @@ class Record:
         What was done to the scans before.
     age_months : float or None
         That the run was told.
+    followed : tuple of two ints or None
+        Of a refinement: how many edited voxels stayed, and how many others changed.
     """
 
     checks: tuple[Check, ...] = ()
@@ -58,6 +60,7 @@ class Record:
     places: tuple[Place, ...] = ()
     notes: tuple[str, ...] = ()
     age_months: float | None = None
+    followed: tuple[int, int] | None = None
 
 
 def provenance_text(report: dict[str, Any]) -> str:
@@ -110,6 +113,15 @@ def told_of(segmentation_node) -> dict[str, Any] | None:
     return told
 
 
+def made_with(segmentation_node) -> dict[str, Any]:
+    """Give the options of the library that a result was made with, as far as they were kept."""
+    try:
+        options = (told_of(segmentation_node) or {}).get("options")
+    except ValueError:  # an edited text
+        return {}
+    return options if isinstance(options, dict) else {}
+
+
 def read_record(segmentation_node) -> Record:
     """Read how a result was judged.
 
@@ -140,4 +152,6 @@ def record_of(report: dict[str, Any]) -> Record:
     reasons = tuple(Reason.from_dict(reason) for reason in verdict.get("reasons", ()))
     age_months = report.get("options", {}).get("age_months")
     age_months = None if age_months is None else float(age_months)
-    return Record(checks, verdict.get("decision", ""), reasons, places, notes, age_months)
+    edits = report.get("edits")
+    followed = (int(edits["fixed_voxels"]), int(edits["changed_voxels"])) if edits else None
+    return Record(checks, verdict.get("decision", ""), reasons, places, notes, age_months, followed)

@@ -16,7 +16,7 @@ from .options import Scans
 from .provenance import told_of
 from .results import TRANSFORM_ROLE, inputs_of
 from .review import read_review
-from .statistics import SegmentVolume, is_edited, measure_segments, tissues_made
+from .statistics import SegmentVolume, is_edited, measure_segments, shapes_of, tissues_made
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -59,7 +59,7 @@ def write_report(segmentation_node, path: str | Path) -> None:
 
 
 def _are_edited(volumes: list[SegmentVolume], made: tuple[Tissue, ...]) -> bool:
-    """Whether a tissue went, or its volume is not the automatic one."""
+    """Whether a tissue went, or is not as the run made it."""
     tissues = {volume.segment_id: volume for volume in volumes if volume.segment_id in {tissue.short_name for tissue in made}}
     return len(tissues) < len(made) or any(math.isnan(volume.automatic_mm3) or is_edited(volume) for volume in tissues.values())
 
@@ -78,7 +78,7 @@ def _review(segmentation_node, volumes: list[SegmentVolume]) -> str:
     review = read_review(segmentation_node)
     if review is None:
         return NOT_REVIEWED
-    edited = review.voxels != {volume.name: volume.voxels for volume in volumes}
+    edited = review.shapes != shapes_of(volumes)
     return f"Reviewed by {review.by}, {review.utc[:16].replace('T', ' ')} UTC.{' Edited since.' if edited else ''}"
 
 

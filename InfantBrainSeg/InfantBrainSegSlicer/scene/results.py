@@ -29,6 +29,7 @@ from .statistics import (
     ALGORITHM_NAME_TAG,
     ALGORITHM_TYPE_TAG,
     AUTOMATIC_MM3_TAG,
+    AUTOMATIC_SHAPE_TAG,
     AUTOMATIC_TYPE,
     CONFIDENCE_TAG,
     TABLE_ROLE,
@@ -261,7 +262,7 @@ def _refer_to(nodes: ResultNodes) -> None:
 
 
 def _fill_table(nodes: ResultNodes, report: dict[str, Any]) -> None:
-    """Write the volumes, and on each segment its automatic one."""
+    """Write the volumes, and on each segment its automatic one and its shape."""
     confidence = {row["tissue"]: row.get("mean_confidence") for row in report.get("volumes", [])}
     ours = [volume for volume in measure_segments(nodes.segmentation) if volume.segment_id in {tissue.short_name for tissue in TISSUES}]
     ours = [replace(volume, mean_confidence=_number(confidence.get(volume.segment_id))) for volume in ours]
@@ -269,6 +270,7 @@ def _fill_table(nodes: ResultNodes, report: dict[str, Any]) -> None:
     for volume in ours:
         segment = nodes.segmentation.GetSegmentation().GetSegment(volume.segment_id)
         segment.SetTag(AUTOMATIC_MM3_TAG, repr(volume.volume_mm3))
+        segment.SetTag(AUTOMATIC_SHAPE_TAG, volume.shape)
         segment.SetTag(CONFIDENCE_TAG, repr(volume.mean_confidence))
 
 

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -21,13 +22,13 @@ class Review:
     by : str
     utc : str
         Date and time.
-    voxels : dict
-        How many each segment had, by its name.
+    shapes : dict
+        Checksum of each segment as it was, by its name.
     """
 
     by: str
     utc: str
-    voxels: dict[str, int] = field(default_factory=dict)
+    shapes: dict[str, str] = field(default_factory=dict)
 
 
 def reviewer() -> str:
@@ -38,17 +39,18 @@ def reviewer() -> str:
     return (person.GetName() if person is not None else "") or getpass.getuser()
 
 
-def mark_reviewed(segmentation_node, by: str, voxels: dict[str, int]) -> None:
+def mark_reviewed(segmentation_node, by: str, shapes: Mapping[str, str]) -> None:
     """Write into a result's provenance that a person looked it through now.
 
     Parameters
     ----------
     segmentation_node : vtkMRMLSegmentationNode with a provenance
     by : str
-    voxels : dict
+    shapes : mapping of str to str
+        Checksum of each segment, by its name.
     """
     now = datetime.now(timezone.utc).isoformat(timespec="minutes")
-    _write(segmentation_node, {"by": by, "utc": now, "voxels": voxels})
+    _write(segmentation_node, {"by": by, "utc": now, "shapes": dict(shapes)})
 
 
 def unmark_reviewed(segmentation_node) -> None:
@@ -60,7 +62,7 @@ def read_review(segmentation_node) -> Review | None:
     """Read the review of a result, None where nobody has looked it through."""
     try:
         told = (told_of(segmentation_node) or {})[_KEY]
-        return Review(str(told["by"]), str(told["utc"]), {str(name): int(count) for name, count in told["voxels"].items()})
+        return Review(str(told["by"]), str(told["utc"]), {str(name): str(shape) for name, shape in told["shapes"].items()})
     except (ValueError, KeyError, TypeError, AttributeError):  # the text can be edited
         return None
 

@@ -1,8 +1,12 @@
 """How much of each segment there is, as a table with the column names, units and codes of Slicer's Segment Statistics."""
 
+from __future__ import annotations
+
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import slicer
 import vtk
@@ -12,7 +16,11 @@ from InfantBrainSegLib.core.labels import TISSUES, Tissue
 
 from .nodes import BINARY_LABELMAP, array_of, to_array, with_labelmaps
 
+if TYPE_CHECKING:
+    import numpy as np
+
 AUTOMATIC_MM3_TAG = "InfantBrainSeg.AutomaticVolumeMm3"  # on the segment, so that it survives .seg.nrrd, .mrb and renaming
+AUTOMATIC_SHAPE_TAG = "InfantBrainSeg.AutomaticShape"  # an edit can leave the volume as it was
 CONFIDENCE_TAG = "InfantBrainSeg.MeanConfidence"
 ALGORITHM_TYPE_TAG, ALGORITHM_NAME_TAG = "DICOM.SegmentAlgorithmType", "DICOM.SegmentAlgorithmName"  # what an export as DICOM SEG reads
 AUTOMATIC_TYPE, EDITED_TYPE = "AUTOMATIC", "SEMIAUTOMATIC"  # DICOM's words
@@ -35,6 +43,8 @@ class SegmentVolume:
         As it came out of the segmentation; NaN for a segment that did not.
     mean_confidence : float
         NaN where unknown.
+    shape, automatic_shape : str
+        Checksum of where the voxels lie to one another, wherever the whole lies; as it came out: empty where unknown.
     """
 
     segment_id: str
@@ -43,6 +53,8 @@ class SegmentVolume:
     volume_mm3: float
     automatic_mm3: float = math.nan
     mean_confidence: float = math.nan
+    shape: str = ""
+    automatic_shape: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,8 +211,9 @@ def recompute(segmentation_node, table_node=None):
 
 
 def is_edited(volume: SegmentVolume) -> bool:
-    """Whether a segment's volume is other than a run made it; never where that is not known."""
-    return abs(volume.volume_mm3 - volume.automatic_mm3) > VOLUME_TOLERANCE * volume.automatic_mm3
+    """Whether a segment's volume or shape is other than a run made it; never where that is not known."""
+    reshaped = bool(volume.automatic_shape) and volume.shape != volume.automatic_shape
+    return reshaped or abs(volume.volume_mm3 - volume.automatic_mm3) > VOLUME_TOLERANCE * volume.automatic_mm3
 
 
 def own_table(segmentation_node, chosen=None):
@@ -208,7 +221,7 @@ def own_table(segmentation_node, chosen=None):
 
     Parameters
     ----------
-    segmentation_node : vtkMRMLSegmentationNode
+    segmentation_node : vtkMRMLSegmentationNode or None
     chosen : vtkMRMLTableNode, optional
 
     Returns
@@ -216,12 +229,12 @@ def own_table(segmentation_node, chosen=None):
     vtkMRMLTableNode or None
         The chosen one unless it is another segmentation's, else the one of this segmentation's last run; None where there is neither.
     """
-    scene, kind = segmentation_node.GetScene(), "vtkMRMLSegmentationNode"
-    segmentations = [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
-    owners = [node for node in segmentations if node.GetNodeReference(TABLE_ROLE) is chosen]
-    if chosen is not None and all(node is segmentation_node for node in owners):
-        return chosen
-    return segmentation_node.GetNodeReference(TABLE_ROLE)
+    if chosen is not None and chosen.GetScene() is not None:
+        scene, kind = chosen.GetScene(), "vtkMRMLSegmentationNode"
+        segmentations = [scene.GetNthNodeByClass(index, kind) for index in range(scene.GetNumberOfNodesByClass(kind))]
+        if all(node is segmentation_node for node in segmentations if node.GetNodeReference(TABLE_ROLE) is chosen):
+            return chosen
+    return segmentation_node.GetNodeReference(TABLE_ROLE) if segmentation_node is not None else None
 
 
 @dataclass(frozen=True)
@@ -233,11 +246,30 @@ class Edit:
     since_table : bool
         Whether a segment's voxels are other than the table's, or a segment came, went or has another name.
     changed_ml : dict of float
-        Names of the segments whose volume is not the automatic one, with the difference; NaN for a tissue that was removed.
+        Names of the segments that are not as a run made them, with the difference in volume; NaN for a tissue that was removed.
+    shapes : dict of str
+        Checksum of each segment as it is now, by its name.
     """
 
     since_table: bool = False
     changed_ml: Mapping[str, float] = field(default_factory=dict)
+    shapes: Mapping[str, str] = field(default_factory=dict)
+
+
+def tissue_names(segmentation_node) -> dict[str, Tissue]:
+    """Give the tissue of each row of a table: by the name that its segment has now, which a person may change, and by its own."""
+    ours = {tissue.short_name: tissue for tissue in TISSUES}
+    segmentation = segmentation_node.GetSegmentation() if segmentation_node is not None else None
+    found = [segment_id for segment_id in segmentation.GetSegmentIDs() if segment_id in ours] if segmentation is not None else []
+    named = {segmentation.GetSegment(segment_id).GetName(): ours[segment_id] for segment_id in found}
+    return {tissue.name: tissue for tissue in TISSUES if tissue not in named.values()} | named
+
+
+def changes_of(segmentation_node) -> dict[str, float]:
+    """Give what a person changed since the run, as `Edit.changed_ml`; nothing for a segmentation without segments."""
+    if segmentation_node.GetSegmentation().GetNumberOfSegments() == 0:
+        return {}
+    return dict(_compare(measure_segments(segmentation_node), None, tissues_made(segmentation_node)).changed_ml)
 
 
 def tissues_made(segmentation_node) -> tuple[Tissue, ...]:
@@ -278,7 +310,12 @@ def _compare(volumes: list[SegmentVolume], table_node, tissues: tuple[Tissue, ..
     changed = {volume.name: (volume.volume_mm3 - volume.automatic_mm3) / _MM3_IN_CM3 for volume in volumes if is_edited(volume)}
     there = {volume.segment_id for volume in volumes if not math.isnan(volume.automatic_mm3)}
     changed |= {tissue.name: math.nan for tissue in tissues if there and tissue.short_name not in there}
-    return Edit(bool(measured) and sorted(now) != sorted(measured), changed)
+    return Edit(bool(measured) and sorted(now) != sorted(measured), changed, shapes_of(volumes))
+
+
+def shapes_of(volumes: list[SegmentVolume]) -> dict[str, str]:
+    """Give the checksum of each segment by its name."""
+    return {volume.name: volume.shape for volume in volumes}
 
 
 def texts(table_node, name: str) -> list[str]:
@@ -296,20 +333,36 @@ def _measure(segment_id: str, segment) -> SegmentVolume:
     import numpy as np
 
     labelmap = segment.GetRepresentation(BINARY_LABELMAP)
-    voxels, volume_mm3 = 0, 0.0
+    voxels, volume_mm3, shape = 0, 0.0, _shape_of(np.zeros((0, 0, 0), bool))
     if labelmap is not None and labelmap.GetNumberOfPoints() > 0:
         to_world = vtk.vtkMatrix4x4()
         labelmap.GetImageToWorldMatrix(to_world)
-        voxels = int(np.count_nonzero(array_of(labelmap) == segment.GetLabelValue()))
+        inside = array_of(labelmap) == segment.GetLabelValue()
+        voxels, shape = int(np.count_nonzero(inside)), _shape_of(inside)
         volume_mm3 = voxels * abs(float(np.linalg.det(to_array(to_world)[:3, :3])))
     automatic, confidence = (_number_in_tag(segment, tag) for tag in (AUTOMATIC_MM3_TAG, CONFIDENCE_TAG))
-    return SegmentVolume(segment_id, segment.GetName(), voxels, volume_mm3, automatic, confidence)
+    automatic_shape = _text_in_tag(segment, AUTOMATIC_SHAPE_TAG)
+    return SegmentVolume(segment_id, segment.GetName(), voxels, volume_mm3, automatic, confidence, shape, automatic_shape)
+
+
+def _shape_of(inside: np.ndarray) -> str:
+    """Give the checksum of a (K, J, I) bool array, cropped: how much empty space a file or an effect leaves round it does not count."""
+    import numpy as np
+
+    from InfantBrainSegLib.imaging.resample import bounding_box
+
+    cropped = inside[bounding_box(inside) or (slice(0, 0),) * 3]
+    return f"{zlib.crc32(np.packbits(cropped).tobytes(), zlib.crc32(str(cropped.shape).encode())):08x}"
+
+
+def _text_in_tag(segment, tag: str) -> str:
+    text = vtk.reference("")
+    return str(text) if segment.GetTag(tag, text) else ""
 
 
 def _number_in_tag(segment, tag: str) -> float:
-    text = vtk.reference("")
     try:
-        return float(str(text)) if segment.GetTag(tag, text) else math.nan
+        return float(_text_in_tag(segment, tag))
     except ValueError:
         return math.nan
 

@@ -98,3 +98,17 @@ def test_the_tissues_are_seen_again_when_they_are_to_be_edited(panel, view, resu
     panel.ui.editButton.click()
     assert result.GetDisplayNode().GetVisibility2D()
     assert view.GetForegroundVolumeID() is None
+
+
+def test_a_doubt_that_lies_over_the_scan_unasked_as_after_an_import_is_taken_off(panel, scans, view, result):
+    volume = doubt.doubt_volume(result)
+    view.SetForegroundVolumeID(volume.GetID())
+    panel.widget.enter()
+    assert panel.ui.doubtCheckBox.checked
+    panel.ui.doubtCheckBox.click()
+    assert view.GetForegroundVolumeID() is None
+    panel.widget.enter()
+    assert not panel.ui.doubtCheckBox.checked
+    for shown in (volume.GetID(), None):
+        panel.ui.doubtCheckBox.click()
+        assert view.GetForegroundVolumeID() == shown

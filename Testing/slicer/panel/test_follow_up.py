@@ -3,6 +3,7 @@
 import json
 from types import SimpleNamespace
 
+import mrml
 import pytest
 import slicer
 from panel_driver import opened_panel
@@ -82,7 +83,7 @@ def test_a_comparison_follows_an_edit_that_is_measured(panel, results, charts, s
     panel.ui.compareButton.click()
     erase_gray(results[1], scans[0])
     panel.ui.recomputeButton.click()
-    assert shown_table(panel)["Gray matter"][2] == "+0.0"
+    assert shown_table(panel)["Gray matter"][2] == "0.0"
 
 
 def test_results_in_the_wrong_order_are_told(panel, results, charts):
@@ -115,3 +116,26 @@ def test_at_380_pixels_no_name_and_no_number_of_the_comparison_is_cut(panel, res
     assert table.rowHeight(0) >= 2 * table.fontMetrics().height()
     for column in range(1, table.columnCount):
         assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+
+
+def test_ages_that_are_the_same_are_told_otherwise_than_one_that_is_missing(panel, results, charts):
+    panel.ui.earlierSelector.choose(results[0].GetName())
+    for options, told in (({}, "An age is not known"), ({"age_months": 7.0}, "Both are of one age")):
+        text = results[0].GetNodeReference("InfantBrainSeg.Provenance")
+        text.SetText(json.dumps({**json.loads(text.GetText()), "options": options}))
+        panel.ui.compareButton.click()
+        assert told in panel.ui.statusLabel.text
+    assert charts == []
+
+
+def test_results_under_two_patients_are_compared_with_a_warning(panel, results, charts, scene):
+    hierarchy = mrml.hierarchy_node()
+    panel.ui.earlierSelector.choose(results[0].GetName())
+    for identity, told in (("A1", False), ("B2", True)):
+        for node, patient_id in zip(results, ("A1", identity), strict=True):
+            patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patient_id)
+            hierarchy.SetItemAttribute(patient, "DICOM.PatientID", patient_id)
+            hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), patient)
+        panel.ui.compareButton.click()
+        assert panel.ui.statusLabel.text.startswith("The Data module has them under two patients") == told
+        assert "nothing was registered" in panel.ui.statusLabel.text

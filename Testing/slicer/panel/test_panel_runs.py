@@ -166,6 +166,20 @@ def test_edits_made_during_a_run_are_kept_and_the_result_is_a_new_one(panel, sca
     assert any("edited during the run" in warning for warning in run.warnings)
 
 
+def test_one_frame_of_a_sequence_is_segmented_only_after_a_question(panel, scans, scene, monkeypatch):
+    panel.ready(scans)
+    sequence, browser = (scene.AddNewNodeByClass(kind) for kind in ("vtkMRMLSequenceNode", "vtkMRMLSequenceBrowserNode"))
+    sequence.SetDataNodeAtValue(scans[0], "0")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    browser.AddProxyNode(scans[0], sequence, False)
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text: asked.append(text) or len(asked) > 1)
+    panel.ui.segmentButton.click()
+    assert panel.run is None
+    assert "that frame alone is segmented" in asked[0]
+    assert panel.segment_to_the_end().state == "finished"
+
+
 def test_edited_segments_are_replaced_only_after_a_question(panel, scans, monkeypatch):
     panel.ready(scans)
     node = panel.segment_to_the_end().segmentationNode

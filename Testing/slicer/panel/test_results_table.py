@@ -1,6 +1,7 @@
 """The numbers in the panel: none is cut, and all of them leave it by clipboard and file."""
 
 import csv
+import getpass
 import io
 
 import pytest
@@ -47,8 +48,30 @@ def test_at_380_pixels_no_name_and_no_number_is_cut(panel, scans, edited):
     assert table.columnWidth(0) >= widest(table, words=edited) + 12 + 10  # the swatch and margins
     if edited:
         assert table.rowHeight(0) >= 2 * table.fontMetrics().height()
+        for row in (1, 2, 3):  # no taller than their one line asks for
+            assert table.rowHeight(row) < 2 * table.fontMetrics().height()
+            assert table.columnWidth(0) >= table.fontMetrics().horizontalAdvance(table.item(row, 0).text()) + 12 + 10
     for column in range(1, table.columnCount):
         assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+
+
+def test_at_380_pixels_the_panel_is_no_wider_while_an_edit_is_not_measured_nor_by_a_long_name(panel, scans, monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: "Prof. Dr. Maximiliane Mustermann-Beispiel, Radiology")
+    panel.frame.resize(380 + HOSTS_MARGINS, 900)
+    panel.ready(scans)
+    run = panel.segment_to_the_end()
+    panel.ui.reviewedCheckBox.click()
+    erase_gray(run.segmentationNode, scans[0])
+    panel.wait_for(lambda: "press Recompute" in panel.ui.resultsLabel.text)
+    panel.ui.checksCollapsibleButton.collapsed = False
+    for missing in (False, True):
+        monkeypatch.setattr(panel.logic, "torchInstalled", lambda missing=missing: not missing)
+        panel.widget.enter()
+        for _ in range(5):
+            slicer.app.processEvents()
+        assert panel.ui.torchFrame.visible == missing
+        assert panel.frame.minimumSizeHint.width() <= 380 + HOSTS_MARGINS
+        assert panel.frame.width == 380 + HOSTS_MARGINS
 
 
 def test_copy_puts_the_numbers_into_the_clipboard(panel, scans):
@@ -112,3 +135,55 @@ def test_a_ratio_outside_its_range_is_told(scene, ratio, told):
 
     assert norm_in_words(ratio, 6.0) == f"GM/WM at this age: 1.39 to 1.68{told}; no norm for the volumes"
     assert norm_in_words(ratio, 12.0) == norm_in_words(ratio, None) == "no norm for the volumes"
+
+
+def test_numbers_that_leave_the_panel_are_of_the_segmentation_as_it_is(panel, scans, tmp_path, monkeypatch):
+    import qt
+
+    panel.ready(scans)
+    run = panel.segment_to_the_end()
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", staticmethod(lambda *_: str(tmp_path / "volumes.csv")))
+    for tissue, click in (("GM", panel.ui.copyButton.click), ("WM", panel.ui.csvButton.click)):
+        array = slicer.util.arrayFromSegmentBinaryLabelmap(run.segmentationNode, tissue, scans[0])
+        array[: array.shape[0] // 2] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array, run.segmentationNode, tissue, scans[0])
+        panel.wait_for(lambda: "press Recompute" in panel.ui.resultsLabel.text)
+        click()
+        assert "press Recompute" not in panel.ui.resultsLabel.text
+        text = slicer.app.clipboard().text() if tissue == "GM" else (tmp_path / "volumes.csv").read_text(encoding="utf-8")
+        row = next(line for line in text.splitlines() if line.startswith("Gray" if tissue == "GM" else "White"))
+        assert float(row.replace(",", "\t").split("\t")[-1]) < -1  # the change
+
+
+def test_renamed_tissues_keep_their_colors_and_the_ratio(panel, scans):
+    panel.ready(scans)
+    panel.ui.ageLineEdit.text = "6"
+    run = panel.segment_to_the_end()
+    ratio, norm = panel.table()["ml"][3], panel.ui.normLabel.text
+    for segment_id, name in (("GM", "Substance grise é"), ("WM", "Gray matter")):
+        run.segmentationNode.GetSegmentation().GetSegment(segment_id).SetName(name)
+    panel.ui.recomputeButton.click()
+    assert panel.table()["Tissue"] == ["Cerebrospinal fluid", "Substance grise é", "Gray matter", "GM/WM"]
+    assert (panel.table()["ml"][3], panel.ui.normLabel.text) == (ratio, norm)
+    assert all(not panel.ui.resultsTable.item(row, 0).icon().isNull() for row in range(3))
+
+
+def test_the_table_of_a_result_is_not_shown_where_that_is_not_chosen_or_empty(panel, scans):
+    panel.ready(scans)
+    run = panel.segment_to_the_end()
+    panel.ui.segmentationSelector.setCurrentNode(None)
+    assert panel.ui.tableSelector.currentNode() is run.tableNode
+    assert not panel.ui.resultsCollapsibleButton.visible
+    panel.ui.segmentationSelector.setCurrentNode(run.segmentationNode)
+    assert panel.ui.resultsTable.visible
+    run.segmentationNode.GetSegmentation().RemoveAllSegments()
+    panel.wait_for(lambda: not panel.ui.resultsTable.visible)
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "shown"), [(-0.002, "+.2f", "0.00"), (0.04, "+.1f", "0.0"), (-0.06, "+.1f", "-0.1"), (0.05, ".1%", "5.0%")]
+)
+def test_what_rounds_to_nothing_has_no_sign(scene, value, form, shown):
+    from InfantBrainSegSlicer.panel.messages import number
+
+    assert number(value, form) == shown

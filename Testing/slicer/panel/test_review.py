@@ -180,3 +180,20 @@ def test_an_edited_provenance_without_a_verdict_can_be_reviewed_and_a_broken_one
     text.SetText("{not JSON")
     assert not review.can_be_reviewed(node)
     assert review.read_review(node) is None
+
+
+def test_a_review_knows_an_edit_that_leaves_every_volume_as_it_was(panel, scans, tmp_path):
+    panel.ready(scans)
+    run = panel.segment_to_the_end()
+    panel.ui.reviewedCheckBox.click()
+    arrays = {name: slicer.util.arrayFromSegmentBinaryLabelmap(run.segmentationNode, name, scans[0]) > 0 for name in ("GM", "WM")}
+    gray, white = (np.flatnonzero(arrays[name])[0] for name in ("GM", "WM"))
+    for name, array in arrays.items():
+        array.flat[gray], array.flat[white] = name == "WM", name == "GM"
+        slicer.util.updateSegmentBinaryLabelmapFromArray(array.astype(np.uint8), run.segmentationNode, name, scans[0])
+    panel.wait_for(lambda: panel.ui.reviewedLabel.text.endswith("Edited since."))
+    panel.logic.writeReport(run.segmentationNode, tmp_path / "report.html")
+    assert "UTC. Edited since." in (tmp_path / "report.html").read_text(encoding="utf-8")
+    panel.ui.reviewedCheckBox.click()
+    panel.ui.reviewedCheckBox.click()
+    assert panel.ui.reviewedLabel.text.endswith("UTC")

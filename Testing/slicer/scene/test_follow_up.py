@@ -55,6 +55,7 @@ def test_the_chart_has_a_line_for_each_tissue_in_its_color_by_age(logic, scene, 
     of_age(results[1], 7.0)
     chart = logic.compareResults(*results).chart
     assert chart.GetNumberOfPlotSeriesNodes() == len(TISSUES)
+    assert chart.GetName() == f"{results[1].GetName()} follow-up plot"
     series = chart.GetNthPlotSeriesNode(1)
     assert series.GetColor() == pytest.approx([value / 255 for value in TISSUES[1].color])
     points = series.GetTableNode().GetTable()

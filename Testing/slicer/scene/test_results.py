@@ -12,6 +12,7 @@ from InfantBrainSegSlicer.run.handover import Given
 from InfantBrainSegSlicer.scene import results
 from InfantBrainSegSlicer.scene.options import Scans
 from InfantBrainSegSlicer.scene.results import INPUT_ROLES, Outcome, ResultNodes, Wanted, import_outcome, provenance_text, read_outcome
+from InfantBrainSegSlicer.scene.statistics import changes_of
 
 from InfantBrainSegLib.core.errors import InfantBrainSegError
 from InfantBrainSegLib.core.labels import CSF, GM, TISSUES, WM
@@ -265,6 +266,7 @@ def test_the_result_survives_an_mrb_with_its_table_provenance_and_references(sce
     table = segmentation.GetNodeReference(results.TABLE_ROLE)
     assert float(table.GetTable().GetValueByName(2, "Volume mm3").ToString()) == pytest.approx(volume, rel=1e-5)
     assert loaded.GetFirstNodeByClass("vtkMRMLLabelMapVolumeNode").GetDisplayNode().GetColorNode().GetColorName(3) == "White matter"
+    assert changes_of(segmentation) == {}  # other files and extents are no edit
 
 
 def test_a_seg_nrrd_keeps_voxels_names_colors_terminology_and_automatic_volumes(scene, t1, outcome, tmp_path):
@@ -285,5 +287,6 @@ def test_a_seg_nrrd_keeps_voxels_names_colors_terminology_and_automatic_volumes(
         found = slicer.util.arrayFromSegmentBinaryLabelmap(loaded, tissue.short_name, t1)
         assert np.array_equal(found > 0, outcome.labels == tissue.value)
         text = vtk.reference("")
+        assert changes_of(loaded) == {}
         assert segment.GetTag(results.AUTOMATIC_MM3_TAG, text)
         assert float(str(text)) == pytest.approx(np.count_nonzero(outcome.labels == tissue.value) * 15.0)

@@ -114,7 +114,7 @@ def find_scans(source: str | Path, single_scan: bool = False) -> list[Scan]:
 
     Returns
     -------
-    list of Scan, at least one; every name differs
+    list of Scan, at least one; every name differs, every path is absolute
 
     Raises
     ------
@@ -123,10 +123,16 @@ def find_scans(source: str | Path, single_scan: bool = False) -> list[Scan]:
     """
     source = Path(source)
     if source.is_dir():
-        return _with_ages(_without_clashes(_find_in_bids(source, single_scan)), source)
+        scans = _with_ages(_without_clashes(_find_in_bids(source, single_scan)), source)
+        return [_absolute(scan) for scan in scans]
     if not source.exists():
         raise InputError(f"The input {source} does not exist; wanted a BIDS folder or a CSV with {', '.join(COLUMNS)}: check the path.")
-    return _read_table(source, single_scan)
+    return [_absolute(scan) for scan in _read_table(source, single_scan)]
+
+
+def _absolute(scan: Scan) -> Scan:
+    """Give a scan whose paths mean the same to a process that works in another folder."""
+    return replace(scan, **{role: path.absolute() for role in ("t1", "t2", "mask") if (path := getattr(scan, role)) is not None})
 
 
 def select(scans: list[Scan], selection: Selection) -> list[Scan]:

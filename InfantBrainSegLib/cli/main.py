@@ -16,10 +16,12 @@ from ..core.cores import wait_passively
 from ..core.errors import InfantBrainSegError, describe_error, ran_out
 from ..core.memory import LIBRARIES, check_memory
 from ..core.streams import tolerant_streams
+from ..core.versions import check_torch_and_numpy
 from . import batch, bids_app, devices, evaluate, finetune, reproduce, segment, synthesize, train
 from .common import NOTE, fail
 
 COMMANDS = (segment, batch, bids_app, devices, evaluate, synthesize, train, finetune, reproduce)  # in the order of --help
+WITHOUT_TORCH = ("evaluate",)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     try:
         check_memory(arguments.need(arguments))
+        if arguments.command not in WITHOUT_TORCH:
+            check_torch_and_numpy()
         return arguments.run(arguments)
     except (InfantBrainSegError, OSError, MemoryError) as error:
         return fail(describe_error(error))

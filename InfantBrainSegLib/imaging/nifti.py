@@ -94,7 +94,7 @@ def _files_of(path: Path, called: str) -> tuple[Path, Path]:
     stem, ending = name[:-4], name[-4:]
     upper = ending.isupper()
     heads, images = (".hdr",), (".img", ".img.gz")
-    found = []
+    found: list[Path] = []
     for endings in (heads, images):
         choices = [path] if ending.lower() in endings else [path.with_name(stem + (e.upper() if upper else e)) for e in endings]
         there = [choice for choice in choices if choice.is_file()]
@@ -102,7 +102,8 @@ def _files_of(path: Path, called: str) -> tuple[Path, Path]:
             if found:
                 parse_header(_beginning(found[0]))  # what is no header has no other half
             raise InputError(
-                f"{called} is one of two files, and {' or '.join(endings)} of the same name is not beside it; wanted both: put them together."
+                f"{called} is one of two files, and {' or '.join(endings)} of the same name is not beside it; "
+                "wanted both: put them together."
             )
         found.append(there[0])
     return found[0], found[1]

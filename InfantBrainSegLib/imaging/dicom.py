@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from ..core.errors import InputError, ran_out
 from .dicom_header import THICKNESS_KEY, Slice, read_header
 from .files import GET_IT, check_image, check_path, is_link_to_nothing, quiet_itk
+from .multiframe import look_at_voxels
 
 MOST_LISTED = 10  # series in a message
 _TELLING = (("0018|0081", "echo times, in ms"), ("0008|0008", "kinds of image"), ("0020|0012", "acquisitions"))  # what makes twins differ
@@ -118,6 +119,12 @@ def _series_in(path: Path, name: str) -> dict[str, list[Slice]]:
     series: dict[str, list[Slice]] = {}
     for file in files:
         check_path(file, f"a file of {name}")
+        packing = look_at_voxels(file).unknown_packing if _has_magic(file) else ""
+        if packing:  # SimpleITK's own lines would follow
+            raise InputError(
+                f"A DICOM file of {name} is packed in a way that is not read here (transfer syntax {packing}); wanted plain voxels, "
+                "or JPEG or RLE: export the series again without compression, or take such files out of the folder."
+            )
         with contextlib.suppress(RuntimeError):  # no DICOM image: a DICOMDIR, a report, a text file
             uid, parts = read_header(file)
             series.setdefault(uid, []).extend(parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .multiframe import Frame, holds_too_little, read_frames
+from .multiframe import Frame, look_at_voxels, read_frames
 
 THICKNESS_KEY = "0018|0050"  # the checks tell the gap between slices from it
 _SERIES, _DESCRIPTION = "0020|000e", "0008|103e"
@@ -84,7 +84,7 @@ def read_header(file: Path) -> tuple[str, list[Slice]]:
     spacing = next((tags[key] for key in _SPACINGS if tags.get(key)), "")
     whole = Frame(tags.get(_POSITION, ""), tags.get(_ORIENTATION, ""), spacing, tags.get(THICKNESS_KEY, ""), "", "", ("", ""))
     uid, description = tags.get(_SERIES, ""), _anonymous(tags)
-    cut_off = holds_too_little(file)
+    cut_off = look_at_voxels(file).cut_off
     if _FRAMES not in tags and size[2] == 1:
         return uid, [replace(_slice(file, description, size, whole), cut_off=cut_off)]
     try:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DEFLATED, _BIG, _IMPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
+_JPEG = ("50", "51", "57", "70", "80", "81", "90", "91", "92", "93")
+_READABLE = {_DEFLATED, _BIG, _IMPLICIT, "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5", *(f"1.2.840.10008.1.2.4.{kind}" for kind in _JPEG)}
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}  # have a length of 4 bytes
 _SEQUENCES = {  # those on the way to what is wanted
     0x52009229,
@@ -75,19 +77,33 @@ def read_frames(path: Path) -> list[Frame]:
     return [_frame({**groups.shared, **own}) for own in groups.per_frame]
 
 
-def holds_too_little(path: Path) -> bool:
-    """Tell whether a DICOM file has fewer bytes of voxels than its header's counts ask for, which SimpleITK fills with anything.
+@dataclass(frozen=True)
+class Voxels:
+    """What is wrong with the voxels of a DICOM file.
 
-    Only voxels that are not packed can be told; of a file that is read in no other way nothing is said.
+    Attributes
+    ----------
+    cut_off : bool
+        There are fewer than the header's counts ask for, which SimpleITK fills up with anything; never told of packed ones.
+    unknown_packing : str
+        The transfer syntax, where SimpleITK cannot unpack it.
     """
+
+    cut_off: bool = False
+    unknown_packing: str = ""
+
+
+def look_at_voxels(path: Path) -> Voxels:
+    """Tell what is wrong with a DICOM file's voxels; of a file whose header cannot be followed nothing is told."""
     try:
         groups = _read_groups(path)
     except (OSError, ValueError):
-        return False
+        return Voxels()
+    packing = groups.syntax if groups.syntax and groups.syntax not in _READABLE else ""
     if groups.pixel_bytes is None or not groups.counts.keys() >= {_ROWS, _COLUMNS, _BITS}:
-        return False
+        return Voxels(unknown_packing=packing)
     bits = math.prod(groups.counts.values()) * groups.frames
-    return groups.pixel_bytes < bits // 8
+    return Voxels(groups.pixel_bytes < bits // 8, packing)
 
 
 def _read_groups(path: Path) -> "_Groups":
@@ -118,6 +134,7 @@ class _Groups:
         syntax, at = _syntax(content, at)
         if syntax == _DEFLATED:
             content, at = zlib.decompressobj(-15).decompress(content[at:]), 0
+        self.syntax = syntax
         self._content = content
         self._order = ">" if syntax == _BIG else "<"
         self._explicit = syntax != _IMPLICIT and (bool(syntax) or content[at + 4 : at + 6].isupper())

@@ -297,3 +297,16 @@ def test_dicom_files_of_which_none_can_be_read_are_not_said_to_be_none(tmp_path)
         path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=r"None of the \d+ DICOM files of T1 can be read as an image"):
         read_scan(folder, "T1")
+
+
+@pytest.mark.parametrize("syntax", [pydicom.uid.HTJ2KLossless, pydicom.uid.MPEG4HP41])
+def test_voxels_packed_in_an_unknown_way_are_refused_in_silence_with_the_remedy(syntax, tmp_path, capfd):
+    def pack(file):
+        file.file_meta.TransferSyntaxUID = syntax
+        file.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51" + bytes(200)])
+        file["PixelData"].is_undefined_length = True
+
+    folder = altered(write_series(tmp_path / "dicom", scan_on(phantoms.LPS)), pack)
+    with pytest.raises(InputError, match=rf"of T1 is packed in a way that is not read here \(transfer syntax {syntax}\); .* without compr"):
+        read_scan(folder, "T1")
+    assert capfd.readouterr() == ("", "")

@@ -21,7 +21,6 @@ from . import batch, bids_app, devices, evaluate, finetune, reproduce, segment, 
 from .common import NOTE, fail
 
 COMMANDS = (segment, batch, bids_app, devices, evaluate, synthesize, train, finetune, reproduce)  # in the order of --help
-WITHOUT_TORCH = ("evaluate",)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     try:
         check_memory(arguments.need(arguments))
-        if arguments.command not in WITHOUT_TORCH:
+        if arguments.run is not evaluate.run:  # which needs no torch
             check_torch_and_numpy()
         return arguments.run(arguments)
     except (InfantBrainSegError, OSError, MemoryError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.check import PASS, STOP, WARN, Check, CheckCode, graded, in_order, inside_of, make_check
-from ..imaging.resample import voxel_mm3
+from ..imaging.resample import bounding_box, voxel_mm3
 from ..preparation import foreground as quality
 from ..preparation.normalisation import Prepared, ScanPair, pair_scans, prepare
 from . import measures as integrity
@@ -277,11 +277,22 @@ def _empty_mask(scans: CheckedScans) -> Check:
 
 def _holes(scans: CheckedScans) -> Check:
     inside, mm3 = _mask(scans), voxel_mm3(scans.pair.mask)
-    holes = {}
+    holes, blanks = {}, {}
+    box = bounding_box(inside) or ()
     for name, array in scans.on_one_grid():
         background = quality.background_value(array)
         empty = array[inside].min() if background is None else background  # in a whole head: the lowest value under the mask
         holes[name] = integrity.hole_mm3(inside & (array == empty), mm3) / 1000
+        blanks[name] = integrity.blank_planes(array[box] != empty)
+    name, blank = _worst(blanks)
+    if blank:
+        return make_check(
+            CheckCode.HOLES,
+            WARN,
+            f"{blank:g} slice{'s' if blank > 1 else ''} without signal inside the brain on {name}",
+            "none",
+            "slices were lost there: export or convert the scan again",
+        )
     name, hole_ml = _worst(holes)
     return make_check(
         CheckCode.HOLES,

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from ..preparation import foreground as quality
 
+_BLANK_SHARE, _BLANK_REACH = 0.1, 10  # of the signal of planes within so many on both sides
 _COARSE_VOXELS = 4  # for the mirror: 4 mm voxels show half a brain
 _TILTS_DEGREES = range(-30, 31, 6)  # heads lie up to 30 degrees askew, in yaw and in roll
 _LOOSE_EROSION = 3  # voxels of 2 mm: necks thinner than 12 mm break, as an optic nerve's
@@ -135,6 +136,30 @@ def hole_mm3(empty: np.ndarray, voxel_mm3: float) -> float:
     """
     pieces, count = ndimage.label(ndimage.binary_opening(empty))
     return float(np.bincount(pieces.ravel())[1:].max() * voxel_mm3) if count else 0.0
+
+
+def blank_planes(signal: np.ndarray) -> float:
+    """Give the number of planes inside a brain that have next to no signal though planes on both sides do, along the worst axis.
+
+    Parameters
+    ----------
+    signal : 3D bool array
+        Of the brain's box: where a scan is not at its background.
+
+    Returns
+    -------
+    float, a whole number
+    """
+    most = 0
+    for axis in range(3):
+        counts = np.count_nonzero(signal, axis=tuple(other for other in range(3) if other != axis))  # (N,)
+        reach = np.pad(counts, _BLANK_REACH)
+        before = np.array([reach[i : i + _BLANK_REACH].max() for i in range(len(counts))])
+        after = np.array([reach[i + _BLANK_REACH + 1 : i + 2 * _BLANK_REACH + 1].max() for i in range(len(counts))])
+        beside = np.minimum(before, after)
+        blank = (beside > _BLANK_SHARE * counts.max()) & (counts < _BLANK_SHARE * beside)
+        most = max(most, int(np.count_nonzero(blank)))
+    return float(most)
 
 
 def loose_share(mask: np.ndarray) -> float:

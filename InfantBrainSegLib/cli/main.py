@@ -16,6 +16,7 @@ from ..core.cores import wait_passively
 from ..core.errors import InfantBrainSegError, describe_error, ran_out
 from ..core.memory import LIBRARIES, check_memory
 from ..core.streams import tolerant_streams
+from ..core.versions import check_torch_and_numpy
 from . import batch, bids_app, devices, evaluate, finetune, reproduce, segment, synthesize, train
 from .common import NOTE, fail
 
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     try:
         check_memory(arguments.need(arguments))
+        if arguments.run is not evaluate.run:  # which needs no torch
+            check_torch_and_numpy()
         return arguments.run(arguments)
     except (InfantBrainSegError, OSError, MemoryError) as error:
         return fail(describe_error(error))

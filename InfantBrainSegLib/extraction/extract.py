@@ -215,7 +215,7 @@ def set_upright(
 
 
 def _heads(t1: sitk.Image | None, t2: sitk.Image | None) -> dict[str, Head]:
-    heads = {name: Head(check_image(scan, name)) for name, scan in (("T1", t1), ("T2", t2)) if scan is not None}
+    heads = {name: Head(check_image(scan, name), name) for name, scan in (("T1", t1), ("T2", t2)) if scan is not None}
     if not heads:
         raise InputError("Neither T1 nor T2 was given; wanted both, or one of them: name the files.", ErrorCode.NO_SCAN)
     return heads

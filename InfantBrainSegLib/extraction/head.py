@@ -16,13 +16,13 @@ LEVEL_LIMITS = (0.0, 4.0)  # units of the head's mean
 class Head:
     """One scan: where it has signal, and how bright that is."""
 
-    def __init__(self, scan: sitk.Image):
+    def __init__(self, scan: sitk.Image, name: str):
         self.scan = scan
         array = sitk.GetArrayViewFromImage(scan)  # (K, J, I)
         background = quality.background_value(array)
         self.stripped = background is not None
         if background is None:
-            threshold = _otsu(array)
+            threshold = _otsu(array, name)
             self._air = float(np.median(array[array <= threshold]))
             self._signal = array > threshold
         else:
@@ -30,7 +30,7 @@ class Head:
             self._signal = quality.foreground(array, background)
         box = bounding_box(self._signal)
         if box is None:
-            raise InputError("A scan is empty; wanted an image of the head: check the file.")
+            raise InputError(f"{name} is empty; wanted an image of the head: check the file.")
         self.box = widen(box, 3, scan)
         values = array[self._signal].astype(np.float32)
         self.mean = float(np.minimum(values, np.percentile(values, 99.5)).mean()) - self._air
@@ -59,12 +59,12 @@ class Head:
         return affine[:3, :3] @ corners + affine[:3, 3:]
 
 
-def _otsu(array: np.ndarray) -> float:
+def _otsu(array: np.ndarray, name: str) -> float:
     """Threshold between air and head, from intensities whose long bright tail was cut and compressed."""
     sample = array[::2, ::2, ::2].astype(np.float32).ravel()
     low, high = (float(value) for value in np.percentile(sample, (0.5, 99.0)))
     if high <= low:
-        raise InputError("A scan is empty: nearly all voxels are alike; wanted an image of the head: check the file.")
+        raise InputError(f"{name} is empty: nearly all voxels are alike; wanted an image of the head: check the file.")
     root = np.sqrt(np.clip(sample - low, 0, high - low))
     counts, edges = np.histogram(root, 128)
     middles = (edges[1:] + edges[:-1]) / 2

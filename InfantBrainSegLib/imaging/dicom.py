@@ -15,9 +15,11 @@ import SimpleITK as sitk
 from ..core.errors import InputError, ran_out
 from .dicom_header import THICKNESS_KEY, Slice, read_header
 from .files import GET_IT, check_image, check_path, is_link_to_nothing, quiet_itk
+from .multiframe import look_at_voxels
 
 MOST_LISTED = 10  # series in a message
 _TELLING = (("0018|0081", "echo times, in ms"), ("0008|0008", "kinds of image"), ("0020|0012", "acquisitions"))  # what makes twins differ
+MIN_STACK_MM = 1e-3  # from the first slice to the last: less is one place
 MAX_UNEVEN_SHARE = 0.02  # of the distance of two slices; headers round to some 1e-4
 
 
@@ -26,8 +28,10 @@ def is_dicom(path: str | os.PathLike) -> bool:
     path = Path(path)
     if path.is_dir() or _is_index(path):
         return True
-    if not path.is_file():
-        return False
+    return path.is_file() and _has_magic(path)
+
+
+def _has_magic(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
@@ -89,6 +93,12 @@ def read_series(parts: list[Slice], name: str) -> sitk.Image:
                 f"The DICOM series of {name} has no {lacking} in its headers, so sizes and places are unknown; "
                 "wanted complete headers: export it again from the scanner or archive, without removing them."
             )
+        cut_off = sum(part.cut_off for part in parts)
+        if cut_off:
+            raise InputError(
+                f"The voxels of {cut_off} of {len(parts)} slices in the DICOM series of {name} are fewer than their headers say; "
+                "wanted whole files: export or send the series again."
+            )
         if len(parts) == 1:
             step_mm = parts[0].spacing_mm[2]
         else:
@@ -109,9 +119,21 @@ def _series_in(path: Path, name: str) -> dict[str, list[Slice]]:
     series: dict[str, list[Slice]] = {}
     for file in files:
         check_path(file, f"a file of {name}")
+        packing = look_at_voxels(file).unknown_packing if _has_magic(file) else ""
+        if packing:  # SimpleITK's own lines would follow
+            raise InputError(
+                f"A DICOM file of {name} is packed in a way that is not read here (transfer syntax {packing}); wanted plain voxels, "
+                "or JPEG or RLE: export the series again without compression, or take such files out of the folder."
+            )
         with contextlib.suppress(RuntimeError):  # no DICOM image: a DICOMDIR, a report, a text file
             uid, parts = read_header(file)
             series.setdefault(uid, []).extend(parts)
+    unread = 0 if series else sum(_has_magic(file) for file in files)
+    if unread:
+        raise InputError(
+            f"None of the {unread} DICOM files of {name} can be read as an image: they hold none, or their headers lack or garble what "
+            "places it; wanted one series: choose another folder, or export it again."
+        )
     if not series:
         raise InputError(f"The folder of {name} has no DICOM image among its {len(files)} files; wanted one series: check the folder.")
     return {key: parts for uid, all_parts in series.items() for key, parts in _apart(uid, all_parts).items()}
@@ -186,6 +208,11 @@ def _in_order(parts: list[Slice], name: str) -> tuple[list[Slice], float]:
         )
     parts = sorted(parts, key=lambda part: float(part.normal() @ part.origin_mm))
     along_mm = np.array([part.normal() @ part.origin_mm for part in parts])
+    if along_mm[-1] - along_mm[0] < MIN_STACK_MM:
+        raise InputError(
+            f"The {len(parts)} slices of the DICOM series of {name} lie at one place by their headers; wanted one stack: choose another "
+            "series, or export it again."
+        )
     steps_mm = np.diff(along_mm)
     step_mm = float(np.median(steps_mm))
     if steps_mm.min() < MAX_UNEVEN_SHARE * max(step_mm, 1e-6) or step_mm <= 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .multiframe import Frame, read_frames
+from .multiframe import Frame, look_at_voxels, read_frames
 
 THICKNESS_KEY = "0018|0050"  # the checks tell the gap between slices from it
 _SERIES, _DESCRIPTION = "0020|000e", "0008|103e"
@@ -17,6 +17,7 @@ _NAMING = ("0010|0010", "0010|1001", "0010|1005", "0010|1060", "0010|0020", "001
 _STAFF = ("0008|0090", "0008|1050", "0008|1070")  # physicians, operator
 _BIRTH_DATE = "0010|0030"
 _NO_NAME = "(no description)"
+MAX_AXES_ERROR = 0.01  # of unit vectors at right angles: headers round to some 1e-4
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Slice:
         To which of several stacks and echoes a frame belongs; empty where nothing tells.
     scale : tuple of str
         A frame's rescale slope and intercept.
+    cut_off : bool
+        Whether the file holds fewer voxels than its header says.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class Slice:
     stack: str = ""
     echo_ms: str = ""
     scale: tuple[str, str] = ("", "")
+    cut_off: bool = False
 
     def normal(self) -> np.ndarray:
         """Unit vector from slice to slice, LPS."""
@@ -80,23 +84,26 @@ def read_header(file: Path) -> tuple[str, list[Slice]]:
     spacing = next((tags[key] for key in _SPACINGS if tags.get(key)), "")
     whole = Frame(tags.get(_POSITION, ""), tags.get(_ORIENTATION, ""), spacing, tags.get(THICKNESS_KEY, ""), "", "", ("", ""))
     uid, description = tags.get(_SERIES, ""), _anonymous(tags)
+    cut_off = look_at_voxels(file).cut_off
     if _FRAMES not in tags and size[2] == 1:
-        return uid, [_slice(file, description, size, whole)]
+        return uid, [replace(_slice(file, description, size, whole), cut_off=cut_off)]
     try:
         frames = read_frames(file)
     except ValueError as error:
         raise RuntimeError from error
     if not frames and size[2] == 1:
-        return uid, [_slice(file, description, size, whole)]
+        return uid, [replace(_slice(file, description, size, whole), cut_off=cut_off)]
     if len(frames) != size[2]:
         return uid, [replace(_slice(file, description, size, whole), lacks="position of each frame")]
     parts = [_slice(file, description, (*size[:2], 1), frame) for frame in frames]
-    return uid, [replace(part, frame=number) for number, part in enumerate(parts)]
+    return uid, [replace(part, frame=number, cut_off=cut_off) for number, part in enumerate(parts)]
 
 
 def _slice(file: Path, description: str, size: tuple[int, ...], frame: Frame) -> Slice:
     """Take a slice's place from its header's own words: SimpleITK takes 1 mm where the kind of object is not that of a scan."""
-    position, orientation, spacing = _numbers(frame.position, 3), _numbers(frame.orientation, 6), _numbers(frame.spacing, 2)
+    position, orientation, spacing = _numbers(frame.position, 3), _axes(frame.orientation), _numbers(frame.spacing, 2)
+    if spacing is not None and min(spacing) <= 0:
+        spacing = None
     lacks = [
         word
         for word, found in (
@@ -131,6 +138,15 @@ def _numbers(text: str, count: int) -> tuple[float, ...] | None:
     except ValueError:
         return None
     return numbers if len(numbers) == count and np.isfinite(numbers).all() else None
+
+
+def _axes(text: str) -> tuple[float, ...] | None:
+    """Give the directions of rows and columns, if they are unit vectors at right angles."""
+    numbers = _numbers(text, 6)
+    if numbers is None:
+        return None
+    axes = np.reshape(numbers, (2, 3))
+    return numbers if np.abs(axes @ axes.T - np.eye(2)).max() < MAX_AXES_ERROR else None
 
 
 def _anonymous(tags: dict[str, str]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError, ran_out
-from .headers import check_voxels, lacks_spacing, spacing_remedy, stated_spacing_mm
+from .headers import check_voxels, lacks_spacing, spacing_remedy, stated_spacing_mm, unplaced_warning
 from .headers import stated_voxels as header_voxels
 from .nifti import EXTENSIONS as NIFTI_EXTENSIONS
 from .nifti import read_nifti
@@ -27,6 +27,7 @@ from .unpacking import pack
 MIN_SPACING_MM = 0.1  # finer than any clinical MRI: a header in another unit
 SPACING_SLACK_MM = 1e-4  # an oblique direction's rounding
 MAX_SPACING_MM = 3.0  # cortex is 2 to 3 mm thick: thicker voxels cannot show it
+DIRECTION_SLACK = 0.01  # of a direction's length, which is 1 but for rounding
 MIN_DIRECTION_VOLUME = 0.2  # |determinant| of the unit axes: below it two axes nearly coincide
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img")
 GET_IT = "get what it stands for, for example with datalad get"
@@ -84,11 +85,12 @@ def read_with_warnings(path: str | os.PathLike, name: str | None = None) -> tupl
         if _extension(path) in NIFTI_EXTENSIONS:
             image, warnings = read_nifti(path, called)
         else:
-            check_voxels(path)
+            check_voxels(path, called)
             with quiet_itk():
                 image = sitk.ReadImage(itk_name(path))
             if lacks_spacing(path):
                 raise InputError(f"{called} has no voxel size in mm in its header, and volumes depend on it; wanted one: export it again.")
+            warnings = unplaced_warning(path, called)
     except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
         if ran_out(error):
             raise MemoryError from error
@@ -111,6 +113,8 @@ def stated_voxels(path: str | os.PathLike) -> int:
     int, 0 for a file that will be refused
     """
     path = Path(path)
+    if not path.is_file():  # a pipe would be waited for
+        return 0
     try:
         return (nifti_voxels if _extension(path) in NIFTI_EXTENSIONS else header_voxels)(path)
     except (OSError, EOFError, ValueError, zlib.error):
@@ -136,7 +140,14 @@ def check_image(image: sitk.Image, name: str) -> sitk.Image:
     """
     image = _as_3d_scalar(image, name)
     _check_spacing(image.GetSpacing(), name)
-    volume = abs(np.linalg.det(np.reshape(image.GetDirection(), (3, 3))))
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    lengths = np.linalg.norm(direction, axis=0)
+    if np.abs(lengths - 1).max() > DIRECTION_SLACK:
+        raise InputError(
+            f"{name} has axes of length {'×'.join(f'{length:.3g}' for length in lengths)} in its header; wanted 1 for each, because the "
+            "voxels' size is stated apart: repair its header."
+        )
+    volume = abs(np.linalg.det(direction))
     if not volume >= MIN_DIRECTION_VOLUME:
         raise InputError(
             f"{name} has axes that nearly coincide (unit volume {volume:.3g}); wanted three distinct directions: repair its header."
@@ -203,6 +214,8 @@ def write_image(image: sitk.Image, path: str | os.PathLike) -> None:
 
 def write_text(text: str, path: str | os.PathLike) -> None:
     """Write a UTF-8 text file so that it is either whole or not there; what a file name can hold and UTF-8 cannot is escaped.
+
+    A device or pipe, as /dev/stdout, takes the text and stays what it is.
 
     Parameters
     ----------
@@ -311,7 +324,7 @@ def _check_file(path: Path, name: str) -> None:
     if is_link_to_nothing(path):
         raise InputError(f"{name} is a link to nothing; wanted an image file: {GET_IT}.")
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
+        found = "is a folder" if path.is_dir() else "is a device or a pipe" if path.exists() else "does not exist"
         raise InputError(f"{name} {found}; wanted an image file: check the path.")
     if _extension(path) is None:
         raise InputError(f"{name} has an unknown extension; wanted one of {_LISTED_EXTENSIONS}: convert it first.")
@@ -370,14 +383,22 @@ def quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
+def _is_device(path: Path) -> bool:
+    """Tell whether a path is a device, a pipe or a stream of the process, which a file in its place would take away from all."""
+    is_stream = path.is_symlink() and path.absolute().parts[1:2] in (("dev",), ("proc",))  # as /dev/stdout, which may lead to a plain file
+    return path.exists() and not path.is_dir() and (is_stream or not path.is_file())
+
+
 def _write_atomically(path: Path, extension: str, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{uuid.uuid4().hex}{extension}")
     try:
+        if _is_device(path):
+            write(path)
+            return
         write(temporary)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"{path} cannot be written ({_last_line(error)}): choose a folder that exists, has room and may be written to."
-        ) from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else _last_line(error)  # the whole text names our own file
+        raise InputError(f"{path} cannot be written ({reason}): choose a folder that exists, has room and may be written to.") from error
     finally:
         temporary.unlink(missing_ok=True)

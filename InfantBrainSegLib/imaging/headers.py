@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.errors import InputError
+
 THIN_MM, THICK_MM = 3.0, 20.0  # what is told to be a thick slice and no error of the header
 _HEADER_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 22
@@ -27,6 +29,13 @@ _TEXT_BYTES = 1  # a digit, at the least
 _MOST_PACKED = 1100  # deflate cannot shrink more than 1032 times
 _MOST_SURPLUS_BYTES = 1 << 30
 _ANY_ZLIB = 47  # zlib's own frame or gzip's
+_MATRICES, _PLACES = ("TransformMatrix", "Rotation", "Orientation"), ("Offset", "Position", "Origin")  # MetaImage's names of one thing
+_KNOWN_SPACES = {
+    "lps",
+    "ras",
+    "las",
+    *(f"{side}-{end}-superior" for side, end in (("left", "posterior"), ("right", "anterior"), ("left", "anterior"))),
+}
 
 
 def stated_spacing_mm(path: Path) -> tuple[float, ...] | None:
@@ -72,8 +81,33 @@ def lacks_spacing(path: Path) -> bool:
     units = re.findall(r'"([^"]*)"', fields.get("space units", fields.get("units", "")))
     if any(unit.lower() not in ("", "mm", "millimeter", "millimeters", "millimetre", "millimetres") for unit in units):
         return True
-    spacings = fields.get("spacings", "").split()
-    return "space directions" not in fields and all(word.lower() == "nan" for word in spacings)
+    vectors = re.findall(r"\(([^)]*)\)", fields["space directions"]) if "space directions" in fields else fields.get("spacings", "").split()
+    return sum(all(_is_finite(word) for word in vector.split(",")) for vector in vectors) < min(int(fields.get("dimension", 3)), 3)
+
+
+def unplaced_warning(path: Path, name: str) -> list[str]:
+    """Warn of a MetaImage or NRRD header that does not say how the head lies, for which SimpleITK takes a place without a word.
+
+    Parameters
+    ----------
+    path : Path
+    name : what messages call the image
+
+    Returns
+    -------
+    list of one warning, or of none
+    """
+    if path.name.lower().endswith((".mha", ".mhd")):
+        placed = not set(_MATRICES).isdisjoint(_meta_fields(_beginning(path))[0])
+    else:
+        fields = _nrrd_fields(_beginning(path))[0]
+        placed = "space directions" in fields and fields.get("space", "").lower() in _KNOWN_SPACES
+    if placed:
+        return []
+    return [
+        f"{name}'s header does not say where left, right, front and back are: it was read as ITK and 3D Slicer do, with its axes to the "
+        "left, the back and the top; check the overview's sides."
+    ]
 
 
 @dataclass(frozen=True)
@@ -90,6 +124,10 @@ class Stated:
     start : int
         Where in the file they begin.
     packing : "", "zlib" or "bz2"
+    packed_bytes : int or None
+        How many of them a reader takes, where the header says so.
+    in_parts : bool
+        Whether several files hold the voxels.
     """
 
     voxels: int
@@ -97,6 +135,8 @@ class Stated:
     data: Path
     start: int
     packing: str
+    packed_bytes: int | None = None
+    in_parts: bool = False
 
     @property
     def bytes(self) -> int:
@@ -124,22 +164,33 @@ def stated_voxels(path: Path) -> int:
     return 0 if too_short else stated.voxels
 
 
-def check_voxels(path: Path) -> None:
+def check_voxels(path: Path, name: str) -> None:
     """Make sure that the voxels of a MetaImage or NRRD file are all there, and undamaged where they are packed.
+
+    Parameters
+    ----------
+    path : Path
+    name : what an error calls the image
 
     Raises
     ------
+    InputError
+        If they are in a file that is not there, or in several files, of which SimpleITK takes what is missing or short as it comes.
     EOFError
         If they are cut off.
     OSError, ValueError, zlib.error
         If they are damaged.
     """
     stated = _stated(path)
+    if stated.in_parts:
+        raise InputError(f"{name} has its voxels in several files; wanted them in one: save the image as one file, as .nii.gz.")
+    if not stated.data.is_file():
+        raise InputError(f"{name} is a header without the file of its voxels; wanted both: put that file where the header says it is.")
     if not stated.bytes:
         return
     pieces = {"": _plain, "zlib": _inflated, "bz2": _unzipped}[stated.packing]
     found = 0
-    for length in pieces(stated.data, stated.start):
+    for length in pieces(stated.data, stated.start, stated.packed_bytes):
         found += length
         if stated.packing and found > stated.bytes + _MOST_SURPLUS_BYTES:
             raise ValueError("it is far longer than its header says")
@@ -162,23 +213,38 @@ def _beginning(path: Path) -> bytes:
 
 
 def _stated_by_meta(path: Path) -> Stated:
-    head = _beginning(path)
-    end = re.search(rb"^ElementDataFile\s*=\s*([^\r\n]*)\r?\n?", head, re.MULTILINE)
+    fields, end = _meta_fields(_beginning(path))
     if end is None:
         raise ValueError("its header has no end")
-    fields = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", head[: end.start()].decode("latin-1"), re.MULTILINE))
+    _check_counts(fields)
     number = _META_BYTES.get(fields.get("ElementType", "").removeprefix("MET_").removeprefix("U"))
     voxels = int(fields.get("ElementNumberOfChannels", 1)) * _product(fields.get("DimSize", "0"))
     where = os.fsdecode(end.group(1).strip())
     if where.upper().startswith("LIST") or "%" in where:
-        return Stated(voxels, None, path, 0, "")
+        return Stated(voxels, None, path, 0, "", in_parts=True)
     data, start = (path, end.end()) if where.upper() == "LOCAL" else (path.parent / where, 0)
     if fields.get("BinaryData", "").lower() in ("false", "0"):
         number = _TEXT_BYTES
     packed = fields.get("CompressedData", "").lower() in ("true", "1")
     if "HeaderSize" in fields:  # -1: the voxels are what the file ends with
         number, start = None if packed else number, max(int(fields["HeaderSize"]), 0)
-    return Stated(voxels, number, data, start, "zlib" if packed else "")
+    packed_bytes = int(fields["CompressedDataSize"]) if packed and "CompressedDataSize" in fields else None
+    return Stated(voxels, number, data, start, "zlib" if packed else "", packed_bytes)
+
+
+def _meta_fields(head: bytes) -> tuple[dict[str, str], re.Match[bytes] | None]:
+    """Give a MetaImage header's fields, and its last line if it is there."""
+    end = re.search(rb"^ElementDataFile\s*=\s*([^\r\n]*)\r?\n?", head, re.MULTILINE)
+    text = head[: end.start() if end else len(head)].decode("latin-1")
+    return dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", text, re.MULTILINE)), end
+
+
+def _check_counts(fields: dict[str, str]) -> None:
+    """Make sure that each field has a number for each axis: SimpleITK's reader complains of others on stderr."""
+    axes = int(fields.get("NDims", 0))
+    wanted = {"DimSize": axes, "ElementSpacing": axes, **dict.fromkeys(_MATRICES, axes * axes), **dict.fromkeys(_PLACES, axes)}
+    if any(key in fields and len(fields[key].split()) != count for key, count in wanted.items()):
+        raise ValueError("its header has not one number for each axis")
 
 
 def _stated_by_nrrd(path: Path) -> Stated:
@@ -189,7 +255,9 @@ def _stated_by_nrrd(path: Path) -> Stated:
     skips = [fields.get(key, "0") for key in ("line skip", "lineskip", "byte skip", "byteskip")]
     encoding = fields.get("encoding", "raw").lower()
     packing = {"gz": "zlib", "gzip": "zlib", "bz2": "bz2", "bzip2": "bz2"}.get(encoding, "")
-    if (where is not None and (where.upper().startswith("LIST") or "%" in where)) or (packing and any(skip != "0" for skip in skips)):
+    if where is not None and (where.upper().startswith("LIST") or "%" in where):
+        return Stated(voxels, None, path, 0, "", in_parts=True)
+    if packing and any(skip != "0" for skip in skips):
         return Stated(voxels, None, path, 0, "")
     if where is None and end is None:
         raise ValueError("its header has no end")
@@ -214,17 +282,27 @@ def _nrrd_fields(head: bytes) -> tuple[dict[str, str], int | None]:
     return {key.strip().lower(): value.strip() for key, value in lines}, end.end() if end else None
 
 
-def _plain(path: Path, start: int) -> Iterator[int]:
+def _is_finite(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
+
+
+def _plain(path: Path, start: int, _: int | None) -> Iterator[int]:
     yield path.stat().st_size - start
 
 
-def _inflated(path: Path, start: int) -> Iterator[int]:
+def _inflated(path: Path, start: int, most: int | None) -> Iterator[int]:
     inflater = zlib.decompressobj(_ANY_ZLIB)
+    left = path.stat().st_size if most is None else most
     with path.open("rb") as file:
         file.seek(start)
         unread = b""
         while not inflater.eof:
-            unread = unread or file.read(_CHUNK_BYTES)
+            if not unread:
+                unread = file.read(min(_CHUNK_BYTES, max(left, 0)))
+                left -= len(unread)
             piece = inflater.decompress(unread, _CHUNK_BYTES)
             if not unread and not piece and not inflater.eof:
                 raise EOFError("the packed voxels are cut off")
@@ -232,7 +310,7 @@ def _inflated(path: Path, start: int) -> Iterator[int]:
             unread = inflater.unconsumed_tail
 
 
-def _unzipped(path: Path, start: int) -> Iterator[int]:
+def _unzipped(path: Path, start: int, _: int | None) -> Iterator[int]:
     with path.open("rb") as file:
         file.seek(start)
         with bz2.open(file) as stream:

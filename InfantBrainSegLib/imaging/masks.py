@@ -6,10 +6,12 @@ import SimpleITK as sitk
 from ..core.errors import InputError
 from .resample import on_grid_of
 
-_SCALES = (1.0, 100.0, 255.0)  # what full certainty is in a map of probabilities
+_SCALES = (1.0, 100.0, 255.0)  # what full certainty is in most maps of probabilities; in others it is the highest value
 _OVERSHOOT = 1.05  # of a resampled map
 _UNDERSHOOT = 0.2
 _MAP_VALUES = 64  # more than labels of anatomy are in use at once, fewer than an 8-bit map has
+_UNSURE = 0.25  # of full certainty, from 0 and from 1: few voxels of a map lie between, and many labels do
+_MOST_UNSURE = 0.5  # of the sure ones
 _SAMPLED = 3  # every third voxel along each axis tells the kind of values
 _INVERTED_EDGE = 0.9  # of the voxels on the image's six faces
 _HOLE = 0.02  # of the image: what an inverted mask leaves out is at least a brain
@@ -41,7 +43,7 @@ def to_mask(image: sitk.Image, name: str) -> tuple[sitk.Image, list[str]]:
         if scale is not None:
             inside = values >= scale / 2
             warnings = [
-                f"{name} is no plain mask but a map from {low:.3g} to {high:.3g}: what is {scale / 2:g} or more was taken as the brain; "
+                f"{name} is no plain mask but a map from {low:.3g} to {high:.4g}: what is {scale / 2:g} or more was taken as the brain; "
                 "look at it, or give a mask of 0 and 1."
             ]
             if not inside.any():
@@ -57,13 +59,17 @@ def to_mask(image: sitk.Image, name: str) -> tuple[sitk.Image, list[str]]:
 
 def _scale(values: np.ndarray, low: float, high: float) -> float | None:
     """Give what stands for certainty in a map of probabilities, or None where the values are labels or distances."""
-    scale = next((scale for scale in _SCALES if high <= _OVERSHOOT * scale), None)
-    if scale is None or high <= 0 or low < -_UNDERSHOOT * scale:
+    scale = next((scale for scale in _SCALES if (scale / 2 < high or scale == 1) and high <= _OVERSHOOT * scale), high)
+    if high <= 0 or low < -_UNDERSHOOT * scale:
         return None
-    sample = values[::_SAMPLED, ::_SAMPLED, ::_SAMPLED]
     if scale == 1:
         return scale
-    return scale if len(np.unique(sample)) > _MAP_VALUES and high > scale / 2 else None
+    sample = values[::_SAMPLED, ::_SAMPLED, ::_SAMPLED]
+    if len(np.unique(sample)) <= _MAP_VALUES:
+        return None
+    sure = np.count_nonzero(sample >= (1 - _UNSURE) * scale)
+    unsure = np.count_nonzero(sample > _UNSURE * scale) - sure
+    return scale if scale in _SCALES or unsure < _MOST_UNSURE * sure else None
 
 
 def _check_not_inverted(inside: np.ndarray, name: str, signed: bool) -> None:

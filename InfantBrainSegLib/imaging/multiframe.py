@@ -1,9 +1,12 @@
 """The frames of an enhanced DICOM file: where each lies, and of which stack and echo it is, in the file's own order of frames.
 
+Of each DICOM file it is also told whether it holds as many voxels as it says.
+
 SimpleITK gives none of it: it stacks frames as they come, at the first one's place and the first two's distance. So the two sequences
 that tell (5200,9229 for all frames and 5200,9230 for each) are read here.
 """
 
+import math
 import mmap
 import struct
 import zlib
@@ -11,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DEFLATED, _BIG, _IMPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
+_JPEG = ("50", "51", "57", "70", "80", "81", "90", "91", "92", "93")
+_READABLE = {_DEFLATED, _BIG, _IMPLICIT, "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5", *(f"1.2.840.10008.1.2.4.{kind}" for kind in _JPEG)}
 _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}  # have a length of 4 bytes
 _SEQUENCES = {  # those on the way to what is wanted
     0x52009229,
@@ -26,6 +31,8 @@ _SHARED, _PER_FRAME = 0x52009229, 0x52009230
 _POSITION, _ORIENTATION, _SPACING, _THICKNESS = 0x00200032, 0x00200037, 0x00280030, 0x00180050
 _STACK, _ECHO, _SLOPE, _INTERCEPT = 0x00209056, 0x00189082, 0x00281053, 0x00281052
 _WANTED = {_POSITION, _ORIENTATION, _SPACING, _THICKNESS, _STACK, _ECHO, _SLOPE, _INTERCEPT}
+_ROWS, _COLUMNS, _SAMPLES, _BITS, _FRAMES = 0x00280010, 0x00280011, 0x00280002, 0x00280100, 0x00280008
+_COUNTS = {_ROWS, _COLUMNS, _SAMPLES, _BITS}
 _PIXELS, _ITEM, _ITEM_END, _SEQUENCE_END = 0x7FE00010, 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _DEEPEST = 16
@@ -66,12 +73,45 @@ def read_frames(path: Path) -> list[Frame]:
     ValueError
         If the file's header is damaged.
     """
+    groups = _read_groups(path)
+    return [_frame({**groups.shared, **own}) for own in groups.per_frame]
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """What is wrong with the voxels of a DICOM file.
+
+    Attributes
+    ----------
+    cut_off : bool
+        There are fewer than the header's counts ask for, which SimpleITK fills up with anything; never told of packed ones.
+    unknown_packing : str
+        The transfer syntax, where SimpleITK cannot unpack it.
+    """
+
+    cut_off: bool = False
+    unknown_packing: str = ""
+
+
+def look_at_voxels(path: Path) -> Voxels:
+    """Tell what is wrong with a DICOM file's voxels; of a file whose header cannot be followed nothing is told."""
+    try:
+        groups = _read_groups(path)
+    except (OSError, ValueError):
+        return Voxels()
+    packing = groups.syntax if groups.syntax and groups.syntax not in _READABLE else ""
+    if groups.pixel_bytes is None or not groups.counts.keys() >= {_ROWS, _COLUMNS, _BITS}:
+        return Voxels(unknown_packing=packing)
+    bits = math.prod(groups.counts.values()) * groups.frames
+    return Voxels(groups.pixel_bytes < bits // 8, packing)
+
+
+def _read_groups(path: Path) -> "_Groups":
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            groups = _Groups(content)
+            return _Groups(content)
     except (struct.error, IndexError, zlib.error) as error:
         raise ValueError("the header is damaged") from error
-    return [_frame({**groups.shared, **own}) for own in groups.per_frame]
 
 
 def _frame(values: dict[int, str]) -> Frame:
@@ -82,15 +122,19 @@ def _frame(values: dict[int, str]) -> Frame:
 
 
 class _Groups:
-    """The functional groups of a file: `shared` by all frames, and `per_frame`."""
+    """The functional groups of a file, `shared` by all frames and `per_frame`; and how many voxels it should have and has."""
 
     def __init__(self, content: bytes | mmap.mmap):
         self.shared: dict[int, str] = {}
         self.per_frame: list[dict[int, str]] = []
+        self.counts: dict[int, int] = {}
+        self.frames = 1
+        self.pixel_bytes: int | None = None  # None where they are packed
         at = 132 if content[128:132] == b"DICM" else 0
         syntax, at = _syntax(content, at)
         if syntax == _DEFLATED:
             content, at = zlib.decompressobj(-15).decompress(content[at:]), 0
+        self.syntax = syntax
         self._content = content
         self._order = ">" if syntax == _BIG else "<"
         self._explicit = syntax != _IMPLICIT and (bool(syntax) or content[at + 4 : at + 6].isupper())
@@ -114,12 +158,17 @@ class _Groups:
         while at < end:
             tag, length, start, kind = self._header(at)
             if tag == _PIXELS and depth == 0:
+                self.pixel_bytes = None if length == _UNDEFINED else min(length, end - start)
                 return end
             if tag == _ITEM_END:
                 return start
             if tag in _SEQUENCES or length == _UNDEFINED or kind == b"SQ":
                 at = self._items(start, end if length == _UNDEFINED else start + length, tag, found, depth)
                 continue
+            if depth == 0 and tag in _COUNTS:
+                self.counts[tag] = struct.unpack_from(f"{self._order}H", self._content, start)[0]
+            elif depth == 0 and tag == _FRAMES:
+                self.frames = int(self._content[start : start + length].decode("latin-1").strip(" \0") or 1)
             if found is not None and tag in _WANTED:
                 found[tag] = self._text(start, length, kind, tag)
             at = start + length

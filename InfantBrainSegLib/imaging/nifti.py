@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from ..core.errors import InputError
 from .nifti_header import HEADER_BYTES, Header, parse_header
-from .nifti_place import HEADER_KEY, affine_of, set_place
+from .nifti_place import HEADER_KEY, affine_of, has_sound_transforms, set_place
 from .unpacking import GZIP_MAGIC, unpacked
 
 EXTENSIONS = (".nii.gz", ".nii", ".hdr", ".img")
@@ -38,11 +38,11 @@ def read_nifti(path: Path, name: str) -> tuple[sitk.Image, list[str]]:
     Raises
     ------
     InputError
-        If it is no 3D scalar image, or its voxels' size is absurd or contradictory.
+        If it is no 3D scalar image, its voxels' size is absurd or contradictory, or one of two files is not there.
     OSError, EOFError, ValueError, zlib.error
         If the file is damaged or no NIfTI or Analyze file.
     """
-    head, data = _files_of(path)
+    head, data = _files_of(path, name)
     header = parse_header(_beginning(head))
     if (header.kind == "single") != (head == data):
         raise ValueError("its header is of another kind of file")
@@ -50,7 +50,8 @@ def read_nifti(path: Path, name: str) -> tuple[sitk.Image, list[str]]:
     affine, warnings = affine_of(header, size, name)
     image = sitk.GetImageFromArray(_voxels(header, size, data))
     set_place(image, affine, np.abs(header.pixdim[1:]))
-    image.SetMetaData(HEADER_KEY, header.transforms())
+    if has_sound_transforms(header):  # others would spoil what is written on this grid
+        image.SetMetaData(HEADER_KEY, header.transforms())
     return image, warnings
 
 
@@ -66,9 +67,9 @@ def stated_voxels(path: Path) -> int:
     OSError, EOFError, ValueError, zlib.error
         If the header cannot be read.
     """
-    head, data = _files_of(path)
-    header = parse_header(_beginning(head))
     try:
+        head, data = _files_of(path, "")
+        header = parse_header(_beginning(head))
         voxels = math.prod(_size(header, ""))
     except InputError:
         return 0
@@ -85,7 +86,7 @@ def _holds(path: Path, wanted: int) -> bool:
         return os.fstat(file.fileno()).st_size * (_MOST_PACKED if file.read(2) == GZIP_MAGIC else 1) >= wanted
 
 
-def _files_of(path: Path) -> tuple[Path, Path]:
+def _files_of(path: Path, called: str) -> tuple[Path, Path]:
     """Give the file with the header and that with the voxels."""
     name = path.name
     if name.lower().endswith((".nii", ".nii.gz")):
@@ -93,12 +94,17 @@ def _files_of(path: Path) -> tuple[Path, Path]:
     stem, ending = name[:-4], name[-4:]
     upper = ending.isupper()
     heads, images = (".hdr",), (".img", ".img.gz")
-    found = []
+    found: list[Path] = []
     for endings in (heads, images):
         choices = [path] if ending.lower() in endings else [path.with_name(stem + (e.upper() if upper else e)) for e in endings]
         there = [choice for choice in choices if choice.is_file()]
         if not there:
-            raise OSError(f"the file {endings[0]} is not beside it")
+            if found:
+                parse_header(_beginning(found[0]))  # what is no header has no other half
+            raise InputError(
+                f"{called} is one of two files, and {' or '.join(endings)} of the same name is not beside it; "
+                "wanted both: put them together."
+            )
         found.append(there[0])
     return found[0], found[1]
 

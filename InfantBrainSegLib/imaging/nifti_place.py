@@ -21,6 +21,7 @@ _SENSIBLE_MM = (0.0999, 3.0001)  # what a voxel of a brain scan may measure
 _STATED_AGREES = 0.01  # of pixdim and sform
 _SAME_LENGTH = 1e-5  # of a voxel's edge: rounding of the header's float32
 _DIFFER_VOXELS = 0.5  # between sform and qform, anywhere in the image
+_MOST_QUATERNION = 1.01  # of a unit quaternion's parts: more is no rotation, and NaN is not less
 _LPS = np.diag([-1.0, -1.0, 1.0])  # a NIfTI header is in RAS: the one sign outside `space`
 
 
@@ -95,6 +96,11 @@ def places_alike(kept: str, image: sitk.Image) -> bool:
         [np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing()), np.asarray(image.GetOrigin())]
     )
     return _gap_mm(affine, found, size) < 0.01 * min(image.GetSpacing())
+
+
+def has_sound_transforms(header: Header) -> bool:
+    """Tell whether the transforms that a header claims to have are places at all."""
+    return (header.sform_code <= 0 or _is_usable(header.sform)) and (header.qform_code <= 0 or _qform(header) is not None)
 
 
 def affine_of(header: Header, size: tuple[int, ...], name: str) -> tuple[np.ndarray, list[str]]:
@@ -195,7 +201,7 @@ def _unit(units: int, stated: np.ndarray, name: str) -> tuple[float, list[str]]:
 def _qform(header: Header) -> np.ndarray | None:
     b, c, d = header.quaternion
     square = b * b + c * c + d * d
-    if not math.isfinite(square) or not np.isfinite(header.qoffset).all():
+    if not square <= _MOST_QUATERNION or not np.isfinite(header.qoffset).all():
         return None
     a = math.sqrt(max(1 - square, 0))
     if square > 1:  # rounding: a half turn

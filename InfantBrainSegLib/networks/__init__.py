@@ -2,3 +2,7 @@
 
 Call `load_network`, `Networks` and `Predictor`; everything else serves these two.
 """
+
+from ..core.versions import check_torch_and_numpy
+
+check_torch_and_numpy()  # before torch is imported, which would only warn, at length

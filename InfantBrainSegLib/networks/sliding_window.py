@@ -198,7 +198,7 @@ def predict(
     ------
     WeightsError
         If the network's output is not finite.
-    torch.OutOfMemoryError
+    torch.cuda.OutOfMemoryError
         If the device's memory runs out (`device.run_with_memory_ladder` handles it).
     """
     plan = plan_windows(inputs.shape[1:], mask, config)

@@ -24,6 +24,7 @@ from .displacement import measure_displacement
 AUTO, OFF = "auto", "off"
 CHOICES = (AUTO, OFF)
 KEEP_MM = 0.75  # mean displacement below which a pair counts as aligned; 25 aligned pairs measured up to 0.50
+MIN_HEAD_MM = 20.0  # of each side: less is no head
 MAX_ANGLE_DEGREES, MAX_TRANSLATION_MM = 30.0, 45.0  # half as much again as the 20 degrees and 30 mm that are tested
 MIN_OVERLAP = 0.8  # Dice of two stripped brains after alignment; whole heads are cut off where the field of view ends
 MIN_INFORMATION = 0.45  # nats in the brain or head and its rim; 56 pairs of one brain have 0.76 to 1.20, 12 of two brains up to 0.27
@@ -171,9 +172,11 @@ class _RigidSearch:
         return self._accepted(before, information(fine, best), best)
 
     def _meet(self) -> bool:
-        """Whether T1's and T2's heads come near enough to each other to be sought."""
+        """Whether T1's and T2's heads are large enough and come near enough to each other to be sought."""
         ends = [(points.min(axis=0), points.max(axis=0)) for points in (self._points_mm, points_mm(self._heads[1]))]
         (low, high), (other_low, other_high) = ends
+        if min((high - low).min(), (other_high - other_low).min()) < MIN_HEAD_MM:
+            return False
         return bool((low - MAX_TRANSLATION_MM < other_high).all() and (other_low - MAX_TRANSLATION_MM < high).all())
 
     def _starts(self) -> list[sitk.Euler3DTransform]:

@@ -40,7 +40,7 @@ LOST = (0.03, 0.1)  # DOC of the cerebrum at 3 mm, less than with the best way o
 def attempts(folder: Path) -> tuple[list[float], list[float]]:
     """Score and cerebrum DOC with the axes in each of the 24 orders, the right one first."""
     t1, t2, mask = (read_image(folder / f"{name}.nii.gz") for name in ("T1", "T2", "mask"))
-    heads = {"T1": Head(t1), "T2": Head(t2)}
+    heads = {"T1": Head(t1, "T1"), "T2": Head(t2, "T2")}
     grid = ras_grid(heads["T1"].corners_mm(), locate.LOCATE_MM, 0.0)
     truth = resample_linearly(sitk.Cast(mask, sitk.sitkFloat32), grid) > 0.5
     search = locate._Search(grid, images_on(heads, grid), predictor())
@@ -57,7 +57,7 @@ def chosen(scores: list[float], header: int) -> int:
 
 def surer_of_half_turn(scans: dict[str, sitk.Image]) -> float:
     """By how much the network is surer of a brain without cerebellum that is turned by half a turn."""
-    heads = {name: Head(scan) for name, scan in scans.items()}
+    heads = {name: Head(scan, name) for name, scan in scans.items()}
     grid = ras_grid(next(iter(heads.values())).corners_mm(), locate.LOCATE_MM, 0.0)
     search = locate._Search(grid, images_on(heads, grid), predictor())
     as_given, turned = (search.attempt(order, silent).score for order in (locate._HEADERS, locate._HALF_TURNS[VERTICAL]))

@@ -50,7 +50,7 @@ class KnowingNetwork:
     """
 
     def __init__(self, t1, upright_only=False):
-        self.mean = Head(t1).mean
+        self.mean = Head(t1, "T1").mean
         self.upright_only = upright_only
         self.calls = []
         self.seen = []

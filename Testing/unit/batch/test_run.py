@@ -84,6 +84,16 @@ def test_the_output_is_a_bids_derivative_dataset_with_one_table(bids, tmp_path, 
     ]
 
 
+def test_a_bids_folder_may_be_named_from_where_one_works(bids, tmp_path, options, stand_in, monkeypatch):
+    monkeypatch.chdir(bids.parent)
+    rows = run_batch(bids.name, "out", options, segmenter=stand_in)
+    wanted = run_batch(bids, tmp_path / "absolute", options, segmenter=stand_in)
+    assert [(row["scan"], row["status"], row.get("reason")) for row in rows] == [
+        (row["scan"], row["status"], row.get("reason")) for row in wanted
+    ]
+    assert "ok" in {row["status"] for row in rows}
+
+
 def test_labels_lie_on_each_t1s_grid_and_the_table_holds_their_volumes(bids, tmp_path, options, stand_in):
     rows = run_batch(bids, tmp_path / "out", options, segmenter=stand_in)
     grid = phantoms.grid((2.8, 2.5, 2.9), phantoms.PERMUTED)
@@ -95,7 +105,7 @@ def test_labels_lie_on_each_t1s_grid_and_the_table_holds_their_volumes(bids, tmp
     assert list(table) == ["sub-01", "sub-02_ses-1", "sub-02_ses-2"]
     assert tuple(table["sub-01"]) == COLUMNS
     row = table["sub-02_ses-2"]
-    assert (row["subject"], row["session"], row["status"], row["reason"]) == ("sub-02", "ses-2", "ok", "")
+    assert (row["subject"], row["session"], row["status"], row.get("reason")) == ("sub-02", "ses-2", "ok", "")
     voxel_ml = 2.8 * 2.5 * 2.9 / 1000
     for value, tissue in enumerate(("csf", "gm", "wm"), start=1):
         assert float(row[f"{tissue}_ml"]) == pytest.approx(voxel_ml * (sitk.GetArrayFromImage(labels) == value).sum(), abs=2e-3)

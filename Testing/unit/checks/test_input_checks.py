@@ -237,6 +237,23 @@ def test_a_hole_without_signal_inside_the_brain(scan, radius_mm, status):
     assert status_of(CheckCode.HOLES, *pair) == status
 
 
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("scan", [0, 1])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("count", [1, 4])
+def test_slices_without_signal_inside_the_brain(raw, scan, axis, count):
+    pair = list(raw_pair() if raw else good_pair())
+    mask = on_grid_of(pair[0], brain(good_pair()[0]).astype(np.uint8)) if raw else None
+    values = sitk.GetArrayFromImage(pair[scan])
+    middle = values.shape[axis] // 2
+    np.moveaxis(values, axis, 0)[middle : middle + count] = 0
+    pair[scan] = on_grid_of(pair[scan], values)
+    (check,) = [check for check in check_images(*pair, mask) if check.code == CheckCode.HOLES]
+    assert check.status == WARN
+    assert check.found.startswith(f"{count} slice")
+    assert check.found.endswith(f"without signal inside the brain on T{scan + 1}")
+
+
 @pytest.mark.parametrize(("radius_mm", "status"), [(4, PASS), (9, WARN)])
 def test_a_hole_in_a_whole_head_with_a_mask(radius_mm, status):
     t1, t2 = raw_pair()

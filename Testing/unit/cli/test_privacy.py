@@ -133,7 +133,7 @@ def other_files(exam):
 def damaged(exam):
     for path in (exam / "T1").iterdir():
         path.write_bytes(path.read_bytes()[:2000])
-    return exam / "T1", "no DICOM image|cannot be read"
+    return exam / "T1", "DICOM files of T1 can be read as an image|cannot be read"
 
 
 def missing(exam):

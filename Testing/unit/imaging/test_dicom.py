@@ -247,3 +247,66 @@ def test_a_folder_with_links_to_nothing_is_refused_because_the_series_is_not_who
     (folder / "last.dcm").symlink_to("nowhere")
     with pytest.raises(InputError, match="The folder of T1 holds 1 link to nothing"):
         read_scan(folder, "T1")
+
+
+@pytest.mark.parametrize("spacing", ["0\\0", "0.8\\-2", "0.8"])
+def test_a_spacing_that_can_not_be_is_refused(spacing, tmp_path):
+    folder = altered(write_series(tmp_path / "dicom", scan_on(phantoms.LPS)), as_mr)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        assert b"0.8\\0.8 " in content
+        path.write_bytes(content.replace(b"0.8\\0.8 ", spacing.encode().ljust(8)))
+    with pytest.raises(InputError, match="T1 has no PixelSpacing in its headers"):
+        read_scan(folder, "T1")
+
+
+@pytest.mark.parametrize("axes", [(0, 0, 0, 0, 0, 0), (2, 0, 0, 0, 2, 0), (1, 0, 0, 1, 0, 0), (1, 0, 0, 0.5, 0.866, 0)])
+def test_axes_that_are_not_of_length_1_and_at_right_angles_are_refused(axes, tmp_path):
+    folder = altered(
+        write_series(tmp_path / "dicom", scan_on(phantoms.LPS)), lambda file: setattr(file, "ImageOrientationPatient", list(axes))
+    )
+    with pytest.raises(InputError, match="T1 has no ImageOrientationPatient in its headers"):
+        read_scan(folder, "T1")
+
+
+def test_slices_that_all_lie_at_one_place_are_reported_as_that(tmp_path):
+    folder = altered(write_series(tmp_path / "dicom", scan_on(phantoms.LPS)), lambda file: setattr(file, "ImagePositionPatient", [0, 0, 0]))
+    with pytest.raises(InputError, match=r"slices of the DICOM series of T1 lie at one place by their headers"):
+        read_scan(folder, "T1")
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.999])
+@pytest.mark.parametrize("some", [True, False])
+def test_slices_with_fewer_voxels_than_their_headers_say_are_refused(kept, some, tmp_path):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
+    paths = sorted(folder.iterdir())
+    for path in paths[9:11] if some else paths:
+        file = pydicom.dcmread(path)
+        file.PixelData = file.PixelData[: 2 * int(kept * len(file.PixelData) / 2)]
+        file.save_as(path)
+        with pytest.raises(ValueError, match="pixel data"):
+            _ = pydicom.dcmread(path).pixel_array
+    count = f"{2 if some else len(paths)} of {len(paths)}"
+    with pytest.raises(InputError, match=f"The voxels of {count} slices in the DICOM series of T1 are fewer than their headers say"):
+        read_scan(folder, "T1")
+
+
+def test_dicom_files_of_which_none_can_be_read_are_not_said_to_be_none(tmp_path):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"None of the \d+ DICOM files of T1 can be read as an image"):
+        read_scan(folder, "T1")
+
+
+@pytest.mark.parametrize("syntax", [pydicom.uid.HTJ2KLossless, pydicom.uid.MPEG4HP41])
+def test_voxels_packed_in_an_unknown_way_are_refused_in_silence_with_the_remedy(syntax, tmp_path, capfd):
+    def pack(file):
+        file.file_meta.TransferSyntaxUID = syntax
+        file.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51" + bytes(200)])
+        file["PixelData"].is_undefined_length = True
+
+    folder = altered(write_series(tmp_path / "dicom", scan_on(phantoms.LPS)), pack)
+    with pytest.raises(InputError, match=rf"of T1 is packed in a way that is not read here \(transfer syntax {syntax}\); .* without compr"):
+        read_scan(folder, "T1")
+    assert capfd.readouterr() == ("", "")

@@ -1,8 +1,11 @@
 import gzip
 import os
+import stat
 import struct
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -423,3 +426,31 @@ def test_itk_gets_no_letters_beyond_ascii_where_the_process_runs_in_the_folder(t
         assert np.array_equal(sitk.GetArrayFromImage(read_image(path)), sitk.GetArrayFromImage(image))
     assert len(asked) >= 5
     assert all(name.isascii() for name in asked)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.2, 2.0])
+def test_axes_that_are_not_of_length_1_are_refused(factor):
+    image = ramp(np.float32)
+    image.SetDirection((factor * np.eye(3)).ravel().tolist())
+    with pytest.raises(InputError, match=r"T1 has axes of length .* in its header; wanted 1 for each"):
+        check_image(image, "T1")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such pipes there")
+def test_text_for_a_pipe_goes_into_it_and_the_pipe_stays(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / "pipe").read_text, "utf-8")
+        write_text("ä\n", tmp_path / "pipe")
+        assert read.result(10) == "ä\n"
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="the streams of a process are files on Linux alone")
+def test_text_for_a_stream_of_the_process_does_not_replace_its_name(tmp_path):
+    with open(tmp_path / "stream", "wb") as stream:
+        name = Path(f"/proc/self/fd/{stream.fileno()}")
+        write_text("x", name)
+        assert name.is_symlink()
+    assert (tmp_path / "stream").read_text() == "x"

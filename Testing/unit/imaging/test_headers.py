@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 
 from InfantBrainSegLib.core.errors import InputError
-from InfantBrainSegLib.imaging.files import read_image
+from InfantBrainSegLib.imaging.files import read_image, read_with_warnings
 
 VALUES = np.random.default_rng(0).integers(0, 40, (20, 20, 20)).astype(np.int16)
 
@@ -26,8 +26,8 @@ def voxels_of(path):
     return path, content.index(end) + len(end)
 
 
-def assert_refused_in_silence(path, capfd):
-    with pytest.raises(InputError, match="cannot be read as an image") as refused:
+def assert_refused_in_silence(path, capfd, said="cannot be read as an image"):
+    with pytest.raises(InputError, match=said) as refused:
         read_image(path, "T1")
     assert "\n" not in str(refused.value)
     assert capfd.readouterr() == ("", "")
@@ -60,7 +60,7 @@ def test_voxels_that_are_cut_off_are_refused_in_silence(tmp_path, name, packed, 
 def test_a_header_without_its_voxels_is_refused_in_silence(tmp_path, name, capfd):
     path = written(tmp_path / name)
     voxels_of(path)[0].unlink()
-    assert_refused_in_silence(path, capfd)
+    assert_refused_in_silence(path, capfd, "T1 is a header without the file of its voxels; wanted both")
 
 
 @pytest.mark.parametrize("name", ["a.mha", "a.mhd", "a.nrrd", "a.nhdr"])
@@ -95,3 +95,68 @@ def test_an_nrrd_file_in_other_units_is_refused(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"encoding:", b'space units: "cm" "cm" "cm"\nencoding:'))
     with pytest.raises(InputError, match="has no voxel size in mm"):
         read_image(path)
+
+
+def changed(path, old, new):
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_metaimage_that_states_fewer_packed_bytes_than_it_has_is_refused(tmp_path, share, capfd):
+    path = written(tmp_path / "a.mha")
+    size = path.read_bytes().partition(b"CompressedDataSize = ")[2].split(b"\n")[0]
+    changed(path, b"CompressedDataSize = " + size, b"CompressedDataSize = %d" % int(share * int(size)))
+    assert_refused_in_silence(path, capfd)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("a.mhd", b"ElementDataFile = a.raw", b"ElementDataFile = LIST\nslice0.raw\nslice1.raw"),
+        ("a.mhd", b"ElementDataFile = a.raw", b"ElementDataFile = slice%d.raw 0 19 1"),
+        ("a.nhdr", b"data file: a.raw", b"data file: slice%d.raw 0 19 1"),
+        ("a.nhdr", b"data file: a.raw", b"data file: LIST\nslice0.raw"),
+    ],
+)
+def test_voxels_in_several_files_are_refused_because_missing_ones_would_be_read_as_anything(tmp_path, name, old, new, capfd):
+    path = changed(written(tmp_path / name, packed=False), old, new)
+    assert_refused_in_silence(path, capfd, "T1 has its voxels in several files; wanted them in one")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("a.mha", b"DimSize = 20 20 20", b"DimSize = 20 20"),
+        ("a.mha", b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 1"),
+        ("a.mha", b"TransformMatrix = 1 0 0 0 1 0 0 0 1", b"TransformMatrix = 1 0 0 0 1 0"),
+        ("a.mha", b"Offset = 0 0 0", b"Offset = 0"),
+    ],
+)
+def test_a_metaimage_with_too_few_numbers_is_refused_in_silence(tmp_path, name, old, new, capfd):
+    assert_refused_in_silence(changed(written(tmp_path / name, packed=False), old, new), capfd)
+
+
+@pytest.mark.parametrize("third", [b"none", b"(nan,nan,nan)"])
+def test_an_nrrd_axis_without_a_length_is_refused(tmp_path, third):
+    path = changed(written(tmp_path / "a.nrrd", packed=False), b"(0,1,0) (0,0,1)", b"(0,1,0) " + third)
+    with pytest.raises(InputError, match="T1 has no voxel size in mm"):
+        read_image(path, "T1")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("a.nrrd", b"space: left-posterior-superior", b"space dimension: 3"),
+        ("a.nrrd", b"space: left-posterior-superior", b"space: scanner-xyz"),
+        ("a.nrrd", b"space: left-posterior-superior", b"space: 3D-left-handed"),
+        ("a.mha", b"TransformMatrix = 1 0 0 0 1 0 0 0 1\n", b""),
+    ],
+)
+def test_a_header_that_does_not_say_how_the_head_lies_is_warned_of(tmp_path, name, old, new):
+    path = written(tmp_path / name, packed=False)
+    assert read_with_warnings(path, "T1")[1] == []
+    (warning,) = read_with_warnings(changed(path, old, new), "T1")[1]
+    assert "T1's header does not say where left, right, front and back are" in warning

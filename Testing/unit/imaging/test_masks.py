@@ -57,6 +57,21 @@ def test_many_labels_are_no_map():
     assert (read(labels)[0] == BALL).all()
 
 
+@pytest.mark.parametrize(("scale", "kind"), [(1000, np.int16), (4095, np.uint16), (65535, np.uint16), (12.5, np.float32)])
+def test_a_map_of_another_scale_counts_from_half_of_its_highest_value(scale, kind):
+    soft = np.clip(ndimage.gaussian_filter(BALL.astype(np.float32), 1), 0, 1)
+    inside, (warning,) = read((soft * scale).astype(kind))
+    assert np.count_nonzero(inside != (soft >= 0.5)) < 0.01 * np.count_nonzero(BALL)
+    assert "The brain mask is no plain mask but a map" in warning
+
+
+def test_hundreds_of_labels_are_no_map():
+    hemispheres = np.where(np.indices(BALL.shape)[2] < 24, 1000, 2000)
+    labels = np.where(BALL, hemispheres + np.indices(BALL.shape)[0] + 40 * (np.indices(BALL.shape)[1] > 20), 0).astype(np.int16)
+    assert len(np.unique(labels)) > 64
+    assert (read(labels)[0] == BALL).all()
+
+
 def test_a_distance_counts_above_0_with_a_warning_and_is_refused_where_that_is_the_outside():
     inward = ndimage.distance_transform_edt(BALL) - ndimage.distance_transform_edt(~BALL)
     inside, (warning,) = read(inward.astype(np.float32))

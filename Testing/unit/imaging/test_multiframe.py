@@ -165,6 +165,22 @@ def test_frames_without_a_place_are_refused(tmp_path):
         read(enhanced(tmp_path / "a.dcm", range(7), tweak=forget))
 
 
+def test_frames_with_fewer_voxels_than_the_header_says_are_refused(tmp_path):
+    def cut(file):
+        file.PixelData = file.PixelData[: len(file.PixelData) * 2 // 3]
+
+    with pytest.raises(InputError, match="The voxels of 7 of 7 slices in the DICOM series of T1 are fewer than their headers say"):
+        read(enhanced(tmp_path / "a.dcm", range(7), tweak=cut))
+
+
+def test_frames_without_an_orientation_are_not_said_to_be_no_dicom(tmp_path):
+    def forget(file):
+        del file.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+
+    with pytest.raises(InputError, match=r"None of the 1 DICOM files of T1 can be read as an image|has no ImageOrientationPatient"):
+        read(enhanced(tmp_path / "a.dcm", range(7), tweak=forget))
+
+
 def test_a_damaged_header_is_no_image_and_no_crash(tmp_path):
     path = enhanced(tmp_path / "a.dcm", range(7))
     content = path.read_bytes()

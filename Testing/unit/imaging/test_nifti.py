@@ -194,3 +194,30 @@ def test_an_image_that_was_moved_does_not_get_the_scan_s_old_transforms(tmp_path
     image.SetOrigin((5.0, 6.0, 7.0))
     write_image(image, tmp_path / "out.nii.gz")
     np.testing.assert_allclose(RAS @ index_to_physical(image), nib.load(tmp_path / "out.nii.gz").affine, atol=1e-5)
+
+
+@pytest.mark.parametrize(("given", "gone"), [("T1.hdr", "T1.img"), ("T1.img", "T1.hdr")])
+def test_one_of_two_files_says_that_the_other_is_not_beside_it(tmp_path, given, gone):
+    save(tmp_path / "T1.img", kind=nib.Nifti1Pair)
+    (tmp_path / gone).unlink()
+    with pytest.raises(InputError, match=f"T1 is one of two files, and {gone[2:]}.* is not beside it; wanted both"):
+        read_image(tmp_path / given, "T1")
+
+
+def test_a_quaternion_that_is_no_rotation_is_not_followed(tmp_path):
+    path = patch(save(tmp_path / "T1.nii", affine=turned(20), codes=(0, 1)), 256, "<3f", 1.2, 0.3, 0.1)
+    with pytest.raises(ValueError, match="positive"):
+        nib.load(path)
+    _, (warning,) = read_with_warnings(path, "T1")
+    assert "T1's header does not say where left, right, front and back are" in warning
+
+
+@pytest.mark.parametrize(("at", "layout"), [(280, "<12f"), (256, "<3f")], ids=["sform", "quaternion"])
+@pytest.mark.parametrize("value", [np.nan, 9.0])
+def test_a_result_does_not_repeat_a_transform_that_is_no_place(tmp_path, at, layout, value):
+    codes = (1, 1) if at == 280 else (0, 1)
+    numbers = [value if at == 256 else np.nan] * int(layout[1:-1])
+    scan = read_image(patch(save(tmp_path / "T1.nii", affine=turned(20), codes=codes), at, layout, *numbers))
+    write_image(on_grid_of(scan, np.ones(VALUES.shape[::-1], np.uint8)), tmp_path / "labels.nii.gz")
+    wanted = turned(20) if at == 280 else RAS @ index_to_physical(scan)
+    np.testing.assert_allclose(nib.load(tmp_path / "labels.nii.gz").affine, wanted, atol=1e-4)

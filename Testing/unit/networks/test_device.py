@@ -98,7 +98,7 @@ class HungryNetwork(nn.Module):
     def forward(self, x):
         self.batches.append(len(x))
         if len(x) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return x.new_zeros((len(x), 4, *x.shape[2:]))
 
 
@@ -125,7 +125,7 @@ def test_the_last_step_of_the_ladder_is_the_cpu():
     def attempt(device, batch_size):
         tried.append((device.type, batch_size))
         if device.type != "cpu":
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
         return "done"
 
     assert devices.run_with_memory_ladder(attempt, torch.device("mps"), 3, log) == "done"
@@ -143,7 +143,7 @@ def test_a_cpu_without_memory_for_one_window_is_an_error():
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory."), True),
         (MemoryError(), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), True),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), True),

@@ -137,6 +137,14 @@ def test_a_turn_beyond_the_limits_is_never_accepted_in_silence(scans):
         align(t1, move_grid(t2, motion))
 
 
+def test_a_scan_that_is_empty_but_for_a_voxel_is_not_sought(scans):
+    t1, t2 = scans
+    lone = t1 * 0
+    lone[20, 20, 20] = 1
+    for pair in ((lone, t2), (t1, lone)):
+        assert not align(*pair).report["moved"]
+
+
 def test_switched_off_or_with_one_scan_nothing_is_moved(scans):
     t1, t2 = scans
     moved = move_grid(t2, rigid((0, 0, 10), (5.0, 0.0, 0.0)))

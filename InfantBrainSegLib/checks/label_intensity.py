@@ -115,10 +115,11 @@ class _Levels:
 
     @classmethod
     def of(cls, images: np.ndarray, tissues: dict[Tissue, np.ndarray]) -> "_Levels | None":
-        """None where a tissue is absent or no scan tells."""
-        if not all(inside.any() for inside in tissues.values()):
+        """None where a tissue is absent or no scan tells; every second voxel of each axis is enough."""
+        seen = {tissue: images[:, ::2, ::2, ::2][:, inside[::2, ::2, ::2]] for tissue, inside in tissues.items()}  # (C, N) each
+        if not all(values.size for values in seen.values()):
             return None
-        medians = {tissue: np.array([np.median(image[inside]) for image in images]) for tissue, inside in tissues.items()}
+        medians = {tissue: np.median(values, axis=1) for tissue, values in seen.items()}
         telling = np.flatnonzero(np.abs(medians[CSF] - medians[GM]) >= MIN_SEPARATION)
         return cls(medians, telling) if telling.size else None
 

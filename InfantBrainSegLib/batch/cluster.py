@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..core.allocator import keep_freed_memory
 from ..core.contract import Step
+from ..core.cores import wait_passively
 from ..core.errors import InfantBrainSegError, InputError, describe_error
 from ..core.json_text import read_json_object
 from ..core.lock import WAIT_S
@@ -178,6 +180,7 @@ class _Crowd:
         return [address for address in self._client.scheduler_info(n_workers=-1)["workers"] if address not in self._unfit]
 
     def _check_workers(self) -> None:
+        self._client.run(wait_passively)  # before anything of ours loads torch there
         for address, reason in {**self._wrong_versions(), **self._own_words()}.items():
             self._set_aside(address, reason)
         if not self._fit():
@@ -297,6 +300,7 @@ def _segmenter(job: Job) -> Segmenter:
     options = job.options.segment
     key = (str(options.weights_dir), options.device)
     if key not in _segmenters:
+        keep_freed_memory()  # Dask starts its workers so that they give it back, which doubles their processor time
         _segmenters[key] = Segmenter(options.weights_dir, options.device)
     return _segmenters[key]
 

@@ -79,14 +79,18 @@ def started(program: str, *words: str):
         process.terminate()
 
 
+def processes_of(process: psutil.Process) -> list[psutil.Process]:
+    """A process and those that it started; of this one, which started all others, itself alone."""
+    return [process, *([] if process.pid == os.getpid() else process.children(recursive=True))]
+
+
 def cpu_seconds(process: psutil.Process) -> float:
-    """Processor time of a process and of those that it started."""
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    times = [one.cpu_times() for one in processes_of(process)]
     return sum(one.user + one.system for one in times)
 
 
 def resident_mb(process: psutil.Process) -> float:
-    return process.memory_info().rss / 2**20
+    return max(one.memory_info().rss for one in processes_of(process)) / 2**20
 
 
 def measure(source: Path, output: Path, options: BatchOptions, processes: dict[str, psutil.Process]) -> dict[str, float]:
@@ -98,7 +102,7 @@ def measure(source: Path, output: Path, options: BatchOptions, processes: dict[s
     found = {"scans": len(rows), "wall_s": wall, "wall_s_per_scan": wall / len(rows)}
     for name, process in processes.items():
         found[f"{name}_cpu_s_per_scan"] = (cpu_seconds(process) - before[name]) / len(rows)
-        found[f"{name}_mb"] = max(resident_mb(one) for one in (process, *process.children(recursive=True)))
+        found[f"{name}_mb"] = resident_mb(process)
     return found
 
 

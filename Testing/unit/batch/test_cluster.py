@@ -243,6 +243,26 @@ def job(bids, tmp_path, options):
     return Job.of(bids, tmp_path / "out", options, Networks(options.segment.weights_dir))
 
 
+def test_workers_compute_as_the_command_does(bids, tmp_path, options, monkeypatch):
+    """Threads that wait sleep, and freed memory is kept."""
+    distributed = needed_package("distributed", "infantbrainseg[cluster]")
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL) as started,
+        distributed.Client(started, set_as_default=False) as client,
+    ):
+        told = replace(quick(options), cluster=Cluster(started.scheduler_address))
+        assert {row["status"] for row in run_batch(bids, tmp_path / "out", told)} == {"ok"}
+        assert [*client.run(os.getenv, "OMP_WAIT_POLICY").values()] == ["PASSIVE"]
+    kept = []
+    monkeypatch.setattr(cluster_module, "keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr(cluster_module, "_segmenters", {})
+    for _ in range(2):
+        cluster_module._segmenter(Job(bids, tmp_path, told, {}))
+    assert kept == [True]
+
+
 def test_a_process_that_can_do_the_work_has_nothing_to_say(job):
     assert cluster_module.why_unfit(job) == ""
 

@@ -18,6 +18,7 @@ from .device import autocast_dtype, prefers_channels_last
 
 Start = tuple[int, int, int]
 FIT, OVERLAP, PAPER = "fit", "overlap", "paper"
+RIM_VOXELS = 5  # that fitted windows see round the brain: without, as networks do not know it, isointense subjects lose up to 0.005 of Dice
 STEP = 8  # voxels: edges of fitted windows are multiples of it, and exceed the size asked for by one at most
 
 
@@ -34,7 +35,7 @@ class SlidingWindowConfig:
     blend : str
         "gaussian": a window counts most at its centre, where the network saw the most around; "uniform": the paper's plain average.
     plan : str
-        "fit": on each axis as few windows as cover the brain with edges of about `patch_voxels`, their edges fitted to it;
+        "fit": on each axis as few windows as cover the brain and a rim with edges of about `patch_voxels`, their edges fitted to it;
         "overlap": cubes over the whole volume; "paper": floor(L / patch_voxels) + 2 cubes on an axis of L voxels.
     batch_size : int
         Windows in one pass of the network.
@@ -133,7 +134,7 @@ def plan_windows(shape: Sequence[int], mask: np.ndarray | None, config: SlidingW
 def _ends(mask: np.ndarray, axis: int) -> tuple[int, int]:
     others = tuple(other for other in range(3) if other != axis)
     places = np.flatnonzero(mask.any(others))
-    return int(places[0]), int(places[-1])
+    return max(int(places[0]) - RIM_VOXELS, 0), min(int(places[-1]) + RIM_VOXELS, mask.shape[axis] - 1)
 
 
 def _inside(start: Start, size: Sequence[int]) -> tuple[slice, slice, slice]:

@@ -128,7 +128,7 @@ def test_the_fitted_plan_has_as_few_windows_as_cover_a_brain_with_a_fifth_of_a_w
 
 @pytest.mark.parametrize("patch", [32, 64, 80])
 @pytest.mark.parametrize("extent", [(5, 40, 70), (71, 88, 89), (120, 160, 200)])
-def test_fitted_windows_cover_the_brain_wherever_it_lies_and_stay_near_the_size_asked_for(patch, extent):
+def test_fitted_windows_cover_the_brain_and_its_rim_wherever_it_lies_and_stay_near_the_size_asked_for(patch, extent):
     low, shape = (7, 0, 30), (150, 170, 260)
     mask = np.zeros(shape, bool)
     mask[tuple(slice(first, first + length) for first, length in zip(low, extent, strict=True))] = True
@@ -139,7 +139,8 @@ def test_fitted_windows_cover_the_brain_wherever_it_lies_and_stay_near_the_size_
         places = sorted({start[axis] for start in plan.starts})
         assert places[0] >= 0
         assert places[-1] + plan.size[axis] <= shape[axis]
-        assert covered(axis, plan, shape[axis])[low[axis] : low[axis] + extent[axis]].min() >= 1
+        rim = slice(max(low[axis] - 5, 0), low[axis] + extent[axis] + 5)
+        assert covered(axis, plan, shape[axis])[rim].min() >= 1  # with what lies round the brain, as far as the volume reaches
         assert all(np.diff(places) <= plan.size[axis] - patch // 4 + 1)
 
 

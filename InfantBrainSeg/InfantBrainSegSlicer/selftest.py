@@ -12,7 +12,7 @@ from InfantBrainSegLib.core.labels import TISSUES
 from .scene.options import SegmentParameters
 from .scene.sample_data import FOLDER, load_sample
 
-LEAST_DOC = {"CSF": 0.94, "GM": 0.85, "WM": 0.82}  # this subject has .967, .901, .880 in two rounds
+LEAST_DOC = {"CSF": 0.94, "GM": 0.85, "WM": 0.82}  # this subject has .967, .903, .883
 VOLUME_TOLERANCE = 0.2  # of the reference volume; white matter, the smallest, is the hardest
 
 

@@ -13,7 +13,7 @@ from InfantBrainSegLib.pipeline.segmenter import segment
 from InfantBrainSegLib.training import recipes_folder
 
 DEMO = Path(__file__).parents[3] / "InfantBrainSeg" / "Resources" / "SampleData"
-LEAST_DOC = {"CSF": 0.95, "GM": 0.87, "WM": 0.84}  # measured: 0.967, 0.901, 0.884
+LEAST_DOC = {"CSF": 0.95, "GM": 0.87, "WM": 0.84}  # measured: 0.967, 0.903, 0.883
 
 
 @pytest.mark.slow

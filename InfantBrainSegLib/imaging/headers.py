@@ -4,12 +4,14 @@ SimpleITK mends an absurd spacing without a word, and reads damaged packed voxel
 """
 
 import bz2
+import itertools
 import math
 import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..core.errors import InputError
@@ -25,7 +27,6 @@ _NRRD_BYTES = {
     **dict.fromkeys(("long long", "longlong", "int64", "int64_t", "double"), 8),
 }
 _TEXTS = ("ascii", "text", "txt")
-_TEXT_BYTES = 1  # a digit, at the least
 _MOST_PACKED = 1100  # deflate cannot shrink more than 1032 times
 _MOST_SURPLUS_BYTES = 1 << 30
 _ANY_ZLIB = 47  # zlib's own frame or gzip's
@@ -119,11 +120,11 @@ class Stated:
     voxels : int
         All numbers, of all frames.
     unit_bytes : int or None
-        Of a number, at the least where they are written as text; None where the length of the data cannot be told.
+        Of a number, 1 where they are written as text; None where the length of the data cannot be told.
     data : Path
     start : int
         Where in the file they begin.
-    packing : "", "zlib" or "bz2"
+    packing : "", "zlib", "bz2", "meta text" or "nrrd text"
     packed_bytes : int or None
         How many of them a reader takes, where the header says so.
     in_parts : bool
@@ -160,7 +161,7 @@ def stated_voxels(path: Path) -> int:
     if not stated.data.is_file():
         return 0
     length = stated.data.stat().st_size - stated.start
-    too_short = stated.packing != "bz2" and length * (_MOST_PACKED if stated.packing else 1) < stated.bytes
+    too_short = stated.packing != "bz2" and length * (_MOST_PACKED if stated.packing == "zlib" else 1) < stated.bytes
     return 0 if too_short else stated.voxels
 
 
@@ -188,14 +189,14 @@ def check_voxels(path: Path, name: str) -> None:
         raise InputError(f"{name} is a header without the file of its voxels; wanted both: put that file where the header says it is.")
     if not stated.bytes:
         return
-    pieces = {"": _plain, "zlib": _inflated, "bz2": _unzipped}[stated.packing]
+    pieces = {"": _plain, "zlib": _inflated, "bz2": _unzipped, "meta text": _meta_numbers, "nrrd text": _nrrd_numbers}[stated.packing]
     found = 0
     for length in pieces(stated.data, stated.start, stated.packed_bytes):
         found += length
         if stated.packing and found > stated.bytes + _MOST_SURPLUS_BYTES:
             raise ValueError("it is far longer than its header says")
     if found < stated.bytes:
-        raise EOFError(f"the file ends after {found} of {stated.bytes} bytes of voxels")
+        raise EOFError(f"the file ends after {found} of {stated.bytes} {'numbers' if 'text' in stated.packing else 'bytes of voxels'}")
 
 
 def _stated(path: Path) -> Stated:
@@ -223,12 +224,13 @@ def _stated_by_meta(path: Path) -> Stated:
     if where.upper().startswith("LIST") or "%" in where:
         return Stated(voxels, None, path, 0, "", in_parts=True)
     data, start = (path, end.end()) if where.upper() == "LOCAL" else (path.parent / where, 0)
-    if fields.get("BinaryData", "").lower() in ("false", "0"):
-        number = _TEXT_BYTES
+    text = fields.get("BinaryData", "").lower() in ("false", "0")
     packed = fields.get("CompressedData", "").lower() in ("true", "1")
     if "HeaderSize" in fields:  # -1: the voxels are what the file ends with
         number, start = None if packed else number, max(int(fields["HeaderSize"]), 0)
     packed_bytes = int(fields["CompressedDataSize"]) if packed and "CompressedDataSize" in fields else None
+    if text:
+        return Stated(voxels, 1, data, start, "meta text")
     return Stated(voxels, number, data, start, "zlib" if packed else "", packed_bytes)
 
 
@@ -254,15 +256,15 @@ def _stated_by_nrrd(path: Path) -> Stated:
     voxels = _product(fields.get("sizes", "0"))
     skips = [fields.get(key, "0") for key in ("line skip", "lineskip", "byte skip", "byteskip")]
     encoding = fields.get("encoding", "raw").lower()
-    packing = {"gz": "zlib", "gzip": "zlib", "bz2": "bz2", "bzip2": "bz2"}.get(encoding, "")
+    packing = {"gz": "zlib", "gzip": "zlib", "bz2": "bz2", "bzip2": "bz2", **dict.fromkeys(_TEXTS, "nrrd text")}.get(encoding, "")
     if where is not None and (where.upper().startswith("LIST") or "%" in where):
         return Stated(voxels, None, path, 0, "", in_parts=True)
     if packing and any(skip != "0" for skip in skips):
         return Stated(voxels, None, path, 0, "")
     if where is None and end is None:
         raise ValueError("its header has no end")
-    if encoding in _TEXTS:
-        number = _TEXT_BYTES
+    if packing == "nrrd text":
+        number = 1
     data, start = (path, end or 0) if where is None else (path.parent / where, 0)
     return Stated(voxels, number, data, start + sum(max(int(skip), 0) for skip in skips), packing)
 
@@ -282,7 +284,7 @@ def _nrrd_fields(head: bytes) -> tuple[dict[str, str], int | None]:
     return {key.strip().lower(): value.strip() for key, value in lines}, end.end() if end else None
 
 
-def _is_finite(word: str) -> bool:
+def _is_finite(word: str | bytes) -> bool:
     try:
         return math.isfinite(float(word))
     except ValueError:
@@ -291,6 +293,27 @@ def _is_finite(word: str) -> bool:
 
 def _plain(path: Path, start: int, _: int | None) -> Iterator[int]:
     yield path.stat().st_size - start
+
+
+def _nrrd_numbers(path: Path, start: int, _: int | None) -> Iterator[int]:
+    return _counted(path, start, rb"[\s,]+", b"\n")
+
+
+def _meta_numbers(path: Path, start: int, _: int | None) -> Iterator[int]:
+    """Count numbers as ITK's reader takes them: it wants a space or a line's end after the last one too."""
+    return _counted(path, start, rb"\s+", b"")
+
+
+def _counted(path: Path, start: int, between: bytes, at_end: bytes) -> Iterator[int]:
+    with path.open("rb") as file:
+        file.seek(start)
+        cut = b""
+        for piece in itertools.chain(iter(partial(file.read, _CHUNK_BYTES), b""), [at_end]):
+            words = re.split(between, cut + piece)
+            cut = words.pop()  # the next piece may go on with it
+            if not all(_is_finite(word) for word in words if word):
+                raise ValueError("what stands for a voxel is no finite number")
+            yield sum(map(bool, words))
 
 
 def _inflated(path: Path, start: int, most: int | None) -> Iterator[int]:

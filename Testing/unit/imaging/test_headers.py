@@ -160,3 +160,41 @@ def test_a_header_that_does_not_say_how_the_head_lies_is_warned_of(tmp_path, nam
     assert read_with_warnings(path, "T1")[1] == []
     (warning,) = read_with_warnings(changed(path, old, new), "T1")[1]
     assert "T1's header does not say where left, right, front and back are" in warning
+
+
+TEXTS = {
+    ".mha": "ObjectType = Image\nNDims = 3\nBinaryData = False\nElementSpacing = 1 1 1\nDimSize = 4 4 4\nElementType = MET_FLOAT\n"
+    "ElementDataFile = LOCAL\n",
+    ".nrrd": "NRRD0004\ntype: float\ndimension: 3\nspace: left-posterior-superior\nsizes: 4 4 4\n"
+    "space directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: ascii\nspace origin: (0,0,0)\n\n",
+}
+NUMBERS = "".join(f"{number}.5\n" for number in range(4**3))
+
+
+def text_file(folder, extension, numbers):
+    path = folder / f"scan{extension}"
+    path.write_bytes((TEXTS[extension] + numbers).encode("latin-1"))
+    return path
+
+
+@pytest.mark.parametrize("extension", TEXTS)
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 22])
+def test_numbers_written_as_text_are_read(tmp_path, extension, chunk, monkeypatch):
+    monkeypatch.setattr("InfantBrainSegLib.imaging.headers._CHUNK_BYTES", chunk)
+    image = read_image(text_file(tmp_path, extension, NUMBERS + "7 8 9\n"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image).ravel(), np.arange(4**3) + 0.5)
+
+
+@pytest.mark.parametrize("extension", TEXTS)
+@pytest.mark.parametrize(
+    "numbers",
+    ["", NUMBERS[:100], NUMBERS.replace("7.5", "x", 1) + "7 8", NUMBERS.replace("7.5", "nan", 1), "\xff\0" * 200],
+    ids=["none", "cut off", "a letter", "not a number", "bytes"],
+)
+def test_a_damaged_text_of_numbers_is_refused_in_silence(tmp_path, extension, numbers, capfd):
+    assert_refused_in_silence(text_file(tmp_path, extension, numbers), capfd)
+
+
+def test_a_metaimage_whose_last_number_may_be_cut_is_refused_in_silence(tmp_path, capfd):
+    assert_refused_in_silence(text_file(tmp_path, ".mha", NUMBERS[:-1]), capfd)
+    read_image(text_file(tmp_path, ".nrrd", NUMBERS[:-1]))

@@ -300,7 +300,7 @@ def _segmenter(job: Job) -> Segmenter:
     options = job.options.segment
     key = (str(options.weights_dir), options.device)
     if key not in _segmenters:
-        keep_freed_memory()  # Dask starts its workers so that they give it back, which doubles their processor time
+        keep_freed_memory()  # Dask starts its workers so that they give it back, which costs half as much processor time again
         _segmenters[key] = Segmenter(options.weights_dir, options.device)
     return _segmenters[key]
 

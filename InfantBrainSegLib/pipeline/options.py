@@ -75,7 +75,8 @@ class SegmentOptions:
         "off" takes the scans as they are.
     rounds : int
         How often the second stage runs: once, as in the paper; the second time on the mirrored brain with distance maps of its own result,
-        and a third time on the brain as it lies with those of the first two. The last two results are averaged.
+        and a third time on the brain as it lies with those of the first two. The result is a mean of the last two, in which the later
+        one counts more.
     threads : int
         CPU threads of the networks; 0 for as many as there are physical cores, or fewer where OMP_NUM_THREADS says so.
 

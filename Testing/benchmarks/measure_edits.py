@@ -36,7 +36,7 @@ from .measure_accuracy import Case, newborn_case, synthetic_case
 from .study import Data, Figure, Key, Study, bundled_weights, code_of
 
 SEED = 400
-SYNTHETIC = tuple(f"{name} 1" for name in HELD_OUT)  # a map, and which subject of it
+SYNTHETIC = tuple(f"{name} {number}" for number in (1, 2) for name in HELD_OUT)  # a map, and which subject of it
 NEWBORNS = ("01", "03", "05", "07", "09")
 SHARES = {"1 %": 0.01, "5 %": 0.05}
 SLICES, BLOBS = "strokes in one slice", "whole blobs"

@@ -21,7 +21,7 @@ from InfantBrainSegLib.networks.weights import LoadedNetwork
 from InfantBrainSegLib.pipeline import prepare_scans as preparing
 from InfantBrainSegLib.pipeline.cleanup import CleanupConfig
 from InfantBrainSegLib.pipeline.report import SCHEMA_VERSION, Report
-from InfantBrainSegLib.pipeline.segmenter import Segmenter, SegmentOptions, segment
+from InfantBrainSegLib.pipeline.segmenter import LATER_ROUND_SHARE, Segmenter, SegmentOptions, segment
 
 
 def thresholds(network, inputs, mask, config, device, progress=None):
@@ -111,7 +111,7 @@ def test_fluid_that_the_networks_call_white_matter_becomes_csf_before_distance_m
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_the_second_round_sees_the_mirrored_brain_guided_by_the_firsts_result_and_both_are_averaged(
+def test_the_second_round_sees_the_mirrored_brain_guided_by_the_firsts_result_and_both_are_blended(
     weights_dir, phantom_scans, monkeypatch, flip
 ):
     seen = []
@@ -139,12 +139,12 @@ def test_the_second_round_sees_the_mirrored_brain_guided_by_the_firsts_result_an
     assert np.array_equal(nearest[1], thresholds(None, once, inside, None, None).argmax(0)[inside])
     surest = np.where(inside, result._probabilities.max(0).astype(float), np.nan)
     falls = np.linspace(1.0, 0.2, inside.shape[0])  # along what the networks see as left to right
-    share = 4 if flip else 2  # of the last run in the average
-    expected = 0.85 * ((share - 1) + falls) / share
+    share = LATER_ROUND_SHARE / (2 if flip else 1)  # of the last run in the mean
+    expected = 0.85 * (1 - share + share * falls)
     assert np.nanmax(np.abs(surest - expected[:, None, None])) < 1e-3
 
 
-def test_the_third_round_is_guided_by_the_first_two_and_averaged_with_the_second_alone(weights_dir, phantom_scans, monkeypatch):
+def test_the_third_round_is_guided_by_the_first_two_and_blended_with_the_second_alone(weights_dir, phantom_scans, monkeypatch):
     answers = [(0.1, 0.1, 0.7, 0.1), (0.1, 0.1, 0.6, 0.2), (0.1, 0.0, 0.1, 0.8), (0.0, 0.9, 0.05, 0.05)]  # of the four runs, everywhere
     seen = []
 
@@ -157,8 +157,9 @@ def test_the_third_round_is_guided_by_the_first_two_and_averaged_with_the_second
     first, _, third = seen[1:]
     inside = first[0] != 0
     assert np.array_equal(third[:2], first[:2])
-    assert (third[2:][:, inside].argmin(0) + 1 == WM.value).all()  # GM and WM of the first two runs: 0.35 and 0.5
-    assert result._probabilities.max((1, 2, 3)).tolist() == pytest.approx([0.05, 0.45, 0.075, 0.425], abs=1e-3)
+    assert (third[2:][:, inside].argmin(0) + 1 == WM.value).all()  # of the first two runs WM is the likelier
+    blended = (1 - LATER_ROUND_SHARE) * np.array(answers[2]) + LATER_ROUND_SHARE * np.array(answers[3])
+    assert result._probabilities.max((1, 2, 3)).tolist() == pytest.approx(blended.tolist(), abs=1e-3)
 
 
 def test_windows_are_as_large_as_a_network_was_trained_on_but_not_too_large():

@@ -25,6 +25,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "validation_patches": (1, _MORE),
     "workers": (0, 256),
     "seed": (0, _MORE),
+    "mixed_maps": (0, 1000),
     "learning_rate": (0, _MORE),
     "weight_decay": (0, _MORE),
     "checkpoint_minutes": (0, _MORE),
@@ -66,6 +67,8 @@ class TrainingConfig:
     simulation : str
         "shrunken": adult maps brought to an infant's size, as the bundled weights learned from; "six months": anatomy and contrast that
         enclose those of real six-month-olds, and wide ventricles. See `synthesis.SIMULATIONS`.
+    mixed_maps : int
+        How many new individuals are mixed of the maps trained on (see `mixing`) and kept beside `pack`; each takes half a minute of a core.
     phase_shares : tuple of float
         See `ContrastConfig`: of the patches that "fcn1" or "fcn2" trains on; held-out ones keep its default shares.
     stream_dropout : float
@@ -106,6 +109,7 @@ class TrainingConfig:
     loss_weights: tuple[float, ...] = LOSS_WEIGHTS
     seed: int = 1
     simulation: str = "shrunken"
+    mixed_maps: int = 0
     phase_shares: tuple[float, ...] = PHASE_SHARES
     stream_dropout: float = 0.0
     own_context: float = 0.0

@@ -3,7 +3,8 @@
     python -m Testing.benchmarks test-subjects LABEL_MAPS OUT [--per-map 7] [--ventricles-mm 0 4 8 12 | --six-months]
 
 With --ventricles-mm each held-out adult map gives one brain with its ventricles wider by each of these instead, at no set overlap.
-With --six-months each held-out map gives subjects of the simulation "six months" whose GM is 1.4 to 1.7 times their WM.
+With --six-months each held-out map, and each of four individuals mixed of them, gives subjects of the simulation "six months" whose GM is
+1.4 to 1.7 times their WM.
 Subjects that are there already are kept, so that a stopped run goes on.
 """
 
@@ -16,6 +17,9 @@ from InfantBrainSegLib.training.config import HELD_OUT
 from InfantBrainSegLib.training.experiments.train import write_subject
 from InfantBrainSegLib.training.simulation.labelmaps import read_label_map
 from InfantBrainSegLib.training.simulation.measure import isointense_subject, six_month_subject, widened_subject
+from InfantBrainSegLib.training.simulation.mixing import mixed_maps
+
+MIXED = 4
 
 
 def main() -> None:
@@ -40,6 +44,8 @@ def main() -> None:
                     print(folder.name, flush=True)
         return
     if arguments.six_months:
+        mixed = mixed_maps([maps[name] for name in sorted(maps)], MIXED, arguments.output_dir / "mixed.npz")
+        maps |= {label_map.name.replace(" ", "-"): label_map for label_map in mixed}
         for number in range(arguments.per_map):
             for name, label_map in sorted(maps.items()):
                 folder = arguments.output_dir / f"sixmonths_{name}_{number + 1}"

@@ -15,7 +15,8 @@ from ..config import TrainingConfig
 from ..recipe import Recipe
 from ..simulation.head_synthesis import HeadConfig, HeadPatches, HeadSimulator
 from ..simulation.heads import build_head_pack, load_heads
-from ..simulation.labelmaps import build_pack, is_made_of, load_pack
+from ..simulation.labelmaps import build_pack, checksums, is_made_of, load_pack
+from ..simulation.mixing import mixed_maps
 from ..simulation.synthesis import SIMULATIONS, Simulator, Synthesized
 
 _CLIP_QUANTILES = (0.005, 0.995)  # those of prepare.normalise
@@ -216,7 +217,7 @@ def _make_pack(config: TrainingConfig) -> None:
     """Pack the label maps, unless the pack is there and was made of just these; without a folder the pack that is there serves."""
     check_label_maps(config)
     folder, pack = Path(config.label_maps), Path(config.pack)
-    if not config.label_maps or is_made_of(pack, folder):
+    if not config.label_maps or is_made_of(pack, checksums(folder)):
         return
     check_writable_folder(pack.parent)
     with sole_owner(pack):
@@ -226,10 +227,17 @@ def _make_pack(config: TrainingConfig) -> None:
 def _brains(config: TrainingConfig, device: torch.device, held_out: bool) -> BatchMaker:
     maps = load_pack(Path(config.pack), lambda name: (name in config.held_out) == held_out)
     drawn = SIMULATIONS[config.simulation]
+    if not held_out and config.mixed_maps:
+        maps += mixed_maps(maps, config.mixed_maps, _mixed_pack(config))
     if not held_out:
         drawn = replace(drawn, contrast=replace(drawn.contrast, phase_shares=config.phase_shares))
     simulator = Simulator(maps, drawn, device)
     return BatchMaker(simulator, config.recipe_facts, config.patch_voxels, config.stream_dropout)
+
+
+def _mixed_pack(config: TrainingConfig) -> Path:
+    pack = Path(config.pack)
+    return pack.with_name(f"{pack.stem}_mixed.npz")
 
 
 def _heads(config: TrainingConfig, drawn: HeadConfig, device: torch.device, held_out: bool) -> HeadPatches:

@@ -16,6 +16,7 @@ from .labelmaps import (
     AIR,
     OUTER_CSF,
     WHITE,
+    checksums,
     infratentorial,
     names_in,
     none_wanted,
@@ -122,7 +123,7 @@ def build_head_pack(folder: Path, pack: Path) -> list[str]:
         names.append(head.name)
     if not names:
         raise TrainingError(f"{folder} holds no whole-head label map (.nii.gz with the code 515 for skull); wanted one or more.")
-    write_pack(arrays, folder, pack)
+    write_pack(arrays, checksums(folder), pack)
     return names
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +41,7 @@ _HULL_MM = 4.0  # closing that turns sulci into inside; half a wide sulcus
 _OUTER_CSF_MM = 6.0  # no CSF further than this from the hull
 _MARGIN_MM = 12
 FIELD_UNIT_MM = 0.1  # distances are stored in bytes of 0.1 mm
-_FIELD_MAX = 255
+FIELD_MAX = 255
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class LabelMap:
     depth: np.ndarray
     gap: np.ndarray
 
+    @property
+    def kind(self) -> str:
+        """Of whom it is, as its name begins: "adult" or "infant"."""
+        return self.name.split("_")[0]
+
     @cached_property
     def counts(self) -> np.ndarray:
         """Voxels of each synthesis class: (7,) int64."""
@@ -71,7 +76,7 @@ class LabelMap:
     @cached_property
     def rim_counts(self) -> np.ndarray:
         """Voxels of outer CSF at each distance outside the hull in 0.1 mm: (256,) int64."""
-        return np.bincount(self.outside[self.classes == OUTER_CSF], minlength=_FIELD_MAX + 1)
+        return np.bincount(self.outside[self.classes == OUTER_CSF], minlength=FIELD_MAX + 1)
 
 
 _FIELDS = ("classes", "outside", "depth", "gap")
@@ -105,7 +110,8 @@ def read_label_map(path: Path) -> LabelMap:
         raise TrainingError(f"{path.name} holds no cerebral white matter (2, 41) or cortex (3, 42): a map of FreeSurfer codes is wanted.")
     brain = classes >= VENTRICLE
     box = _box(brain, codes.shape)
-    return _with_fields(path.name.split(".")[0], classes[box].copy(), infratentorial(codes[box]))
+    classes, below = classes[box].copy(), infratentorial(codes[box])
+    return with_fields(path.name.split(".")[0], classes, _nearer_to(below, classes >= VENTRICLE))
 
 
 def read_codes(path: Path) -> tuple[sitk.Image, np.ndarray]:
@@ -152,25 +158,39 @@ def _box(brain: np.ndarray, shape) -> tuple[slice, ...]:
     return tuple(slice(max(s.start - _MARGIN_MM, 0), min(s.stop + _MARGIN_MM, n)) for s, n in zip(found, shape, strict=True))
 
 
-def _with_fields(name: str, classes: np.ndarray, below: np.ndarray) -> LabelMap:
+def _nearer_to(below: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """What lies below the cerebrum, and outside of it nearer to that than to it."""
+    if not below.any():
+        return below
+    return below | (~brain & (ndimage.distance_transform_edt(~below) < ndimage.distance_transform_edt(~brain)))
+
+
+def with_fields(name: str, classes: np.ndarray, elsewhere: np.ndarray) -> LabelMap:
+    """Add the distances that synthesis needs.
+
+    Parameters
+    ----------
+    name : str
+    classes : (X, Y, Z) uint8 array
+        Synthesis classes at 1 mm RAS, changed in place: CSF round the brain is grown where there is none, and cut off far from it.
+    elsewhere : (X, Y, Z) bool array
+        At and near cerebellum and brainstem, where there is no CSF of the cerebrum.
+    """
     brain = classes >= VENTRICLE
     to_brain_mm = ndimage.distance_transform_edt(~brain)
     hull = ndimage.distance_transform_edt(to_brain_mm <= _HULL_MM) > _HULL_MM
     outside_mm = ndimage.distance_transform_edt(~(hull | brain))
-    elsewhere = below.copy()
-    if below.any():
-        elsewhere |= ~brain & (ndimage.distance_transform_edt(~below) < to_brain_mm)
     if np.count_nonzero(classes == OUTER_CSF) < 0.02 * np.count_nonzero(brain):  # the map has no CSF round the brain: grow it
         classes[(classes == AIR) & (outside_mm <= _OUTER_CSF_MM)] = OUTER_CSF
     classes[(classes == OUTER_CSF) & (elsewhere | (outside_mm > _OUTER_CSF_MM))] = AIR
-    outside = np.minimum(_to_bytes(outside_mm), _FIELD_MAX - 1)
-    outside[elsewhere] = _FIELD_MAX
+    outside = np.minimum(_to_bytes(outside_mm), FIELD_MAX - 1)
+    outside[elsewhere] = FIELD_MAX
     depth = _to_bytes(ndimage.distance_transform_edt(classes == WHITE))
     return LabelMap(name, classes, outside, depth, _to_bytes(to_brain_mm))
 
 
 def _to_bytes(distance_mm: np.ndarray) -> np.ndarray:
-    return np.clip(distance_mm / FIELD_UNIT_MM, 0, _FIELD_MAX).astype(np.uint8)
+    return np.clip(distance_mm / FIELD_UNIT_MM, 0, FIELD_MAX).astype(np.uint8)
 
 
 def build_pack(folder: Path, pack: Path) -> list[str]:
@@ -191,36 +211,36 @@ def build_pack(folder: Path, pack: Path) -> list[str]:
     paths = sorted(folder.rglob("*.nii.gz"))
     if not paths:
         raise TrainingError(f"{folder} holds no .nii.gz label map; wanted a folder of FreeSurfer label maps.")
-    arrays: dict[str, np.ndarray] = {}
-    for path in paths:
-        label_map = read_label_map(path)
-        for field in _FIELDS:
-            arrays[f"{label_map.name}.{field}"] = getattr(label_map, field)
-    write_pack(arrays, folder, pack)
-    return [path.name.split(".")[0] for path in paths]
+    maps = [read_label_map(path) for path in paths]
+    write_pack(arrays_of(maps), checksums(folder), pack)
+    return [label_map.name for label_map in maps]
 
 
-def write_pack(arrays: dict[str, np.ndarray], folder: Path, pack: Path) -> None:
-    """Write the arrays of a folder's maps into one `.npz`, with the names and checksums of its files."""
+def arrays_of(maps: Iterable[LabelMap]) -> dict[str, np.ndarray]:
+    """The arrays of maps as a pack holds them."""
+    return {f"{label_map.name}.{field}": getattr(label_map, field) for label_map in maps for field in _FIELDS}
+
+
+def write_pack(arrays: dict[str, np.ndarray], made_of: dict[str, str], pack: Path) -> None:
+    """Write the arrays of maps into one `.npz`, with what they were made of: names of files and their checksums."""
     pack.parent.mkdir(parents=True, exist_ok=True)
     temporary = pack.with_name("." + pack.name)  # savez keeps a name that ends in .npz
-    made_of = {_MADE_OF: np.array(json.dumps(_checksums(folder)))}
+    told = {_MADE_OF: np.array(json.dumps(made_of))}
     try:
-        np.savez_compressed(temporary, **arrays, **made_of)  # type: ignore[arg-type]
+        np.savez_compressed(temporary, **arrays, **told)  # type: ignore[arg-type]
         temporary.replace(pack)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise TrainingError(f"The label-map pack {pack} cannot be written ({error.strerror or error}): choose another `pack`.") from error
 
 
-def is_made_of(pack: Path, folder: Path) -> bool:
-    """Tell whether a pack was made of exactly the maps below a folder; a pack that does not say what it was made of was not."""
+def is_made_of(pack: Path, made_of: dict[str, str]) -> bool:
+    """Tell whether a pack was made of exactly this; a pack that does not say what it was made of was not."""
     try:
         with open_pack(pack) as arrays:
-            made_of = json.loads(str(arrays[_MADE_OF]))
+            return bool(json.loads(str(arrays[_MADE_OF])) == made_of)
     except (TrainingError, KeyError, ValueError):
         return False
-    return bool(made_of == _checksums(folder))
 
 
 @contextlib.contextmanager
@@ -269,7 +289,7 @@ def names_in(arrays) -> list[str]:
     return sorted({key.split(".")[0] for key in arrays.files if key != _MADE_OF})
 
 
-def _checksums(folder: Path) -> dict[str, str]:
+def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of each map below a folder, by its path in there."""
     paths = sorted(folder.rglob("*.nii.gz"))
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

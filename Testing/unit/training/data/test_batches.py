@@ -49,6 +49,19 @@ def test_a_pack_of_other_maps_is_made_anew(label_map_folder, tmp_path):
     assert [label_map.name for label_map in training.simulator.maps] == ["adult_01", "adult_02"]
 
 
+def test_mixed_maps_join_those_trained_on_and_never_those_held_out(label_map_folder, tmp_path):
+    folder = tmp_path / "maps"
+    shutil.copytree(label_map_folder, folder)
+    shutil.copy(folder / "adult_01.nii.gz", folder / "adult_02.nii.gz")
+    config = TrainingConfig(label_maps=str(folder), pack=str(tmp_path / "pack.npz"), patch_voxels=16, mixed_maps=2)
+    training, held_out = simulated_sources(config, torch.device("cpu"), None, None)
+    names = [label_map.name for label_map in training.simulator.maps]
+    assert names[:2] == ["adult_01", "adult_02"]
+    assert sorted(name[:17] for name in names[2:]) == ["adult_01+adult_02", "adult_02+adult_01"]
+    assert [label_map.name for label_map in held_out.simulator.maps] == ["adult_15"]
+    assert len(training.batch(np.random.default_rng(1), 2)[0]) == 2
+
+
 @pytest.mark.parametrize("label_maps", ["", "nowhere"])
 def test_without_label_maps_the_error_says_where_they_come_from(label_maps, tmp_path):
     config = TrainingConfig(label_maps=label_maps, pack=str(tmp_path / "pack.npz"))

@@ -282,7 +282,7 @@ def _holes(scans: CheckedScans) -> Check:
     for name, array in scans.on_one_grid():
         background = quality.background_value(array)
         empty = array[inside].min() if background is None else background  # in a whole head: the lowest value under the mask
-        holes[name] = integrity.hole_mm3(inside & (array == empty), mm3) / 1000
+        holes[name] = integrity.hole_mm3(inside[box] & (array[box] == empty), mm3) / 1000
         blanks[name] = integrity.blank_planes(array[box] != empty)
     name, blank = _worst(blanks)
     if blank:

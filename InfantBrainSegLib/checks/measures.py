@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from ..imaging.resample import bounding_box
 from ..preparation import foreground as quality
 
 _BLANK_SHARE, _BLANK_REACH = 0.1, 10  # of the signal of planes within so many on both sides
@@ -134,7 +135,10 @@ def hole_mm3(empty: np.ndarray, voxel_mm3: float) -> float:
         Inside the brain's mask and at the scan's exact background.
     voxel_mm3 : float
     """
-    pieces, count = ndimage.label(ndimage.binary_opening(empty))
+    box = bounding_box(empty)
+    if box is None:
+        return 0.0
+    pieces, count = ndimage.label(ndimage.binary_opening(empty[box]))
     return float(np.bincount(pieces.ravel())[1:].max() * voxel_mm3) if count else 0.0
 
 

@@ -206,6 +206,11 @@ def _in_order(parts: list[Slice], name: str) -> tuple[list[Slice], float]:
             f"The slices of the DICOM series of {name} differ in size, voxels or orientation; wanted one stack: "
             "is it a localizer? Choose another series."
         )
+    if len({part.photometric for part in parts}) > 1:
+        raise InputError(
+            f"The DICOM series of {name} has slices in which high values are bright (MONOCHROME2) and others in which they are dark "
+            "(MONOCHROME1); wanted one kind: export it again."
+        )
     parts = sorted(parts, key=lambda part: float(part.normal() @ part.origin_mm))
     along_mm = np.array([part.normal() @ part.origin_mm for part in parts])
     if along_mm[-1] - along_mm[0] < MIN_STACK_MM:

@@ -11,7 +11,7 @@ from .multiframe import Frame, look_at_voxels, read_frames
 
 THICKNESS_KEY = "0018|0050"  # the checks tell the gap between slices from it
 _SERIES, _DESCRIPTION = "0020|000e", "0008|103e"
-_POSITION, _ORIENTATION, _FRAMES = "0020|0032", "0020|0037", "0028|0008"
+_POSITION, _ORIENTATION, _FRAMES, _PHOTOMETRIC = "0020|0032", "0020|0037", "0028|0008", "0028|0004"
 _SPACINGS = ("0028|0030", "0018|2010", "0018|1164")  # of the pixels; the others in secondary captures alone
 _NAMING = ("0010|0010", "0010|1001", "0010|1005", "0010|1060", "0010|0020", "0010|1000", "0008|0050")  # patient, mother, IDs, accession
 _STAFF = ("0008|0090", "0008|1050", "0008|1070")  # physicians, operator
@@ -42,6 +42,8 @@ class Slice:
         A frame's rescale slope and intercept.
     cut_off : bool
         Whether the file holds fewer voxels than its header says.
+    photometric : str
+        "MONOCHROME2" where high values are bright, "MONOCHROME1" where they are dark.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Slice:
     echo_ms: str = ""
     scale: tuple[str, str] = ("", "")
     cut_off: bool = False
+    photometric: str = ""
 
     def normal(self) -> np.ndarray:
         """Unit vector from slice to slice, LPS."""
@@ -84,19 +87,19 @@ def read_header(file: Path) -> tuple[str, list[Slice]]:
     spacing = next((tags[key] for key in _SPACINGS if tags.get(key)), "")
     whole = Frame(tags.get(_POSITION, ""), tags.get(_ORIENTATION, ""), spacing, tags.get(THICKNESS_KEY, ""), "", "", ("", ""))
     uid, description = tags.get(_SERIES, ""), _anonymous(tags)
-    cut_off = look_at_voxels(file).cut_off
+    of_file = {"cut_off": look_at_voxels(file).cut_off, "photometric": tags.get(_PHOTOMETRIC, "")}
     if _FRAMES not in tags and size[2] == 1:
-        return uid, [replace(_slice(file, description, size, whole), cut_off=cut_off)]
+        return uid, [replace(_slice(file, description, size, whole), **of_file)]
     try:
         frames = read_frames(file)
     except ValueError as error:
         raise RuntimeError from error
     if not frames and size[2] == 1:
-        return uid, [replace(_slice(file, description, size, whole), cut_off=cut_off)]
+        return uid, [replace(_slice(file, description, size, whole), **of_file)]
     if len(frames) != size[2]:
         return uid, [replace(_slice(file, description, size, whole), lacks="position of each frame")]
     parts = [_slice(file, description, (*size[:2], 1), frame) for frame in frames]
-    return uid, [replace(part, frame=number, cut_off=cut_off) for number, part in enumerate(parts)]
+    return uid, [replace(part, frame=number, **of_file) for number, part in enumerate(parts)]
 
 
 def _slice(file: Path, description: str, size: tuple[int, ...], frame: Frame) -> Slice:

@@ -291,6 +291,17 @@ def test_slices_with_fewer_voxels_than_their_headers_say_are_refused(kept, some,
         read_scan(folder, "T1")
 
 
+def test_a_series_of_which_some_slices_are_negatives_is_refused(tmp_path):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
+    for path in sorted(folder.iterdir())[5:9]:
+        file = pydicom.dcmread(path)
+        file.PhotometricInterpretation = "MONOCHROME1"
+        file.PixelData = (4000 - file.pixel_array).tobytes()
+        file.save_as(path)
+    with pytest.raises(InputError, match=r"T1 has slices in which .* \(MONOCHROME1\); wanted one kind: export it again"):
+        read_scan(folder, "T1")
+
+
 def test_dicom_files_of_which_none_can_be_read_are_not_said_to_be_none(tmp_path):
     folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
     for path in folder.iterdir():

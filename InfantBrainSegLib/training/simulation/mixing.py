@@ -105,10 +105,6 @@ def mix(registered: Registered, name: str, rng: np.random.Generator) -> LabelMap
     name : str
         Of the new map.
     rng : numpy.random.Generator
-
-    Returns
-    -------
-    LabelMap
     """
     first, second, way = registered.first, registered.second, registered.way
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))

@@ -180,7 +180,7 @@ def browse(browser, *words):
         "--disable-background-networking",
         *map(str, words),
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True).stdout
+    return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=180, check=True).stdout
 
 
 @pytest.mark.slow

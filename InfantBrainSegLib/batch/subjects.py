@@ -21,6 +21,7 @@ Entities = dict[str, str]  # of a BIDS name, in its order: {"sub": "01", "ses": 
 
 COLUMNS = ("subject", "t1", "t2")  # that a CSV must have
 OPTIONAL_COLUMNS = ("mask", "session", IN_MONTHS, "t1_series", "t2_series")
+_NO_ANAT = "{} has no folder anat with a T1w and a T2w image: add them."
 ALONE = "or segment {} alone with --single-scan, which is less accurate"
 LABEL = re.compile(r"[A-Za-z0-9]+")  # what BIDS allows after the hyphen
 OWN_SPACES = ("orig", "individual", "scanner")  # a mask's `space` that means the subject's own scan, besides T1w for a T1
@@ -211,10 +212,11 @@ def _scans_of_subject(root: Path, subject: Path, single_scan: bool) -> list[Scan
         try:
             if any(path.name == "anat" for path in place.iterdir()):
                 scans.extend(_scans_of(root, subject.name, session, single_scan))
+            elif session:
+                scans.append(_unpaired(subject.name, session, _NO_ANAT.format(f"{subject.name}/{session}")))
         except OSError as error:
             scans.append(_unpaired(subject.name, session, _fault(error, root)))
-    none = f"{subject.name} has no folder anat with a T1w and a T2w image: add them."
-    return scans or [_unpaired(subject.name, "", none)]
+    return scans or [_unpaired(subject.name, "", _NO_ANAT.format(subject.name))]
 
 
 def _misnamed(subject: str, session: str) -> Scan:
@@ -267,15 +269,17 @@ def _scans_of(root: Path, subject: str, session: str, single_scan: bool) -> list
         for folder in sorted(root.glob(f"derivatives/*/{subject}/{session or '.'}/anat"))
         for mask in _masks_in(folder, subject, session)
     ]
-    paired = {first.path for first, _ in pairs}
-    alone = [file for file in (present if missing else scans_t1) if file.path not in paired]
+    paired = {file.path for pair in pairs for file in pair}
+    alone = [file for file in (*scans_t1, *scans_t2) if file.path not in paired]
     scans = [_with_mask(_scan(first, second), first, masks, len(pairs) == 1, root) for first, second in pairs]
     for file in alone:
         if single_scan:
             scans.append(_with_mask(_scan(file, None), file, masks, len(alone) == 1 and not pairs, root))
         else:
+            lacks = "T1w" if file.suffix == "T2w" else "T2w"
             reason = (
-                f"{file.path.name} has no T2w of its own, named alike up to T1w and T2w: list the pair in a CSV, {ALONE.format('T1w')}."
+                f"{file.path.name} has no {lacks} of its own, named alike up to T1w and T2w: "
+                f"list the pair in a CSV, {ALONE.format(file.suffix)}."
             )
             scans.append(replace(_scan(file, None), reason=reason))
     return scans
@@ -386,6 +390,9 @@ def _read_table(path: Path, single_scan: bool) -> list[Scan]:
             f"{path} has no column {', '.join(missing)}; found {', '.join(filter(None, names)) or 'none'}; wanted "
             f"{', '.join(COLUMNS)} and, if there are any, {', '.join(OPTIONAL_COLUMNS)}: name them in the first line."
         )
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} has several columns called {', '.join(twice)}; wanted one of each: remove or rename the others.")
     scans: list[Scan] = []
     lines: dict[str, int] = {}
     for number, row in enumerate(rows[1:], start=2):
@@ -393,6 +400,9 @@ def _read_table(path: Path, single_scan: bool) -> list[Scan]:
         if not any(cells.values()):
             continue
         scan = _scan_of_row(cells, number, path.parent, single_scan)
+        if any(cell.strip() for cell in row[len(names) :]):
+            found = f"line {number} has {len(row)} cells and the first line {len(names)}"
+            scan = replace(scan, reason=f"{found}; wanted as many: write 3.5 and not 3,5, and put cells that hold a comma in quotes.")
         first = lines.setdefault(scan.name.casefold(), number)  # some file systems do not tell a from A
         if first != number:
             raise InputError(

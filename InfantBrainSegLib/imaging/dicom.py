@@ -19,6 +19,7 @@ from .multiframe import look_at_voxels
 
 MOST_LISTED = 10  # series in a message
 _TELLING = (("0018|0081", "echo times, in ms"), ("0008|0008", "kinds of image"), ("0020|0012", "acquisitions"))  # what makes twins differ
+_GRAY = ("MONOCHROME1", "MONOCHROME2")
 MIN_STACK_MM = 1e-3  # from the first slice to the last: less is one place
 MAX_UNEVEN_SHARE = 0.02  # of the distance of two slices; headers round to some 1e-4
 
@@ -99,6 +100,8 @@ def read_series(parts: list[Slice], name: str) -> sitk.Image:
                 f"The voxels of {cut_off} of {len(parts)} slices in the DICOM series of {name} are fewer than their headers say; "
                 "wanted whole files: export or send the series again."
             )
+        if any(part.photometric and part.photometric not in _GRAY for part in parts):
+            raise InputError(f"The DICOM series of {name} has color voxels; wanted one number a voxel: export a grayscale image.")
         if len(parts) == 1:
             step_mm = parts[0].spacing_mm[2]
         else:
@@ -246,6 +249,8 @@ def _in_order(parts: list[Slice], name: str) -> tuple[list[Slice], float]:
 def _why_twice(one: Slice, other: Slice) -> str:
     """Say by what two slices of one place differ, and what to do."""
     apart = "put the slices of one of them in a folder of their own"
+    if one.frame is not None and one.path == other.path:
+        return "one file holds them all, as echoes, times, or magnitude and phase: export one of these alone"
     unknown = f"it holds several echoes or times, so {apart}"
     if one.frame is not None or other.frame is not None:
         return unknown

@@ -350,6 +350,8 @@ def _check_spacing(spacing_mm: tuple[float, ...], name: str) -> None:
 def _as_3d_scalar(image: sitk.Image, name: str) -> sitk.Image:
     if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
         raise InputError(f"{name} has {image.GetPixelIDTypeAsString()} voxels; wanted one number a voxel: export a grayscale image.")
+    if "vector" in image.GetPixelIDTypeAsString():
+        image = sitk.VectorIndexSelectionCast(image, 0)
     size = image.GetSize()
     if len(size) > 3 and all(n == 1 for n in size[3:]):
         image = sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)])

@@ -27,6 +27,8 @@ _NRRD_BYTES = {
     **dict.fromkeys(("long long", "longlong", "int64", "int64_t", "double"), 8),
 }
 _TEXTS = ("ascii", "text", "txt")
+_LONGEST_NUMBER = 64  # letters: ITK's reader of NRRD crashes on long words
+_WHOLE, _DECIMAL = rb"[-+]?\d{1,20}", rb"[-+]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][-+]?\d{1,3})?"
 _MOST_PACKED = 1100  # deflate cannot shrink more than 1032 times
 _MOST_SURPLUS_BYTES = 1 << 30
 _ANY_ZLIB = 47  # zlib's own frame or gzip's
@@ -129,6 +131,8 @@ class Stated:
         How many of them a reader takes, where the header says so.
     in_parts : bool
         Whether several files hold the voxels.
+    limits : tuple of 2 ints or None
+        Of whole numbers that are written as text.
     """
 
     voxels: int
@@ -138,6 +142,7 @@ class Stated:
     packing: str
     packed_bytes: int | None = None
     in_parts: bool = False
+    limits: tuple[int, int] | None = None
 
     @property
     def bytes(self) -> int:
@@ -191,7 +196,7 @@ def check_voxels(path: Path, name: str) -> None:
         return
     pieces = {"": _plain, "zlib": _inflated, "bz2": _unzipped, "meta text": _meta_numbers, "nrrd text": _nrrd_numbers}[stated.packing]
     found = 0
-    for length in pieces(stated.data, stated.start, stated.packed_bytes):
+    for length in pieces(stated):
         found += length
         if stated.packing and found > stated.bytes + _MOST_SURPLUS_BYTES:
             raise ValueError("it is far longer than its header says")
@@ -230,7 +235,8 @@ def _stated_by_meta(path: Path) -> Stated:
         number, start = None if packed else number, max(int(fields["HeaderSize"]), 0)
     packed_bytes = int(fields["CompressedDataSize"]) if packed and "CompressedDataSize" in fields else None
     if text:
-        return Stated(voxels, 1, data, start, "meta text")
+        kind = fields.get("ElementType", "").removeprefix("MET_").lower()
+        return Stated(voxels, 1, data, start, "meta text", limits=_limits(kind, _META_BYTES.get(kind.removeprefix("u").upper())))
     return Stated(voxels, number, data, start, "zlib" if packed else "", packed_bytes)
 
 
@@ -260,13 +266,22 @@ def _stated_by_nrrd(path: Path) -> Stated:
     if where is not None and (where.upper().startswith("LIST") or "%" in where):
         return Stated(voxels, None, path, 0, "", in_parts=True)
     if packing and any(skip != "0" for skip in skips):
-        return Stated(voxels, None, path, 0, "")
+        raise ValueError("its voxels are packed or text, and not from their beginning")
     if where is None and end is None:
         raise ValueError("its header has no end")
+    limits = None
     if packing == "nrrd text":
-        number = 1
+        number, limits = 1, _limits(fields.get("type", "").lower(), number)
     data, start = (path, end or 0) if where is None else (path.parent / where, 0)
-    return Stated(voxels, number, data, start + sum(max(int(skip), 0) for skip in skips), packing)
+    return Stated(voxels, number, data, start + sum(max(int(skip), 0) for skip in skips), packing, limits=limits)
+
+
+def _limits(kind: str, unit_bytes: int | None) -> tuple[int, int] | None:
+    """Least and greatest whole number of a type; None for others."""
+    if unit_bytes is None or kind in ("float", "double"):
+        return None
+    bits = 8 * unit_bytes
+    return (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def _product(numbers: str) -> int:
@@ -291,36 +306,41 @@ def _is_finite(word: str | bytes) -> bool:
         return False
 
 
-def _plain(path: Path, start: int, _: int | None) -> Iterator[int]:
-    yield path.stat().st_size - start
+def _plain(stated: Stated) -> Iterator[int]:
+    yield stated.data.stat().st_size - stated.start
 
 
-def _nrrd_numbers(path: Path, start: int, _: int | None) -> Iterator[int]:
-    return _counted(path, start, rb"[\s,]+", b"\n")
+def _nrrd_numbers(stated: Stated) -> Iterator[int]:
+    return _counted(stated, b",", b"\n")
 
 
-def _meta_numbers(path: Path, start: int, _: int | None) -> Iterator[int]:
+def _meta_numbers(stated: Stated) -> Iterator[int]:
     """Count numbers as ITK's reader takes them: it wants a space or a line's end after the last one too."""
-    return _counted(path, start, rb"\s+", b"")
+    return _counted(stated, b"", b"")
 
 
-def _counted(path: Path, start: int, between: bytes, at_end: bytes) -> Iterator[int]:
-    with path.open("rb") as file:
-        file.seek(start)
+def _counted(stated: Stated, after: bytes, at_end: bytes) -> Iterator[int]:
+    """Count the numbers of a text, each of which may end with `after`."""
+    number = re.compile((_DECIMAL if stated.limits is None else _WHOLE) + rb"(%b)?" % after)
+    with stated.data.open("rb") as file:
+        file.seek(stated.start)
         cut = b""
         for piece in itertools.chain(iter(partial(file.read, _CHUNK_BYTES), b""), [at_end]):
-            words = re.split(between, cut + piece)
+            words = re.split(rb"\s+", cut + piece)
             cut = words.pop()  # the next piece may go on with it
-            if not all(_is_finite(word) for word in words if word):
-                raise ValueError("what stands for a voxel is no finite number")
-            yield sum(map(bool, words))
+            words = [word for word in words if word]
+            if len(cut) > _LONGEST_NUMBER or not all(map(number.fullmatch, words)):
+                raise ValueError("what stands for a voxel is no number of its type")
+            if stated.limits and not all(stated.limits[0] <= int(word.rstrip(b",")) <= stated.limits[1] for word in words):
+                raise ValueError("a voxel is beyond the limits of its type")
+            yield len(words)
 
 
-def _inflated(path: Path, start: int, most: int | None) -> Iterator[int]:
+def _inflated(stated: Stated) -> Iterator[int]:
     inflater = zlib.decompressobj(_ANY_ZLIB)
-    left = path.stat().st_size if most is None else most
-    with path.open("rb") as file:
-        file.seek(start)
+    left = stated.data.stat().st_size if stated.packed_bytes is None else stated.packed_bytes
+    with stated.data.open("rb") as file:
+        file.seek(stated.start)
         unread = b""
         while not inflater.eof:
             if not unread:
@@ -333,9 +353,9 @@ def _inflated(path: Path, start: int, most: int | None) -> Iterator[int]:
             unread = inflater.unconsumed_tail
 
 
-def _unzipped(path: Path, start: int, _: int | None) -> Iterator[int]:
-    with path.open("rb") as file:
-        file.seek(start)
+def _unzipped(stated: Stated) -> Iterator[int]:
+    with stated.data.open("rb") as file:
+        file.seek(stated.start)
         with bz2.open(file) as stream:
             while piece := stream.read(_CHUNK_BYTES):
                 yield len(piece)

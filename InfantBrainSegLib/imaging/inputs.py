@@ -227,8 +227,10 @@ def check_not_an_input(output: str | os.PathLike, inputs: Iterable[Path]) -> Non
     if not output.exists():
         return
     for given in inputs:
-        if given.is_dir():
-            inside = output.suffix != ".json" and output.resolve().is_relative_to(given.resolve())  # a rerun's own file may lie there
+        if given.is_dir():  # a rerun's own file may lie there
+            inside = (output.suffix != ".json" or is_dicom(output)) and output.resolve().is_relative_to(given.resolve())
+        elif given.is_file() and is_dicom(given):
+            inside = is_dicom(output) and output.resolve().parent == given.resolve().parent
         else:
             inside = given.exists() and any(part.samefile(output) for part in parts_of(given))
         if inside:

@@ -127,7 +127,7 @@ def affine_of(header: Header, size: tuple[int, ...], name: str) -> tuple[np.ndar
     agree = lengths is not None and np.allclose(np.abs(stated), lengths, rtol=_STATED_AGREES)
     if not agree:
         _check_lengths(stated, _MM.get(header.units, 1.0), name)
-    if sform is not None and not agree and not is_sheared(sform[:, :3] / lengths):
+    if sform is not None and not agree and not _is_sheared_alone(sform[:, :3], stated):
         by_pixdim, by_sform = (
             "×".join(f"{abs(value):.3g}" for value in spacing) for spacing in (stated, np.linalg.norm(sform[:, :3], axis=0))
         )
@@ -151,6 +151,18 @@ def affine_of(header: Header, size: tuple[int, ...], name: str) -> tuple[np.ndar
             "with the first axis to the left; check the overview's sides."
         )
     return factor * affine, warnings
+
+
+def _is_sheared_alone(axes: np.ndarray, stated: np.ndarray) -> bool:
+    """Tell whether axes are not at right angles, and span as much volume as the stated lengths do: a shear changes lengths, and no volume.
+
+    Parameters
+    ----------
+    axes : (3, 3) array, an axis in each column
+    stated : (3,) array
+    """
+    sheared = is_sheared(axes / np.linalg.norm(axes, axis=0))
+    return sheared and bool(np.isclose(abs(np.linalg.det(axes)), abs(stated.prod()), rtol=3 * _STATED_AGREES))
 
 
 def set_place(image: sitk.Image, affine: np.ndarray, stated: np.ndarray) -> None:

@@ -219,6 +219,42 @@ def test_a_session_s_folder_without_a_bids_name_is_a_row(tmp_path):
     assert [(scan.name, scan.reason == "") for scan in find_scans(tmp_path)] == [("sub-01_ses-1", True), ("sub-01_ses-2 old", False)]
 
 
+def test_a_session_without_scans_is_a_row_beside_one_that_has_some(tmp_path):
+    dataset(tmp_path, *pair("sub-01/ses-1/anat/sub-01_ses-1"), "sub-01/ses-2/Anat/sub-01_ses-2_T1w.nii.gz", "sub-01/ses-3/notes.txt")
+    scans = find_scans(tmp_path)
+    assert [scan.session for scan in scans] == ["ses-1", "ses-2", "ses-3"]
+    assert [scan.reason for scan in scans[1:]] == [
+        f"sub-01/{name} has no folder anat with a T1w and a T2w image: add them." for name in ("ses-2", "ses-3")
+    ]
+
+
+@pytest.mark.parametrize("single_scan", [False, True])
+def test_a_t2_left_over_is_a_row_as_a_t1_is(tmp_path, single_scan):
+    runs = [f"sub-01/anat/sub-01_run-{run}" for run in (1, 2, 3)]
+    dataset(tmp_path, *pair(runs[0]), f"{runs[1]}_T1w.nii.gz", f"{runs[2]}_T2w.nii.gz")
+    paired, first, second = find_scans(tmp_path, single_scan)
+    assert paired.t1 == tmp_path / f"{runs[0]}_T1w.nii.gz"
+    assert not paired.reason
+    assert (first.t2, second.t1) == (None, None)
+    assert second.t2 == tmp_path / f"{runs[2]}_T2w.nii.gz"
+    if single_scan:
+        assert (first.reason, second.reason) == ("", "")
+    else:
+        assert "run-2_T1w.nii.gz has no T2w of its own" in first.reason
+        assert "run-3_T2w.nii.gz has no T1w of its own" in second.reason
+
+
+def test_a_line_with_more_cells_than_columns_is_a_row_with_its_reason(tmp_path):
+    first, second = find_scans(table(tmp_path, "subject,t1,t2,age_months\n1,a.nii,b.nii,3,5\n2,c.nii,d.nii,3.5,\n"))
+    assert "line 2 has 5 cells and the first line 4; wanted as many: write 3.5 and not 3,5" in first.reason
+    assert not second.reason
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    with pytest.raises(InputError, match="several columns called t1; wanted one of each"):
+        find_scans(table(tmp_path, "subject,t1,T1,t2\n1,a.nii,b.nii,c.nii\n"))
+
+
 def test_files_and_other_folders_are_no_rows(tmp_path):
     dataset(tmp_path, *pair("sub-01/anat/sub-01"), "sub-02.zip", "code/sub-03/x.py", "Submitted.txt")
     assert [scan.name for scan in find_scans(tmp_path)] == ["sub-01"]

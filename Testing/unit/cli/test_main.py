@@ -9,6 +9,7 @@ import phantoms
 import pytest
 import SimpleITK as sitk
 from command_line import terminate_at
+from dicom_files import write_series
 from stand_ins import of_arrays
 
 from InfantBrainSegLib.cli.main import main
@@ -425,6 +426,19 @@ def test_synthesize_without_subjects_and_train_without_a_recipe_are_refused(tmp_
     assert "wanted 1 or more" in refused(["synthesize", "--output-dir", str(tmp_path / "out"), "--subjects", "0"], capsys)
     assert "none.json" in refused(["train", "--config", str(tmp_path / "none.json")], capsys)
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("given", ["dicom", "dicom/1.dcm"])
+@pytest.mark.parametrize("target", ["2.dcm", "slice.json"])
+def test_json_never_replaces_a_slice_of_a_series(scan_files, tmp_path, capsys, given, target):
+    series = write_series(tmp_path / "dicom", sitk.ReadImage(str(scan_files[0])))
+    for path, name in zip(sorted(series.iterdir()), ("1.dcm", "2.dcm", "slice.json"), strict=False):
+        path.rename(series / name)
+    before = (series / target).read_bytes()
+    t2 = str(scan_files[1])
+    check = ["segment", "--check-only", "--t1", str(tmp_path / given), "--t2", t2, "--json", str(series / target)]
+    assert "is an input" in refused(check, capsys)
+    assert (series / target).read_bytes() == before
 
 
 def test_json_never_replaces_an_input(scan_files, tmp_path, capsys):

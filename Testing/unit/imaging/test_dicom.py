@@ -291,6 +291,19 @@ def test_slices_with_fewer_voxels_than_their_headers_say_are_refused(kept, some,
         read_scan(folder, "T1")
 
 
+def test_a_series_in_color_is_refused(tmp_path):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
+    for path in folder.iterdir():
+        file = pydicom.dcmread(path)
+        gray = (file.pixel_array / 16).astype(np.uint8)
+        file.PixelData = np.stack([gray, 255 - gray, gray // 2], axis=-1).tobytes()
+        file.PhotometricInterpretation, file.SamplesPerPixel, file.PlanarConfiguration = "RGB", 3, 0
+        file.BitsAllocated, file.BitsStored, file.HighBit = 8, 8, 7
+        file.save_as(path)
+    with pytest.raises(InputError, match="T1 has color voxels; wanted one number a voxel: export a grayscale image"):
+        read_scan(folder, "T1")
+
+
 def test_a_series_of_which_some_slices_are_negatives_is_refused(tmp_path):
     folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
     for path in sorted(folder.iterdir())[5:9]:

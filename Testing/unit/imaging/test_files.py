@@ -104,6 +104,16 @@ def test_a_sheared_sform_is_followed_with_and_without_a_qform(tmp_path, qform_co
     assert image[2, 3, 1] == 1 * 30 + 3 * 6 + 2
 
 
+@pytest.mark.parametrize("qform_code", [0, 1])
+@pytest.mark.parametrize("shear", [0.001, 0.1])
+def test_a_sheared_sform_of_another_size_than_pixdim_is_refused(tmp_path, qform_code, shear):
+    path = tmp_path / "sheared.nii"
+    write_image(ramp(direction=np.eye(3)), path)
+    patched(path, 252, "hh", qform_code, 1)
+    patched(path, 280, "12f", *(0.6, shear, 0, 7), *(0, 1.5, 0, -8), *(0, 0, 2.4, 9))
+    assert "0.5×1.25×2 mm by its pixdim and 0.6×1.5×2.4 mm by its sform" in refused(path)
+
+
 def test_a_missing_file_a_folder_and_an_unknown_extension_are_refused(tmp_path):
     assert "does not exist" in refused(tmp_path / "none.nii.gz")
     assert "is a folder" in refused(tmp_path)

@@ -195,6 +195,64 @@ def test_a_damaged_text_of_numbers_is_refused_in_silence(tmp_path, extension, nu
     assert_refused_in_silence(text_file(tmp_path, extension, numbers), capfd)
 
 
+OF_TYPE = {
+    "beyond a byte": ("uchar", "".join(f"{number * 5}\n" for number in range(4**3))),
+    "below 0": ("ushort", "-500\n" + "7\n" * 63),
+    "too large": ("short", "32768\n" + "7\n" * 63),
+    "a fraction": ("short", "1.5\n" * 64),
+    "an exponent": ("short", "1.500000e+02\n" * 64),
+    "an underscore": ("ushort", "5_00\n" + "7\n" * 63),
+    "a long word": ("short", " ".join("0" * 5000 + str(number) for number in range(64)) + "\n"),
+    "commas without spaces": ("short", ",".join(map(str, range(64))) + "\n"),
+}
+
+
+@pytest.mark.parametrize("extension", TEXTS)
+@pytest.mark.parametrize("case", OF_TYPE)
+def test_numbers_that_are_not_of_the_type_are_refused_in_silence(tmp_path, extension, case, capfd):
+    kind, numbers = OF_TYPE[case]
+    path = text_file(tmp_path, extension, numbers)
+    content = path.read_bytes().replace(b"MET_FLOAT", f"MET_{kind.upper()}".encode()).replace(b"type: float", f"type: {kind}".encode())
+    path.write_bytes(content)
+    assert_refused_in_silence(path, capfd)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), [("uchar", (0, 255)), ("int", (-(2**31), 2**31 - 1)), ("ushort", (0, 65535)), ("short", (-32768, 32767))]
+)
+@pytest.mark.parametrize("extension", TEXTS)
+def test_whole_numbers_at_the_limits_of_their_type_are_read(tmp_path, extension, kind, values):
+    path = text_file(tmp_path, extension, "".join(f"{values[number % 2]}\n" for number in range(4**3)))
+    path.write_bytes(
+        path.read_bytes().replace(b"MET_FLOAT", f"MET_{kind.upper()}".encode()).replace(b"type: float", f"type: {kind}".encode())
+    )
+    assert set(np.unique(sitk.GetArrayFromImage(read_image(path)))) == set(values)
+
+
+@pytest.mark.parametrize("between", [", ", ",\n"])
+def test_commas_in_the_text_of_a_nrrd_are_read(tmp_path, between):
+    path = text_file(tmp_path, ".nrrd", between.join(map(str, range(4**3))) + "\n")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_image(path)).ravel(), np.arange(4**3))
+
+
+@pytest.mark.parametrize("skip", ["byte skip: 4", "line skip: 1"])
+def test_packed_voxels_that_do_not_begin_where_the_header_ends_are_refused(tmp_path, skip, capfd):
+    path = written(tmp_path / "a.nrrd")
+    path.write_bytes(path.read_bytes().replace(b"encoding: gzip", f"{skip}\nencoding: gzip".encode()))
+    assert_refused_in_silence(path, capfd)
+
+
+def test_a_list_of_one_number_a_voxel_is_an_image_of_numbers(tmp_path):
+    header = (
+        "NRRD0005\ntype: short\ndimension: 4\nsizes: 1 20 20 20\nkinds: list domain domain domain\nencoding: raw\nendian: little\n"
+        "space: LPS\nspace directions: none (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\n\n"
+    )
+    path = tmp_path / "list.nrrd"
+    path.write_bytes(header.encode() + VALUES.tobytes())
+    image = read_image(path)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.Cast(image, sitk.sitkFloat32)), VALUES)
+
+
 def test_a_metaimage_whose_last_number_may_be_cut_is_refused_in_silence(tmp_path, capfd):
     assert_refused_in_silence(text_file(tmp_path, ".mha", NUMBERS[:-1]), capfd)
     read_image(text_file(tmp_path, ".nrrd", NUMBERS[:-1]))

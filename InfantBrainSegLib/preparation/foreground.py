@@ -3,6 +3,8 @@
 All arrays here may be in any axis order, T1, T2 and mask in the same one.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 
@@ -201,7 +203,7 @@ def correlation(t1: np.ndarray, t2: np.ndarray) -> float:
     return float(np.corrcoef(t1.astype(np.float32), t2.astype(np.float32))[0, 1])
 
 
-def check_contrasts(t1: np.ndarray, t2: np.ndarray, has_skull: bool) -> Check:
+def check_contrasts(t1: np.ndarray, t2: np.ndarray, has_skull: bool, find_inner: Callable[[], np.ndarray]) -> Check:
     """Check that T1 and T2 are two images of two contrasts, whatever their scale, not swapped and neither of them inverted.
 
     Parameters
@@ -209,6 +211,8 @@ def check_contrasts(t1: np.ndarray, t2: np.ndarray, has_skull: bool) -> Check:
     t1, t2 : (N,) arrays, the brain's voxels
     has_skull : bool
         Fat and air would decide then, and only the same image is looked for.
+    find_inner : callable
+        Gives an (N,) bool array: which of the voxels do not lie at the brain's edge, where a brain that was resampled fades on both scans.
     """
     found = correlation(_z_scores(t1.astype(np.float32)), _z_scores(t2.astype(np.float32)))  # without outliers
     if abs(found) > SAME_CORRELATION:
@@ -218,6 +222,10 @@ def check_contrasts(t1: np.ndarray, t2: np.ndarray, has_skull: bool) -> Check:
     swapped = skewness < SWAP_SKEWNESS and not has_skull
     if swapped:
         return Check(CheckCode.CONTRASTS, STOP, f"swapped (skewness of T2 - T1 {skewness:.1f})", _CONTRASTS, "check which file is which")
+    if found > TOGETHER_WARN and not has_skull:
+        inner = find_inner()
+        if inner.any():
+            found = correlation(_z_scores(t1[inner].astype(np.float32)), _z_scores(t2[inner].astype(np.float32)))
     if found > TOGETHER_WARN and not has_skull:
         return Check(
             CheckCode.SAME_CONTRAST,

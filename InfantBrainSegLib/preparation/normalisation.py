@@ -1,9 +1,11 @@
 """From two scans to the network's arrays."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import ndimage
 
 from ..core.check import Check, warnings_of
 from ..core.errors import ErrorCode, InputError
@@ -14,6 +16,7 @@ from . import foreground as quality
 
 MIN_BRAIN_ML = 100.0  # a preterm brain of 25 weeks has about 100 ml
 CLIP_PERCENTILES = (0.5, 99.5)  # bright vessels and dark stripping errors lie beyond
+_EDGE_MM = 2.0  # in which a stripped brain of voxels up to that size fades out once it was resampled
 _EMPTY_MASK = "The brain mask is empty; wanted voxels above 0 in the brain: check the file."
 
 
@@ -105,8 +108,15 @@ def pair_scans(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | 
     _check_varies(t1_values, "T1", "in the whole brain")
     _check_varies(t2_values, "T2", "in the whole brain")
     skull = quality.no_skull() if mask is not None else quality.check_skull(stripped, brain_ml)
-    checks += [quality.check_contrasts(t1_values, t2_values, not skull.passes), skull]
+    find_inner = partial(_inner, brain, t1.GetSpacing()[::-1])
+    checks += [quality.check_contrasts(t1_values, t2_values, not skull.passes, find_inner), skull]
     return ScanPair(t1, t2, pair_mask, tuple(checks))
+
+
+def _inner(brain: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
+    """Which voxels of a (K, J, I) bool brain lie further than `_EDGE_MM` from its edge: (N,) bool."""
+    box = bounding_box(brain) or ()
+    return (ndimage.distance_transform_edt(np.pad(brain[box], 1), spacing_mm)[1:-1, 1:-1, 1:-1] > _EDGE_MM)[brain[box]]
 
 
 def _lone_scan(t1: sitk.Image | None, t2: sitk.Image | None, mask: sitk.Image | None) -> ScanPair:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+_STDERR = 2
+
 
 class Tolerant:
     """A text stream that drops what its file does not take, and replaces letters that it cannot hold.
@@ -46,6 +48,23 @@ class Tolerant:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
+
+
+@contextlib.contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Keep off stderr what libraries of other languages print there while the block runs, such as a decoder of damaged images."""
+    try:
+        kept, nowhere = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # stderr is closed
+        yield
+        return
+    os.dup2(nowhere, _STDERR)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
 
 
 @contextlib.contextmanager

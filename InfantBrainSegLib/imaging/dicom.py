@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..core.errors import InputError, ran_out
+from ..core.streams import silent_libraries
 from .dicom_header import THICKNESS_KEY, Slice, read_header
 from .files import GET_IT, check_image, check_path, is_link_to_nothing, quiet_itk
 from .multiframe import look_at_voxels
@@ -106,7 +107,8 @@ def read_series(parts: list[Slice], name: str) -> sitk.Image:
             step_mm = parts[0].spacing_mm[2]
         else:
             parts, step_mm = _in_order(parts, name)
-        image = _read(parts, name)
+        with silent_libraries():
+            image = _read(parts, name)
         image.SetSpacing((*parts[0].spacing_mm[:2], step_mm))
         image.SetOrigin(parts[0].origin_mm)
         image.SetDirection(parts[0].direction)

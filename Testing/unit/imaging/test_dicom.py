@@ -1,3 +1,5 @@
+import contextlib
+import os
 import re
 import sys
 
@@ -289,6 +291,24 @@ def test_slices_with_fewer_voxels_than_their_headers_say_are_refused(kept, some,
     count = f"{2 if some else len(paths)} of {len(paths)}"
     with pytest.raises(InputError, match=f"The voxels of {count} slices in the DICOM series of T1 are fewer than their headers say"):
         read_scan(folder, "T1")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_a_decoder_prints_stays_off_stderr(tmp_path, monkeypatch, capfd, fails):
+    folder = write_series(tmp_path / "dicom", scan_on(phantoms.LPS))
+    read = sitk.ImageSeriesReader.Execute
+
+    def noisy(self):
+        os.write(2, b"tile part length size inconsistent")
+        if fails:
+            raise RuntimeError("damaged")
+        return read(self)
+
+    monkeypatch.setattr(sitk.ImageSeriesReader, "Execute", noisy)
+    with pytest.raises(InputError, match="cannot be read; wanted intact files") if fails else contextlib.nullcontext():
+        read_scan(folder, "T1")
+    print("words of ours", file=sys.stderr)
+    assert capfd.readouterr() == ("", "words of ours\n")
 
 
 def test_a_series_in_color_is_refused(tmp_path):

@@ -299,7 +299,7 @@ def _nrrd_fields(head: bytes) -> tuple[dict[str, str], int | None]:
     return {key.strip().lower(): value.strip() for key, value in lines}, end.end() if end else None
 
 
-def _is_finite(word: str | bytes) -> bool:
+def _is_finite(word: str) -> bool:
     try:
         return math.isfinite(float(word))
     except ValueError:

@@ -145,13 +145,13 @@ class _RigidSearch:
         self._t1, self._t2 = t1, t2
         (heads, self._stripped) = zip(*(find_head(scan) for scan in (t1, t2)), strict=True)
         self._heads: tuple[sitk.Image, ...] = heads
-        self._points_mm, self._points_2_mm = (points_mm(head) for head in heads)  # (N, 3) each
+        self._points_mm, self._t2_points_mm = (points_mm(head) for head in heads)  # (N, 3) each
         self._center_mm = self._points_mm.mean(axis=0) if self._points_mm.size else np.zeros(3)
         self._looked_at = heads[0] if mask is None else sitk.Cast(mask > 0, sitk.sitkUInt8)
         self._fine_mm = _HEAD_MM if mask is None and not self._stripped[0] else _BRAIN_MM
 
     def run(self) -> Alignment:
-        if not self._points_mm.size or not self._points_2_mm.size or not self._meet():
+        if not self._points_mm.size or not self._t2_points_mm.size or not self._meet():
             return Alignment(self._t2, None, {"moved": False, "message": "T2 was not aligned: it does not overlap T1."})
         on_t1 = self._looked_at
         if on_t1 is not self._heads[0]:
@@ -176,7 +176,7 @@ class _RigidSearch:
 
     def _meet(self) -> bool:
         """Whether T1's and T2's heads are large enough and come near enough to each other to be sought."""
-        ends = [(points.min(axis=0), points.max(axis=0)) for points in (self._points_mm, self._points_2_mm)]
+        ends = [(points.min(axis=0), points.max(axis=0)) for points in (self._points_mm, self._t2_points_mm)]
         (low, high), (other_low, other_high) = ends
         if min((high - low).min(), (other_high - other_low).min()) < MIN_HEAD_MM:
             return False
@@ -184,7 +184,7 @@ class _RigidSearch:
 
     def _starts(self) -> list[sitk.Euler3DTransform]:
         """Turns of T2 at the header's place and with the middles of both heads together."""
-        middle = self._points_2_mm.mean(axis=0) - self._center_mm
+        middle = self._t2_points_mm.mean(axis=0) - self._center_mm
         places = [np.zeros(3)] + ([middle] if np.linalg.norm(middle) <= MAX_TRANSLATION_MM else [])
         rotations = [np.deg2rad(angles) for angles in itertools.product(_START_DEGREES, repeat=3)]
         return [self._euler(angles, place) for place in places for angles in rotations if angles.any() or place.any()]

@@ -1,7 +1,8 @@
 """Weights files: written, found, checked against their manifest, and turned into networks.
 
-A weights file is a dict saved by torch, and compressed, with the keys format, stage, network, context, labels, training, state_dict and
-scales. The manifest beside it gives each file's sha256 and size: a damaged or exchanged file is refused before it segments anything.
+A weights file is a dict saved by torch, and compressed, with the keys format, stage, network, context, labels, training, state_dict,
+scales and newborn_wm_bias (0 where it is absent). The manifest beside it gives each file's sha256 and size: a damaged or exchanged file is
+refused before it segments anything.
 
 Matrices are integers of 8 bits; `scales` gives what 1 stands for in each output channel. Files of format 1 hold float16 and no scales.
 """
@@ -24,7 +25,7 @@ from ..core.errors import WeightsError
 from .context import ContextConfig
 from .fcn import MultiStreamFCN, NetworkConfig
 from .saved import UnreadableError, read_saved
-from .weights_guard import MOST_BYTES, check_archive, check_state, check_training
+from .weights_guard import MOST_BYTES, check_archive, check_bias, check_state, check_training
 
 FORMAT = 2
 _READABLE = (1, FORMAT)
@@ -51,6 +52,8 @@ class LoadedNetwork:
         How the distance maps were made that the second stage was trained with.
     training : dict
         What the training run said of itself.
+    newborn_wm_bias : float
+        What is added to WM's logit of a brain with a newborn's contrast, so that its border lies where manual raters draw it.
     """
 
     network: MultiStreamFCN
@@ -58,6 +61,12 @@ class LoadedNetwork:
     sha256: str
     context: ContextConfig | None
     training: dict[str, Any]
+    newborn_wm_bias: float = 0.0
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What `save_weights` wants beside the network."""
+        return {"context": self.context, "training": self.training, "newborn_wm_bias": self.newborn_wm_bias}
 
 
 class Networks:
@@ -102,7 +111,7 @@ def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path
     stage : str
         "fcn1", "fcn2", "locate" or "refine".
     meta : dict
-        "context": ContextConfig or None, "training": dict of plain values.
+        "context": ContextConfig or None, "training": dict of plain values, "newborn_wm_bias": float; as in `LoadedNetwork`.
     path : path
         A name ending in .pt.
 
@@ -125,6 +134,7 @@ def save_weights(network: MultiStreamFCN, stage: str, meta: dict[str, Any], path
         "training": meta.get("training", {}),
         "state_dict": state_dict,
         "scales": scales,
+        "newborn_wm_bias": float(meta.get("newborn_wm_bias", 0.0)),
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -166,7 +176,9 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
         stage, training, state = str(content["stage"]), dict(content["training"]), content["state_dict"]
         config = NetworkConfig(**content["network"])
         context = None if content["context"] is None else ContextConfig(**content["context"])
+        newborn_wm_bias = float(content.get("newborn_wm_bias", 0.0))
         check_training(training)
+        check_bias(newborn_wm_bias)
         check_state(config, stage, state)
         with torch.device("meta"):  # without random weights, which would be replaced at once
             network = MultiStreamFCN(config)
@@ -181,7 +193,7 @@ def load_network(stage_or_path: str | Path, weights_dir: str | Path | None = Non
             f"{path} holds the labels {content.get('labels')!s:.200} and a network of {len(wanted)} classes; wanted {wanted}: "
             "use a file made by save_weights."
         )
-    return LoadedNetwork(network.eval(), stage, sha256, context, training)
+    return LoadedNetwork(network.eval(), stage, sha256, context, training, newborn_wm_bias)
 
 
 def _folder_of(file: Path) -> Path:

@@ -17,6 +17,7 @@ from .fcn import NetworkConfig, expected_shapes
 MOST_BYTES = 1 << 30  # of a file; the paper's larger network takes 0.15 GB
 MOST_PARAMETERS = 200_000_000  # 0.8 GB; the paper's larger network has 71 million
 LARGEST_PATCH = 512  # voxels along an edge of what a network was trained on
+LARGEST_BIAS = 4.0  # of a logit: e^4 is 55 times as likely
 _MOST_UNPACKED = 16  # times the file's size; the bundled weights take 1.2 times theirs
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MOST_ENTRIES, _MOST_PICKLE_BYTES = 10_000, 1 << 20
@@ -111,6 +112,18 @@ def check_training(training: Mapping[str, Any]) -> None:
     patch = training.get("patch_voxels", 1)
     if type(patch) is not int or not 1 <= patch <= LARGEST_PATCH:
         raise ValueError(f"its training had patches of {patch!r:.40} voxels; wanted a whole number of 1 to {LARGEST_PATCH}")
+
+
+def check_bias(bias: float) -> None:
+    """Make sure that what is added to a logit leaves the other tissues a chance.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    if not abs(bias) <= LARGEST_BIAS:
+        raise ValueError(f"its newborn_wm_bias is {bias}; wanted {-LARGEST_BIAS:g} to {LARGEST_BIAS:g}")
 
 
 def _check_plain(value: object, left: list[int], levels: int) -> None:

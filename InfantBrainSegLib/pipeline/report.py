@@ -108,6 +108,8 @@ class Report:
         What may be said of each input, by role.
     edits : dict or None
         Of a result that was edited by hand: how much of it is fixed, and how much changed round that.
+    newborn_wm_bias : float
+        What was added to WM's logit because the brain has a newborn's contrast.
     """
 
     versions: dict[str, str]
@@ -128,6 +130,7 @@ class Report:
     peak_memory_mb: float | None
     inputs: dict[str, dict[str, str]] | None = None
     edits: dict[str, Any] | None = None
+    newborn_wm_bias: float = 0.0
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -182,7 +185,7 @@ class Report:
                 f"The report has schema version {plain.get('schema_version', 'none')}; wanted {SCHEMA_VERSION}: segment the scan again.",
                 ErrorCode.REPORT_VERSION,
             )
-        values = {field.name: plain[field.name] for field in fields(cls) if field.name not in _OPTIONAL}
+        values = {field.name: plain[field.name] for field in fields(cls) if field.name in plain and field.name not in _OPTIONAL}
         values |= {
             "volumes": tuple(TissueVolume(**volume) for volume in plain["volumes"]),
             "checks": tuple(Check.from_dict(check) for check in plain["checks"]),

@@ -27,6 +27,7 @@ from ..preparation.normalisation import Prepared
 from ..preparation.registration import Alignment
 from .cleanup import CleanedLabels, clean
 from .edits import Edits, Kept, KeptThere, RefineConfig
+from .newborn import newborn_share, with_wm_bias
 from .options import SegmentOptions
 from .prepare_scans import PreparedScans, prepare_scans
 from .report import Report, Steps, peak_memory_mb, versions
@@ -85,6 +86,7 @@ class TissueResult:
     labels: np.ndarray  # (X, Y, Z) uint8
     probabilities: np.ndarray  # (4, X, Y, Z)
     fluid: np.ndarray  # (X, Y, Z) bool: what the networks call GM or WM, and its intensities CSF
+    newborn_wm_bias: float  # what was added to WM's logit
 
 
 @dataclass(frozen=True)
@@ -273,6 +275,7 @@ def _finish(
         seconds=steps.seconds,
         peak_memory_mb=peak_memory_mb(),
         edits=kept.told(result, edits) if kept and edits else None,
+        newborn_wm_bias=round(found.newborn_wm_bias, 4),
     )
     return Segmentation(result, t1, ready.pair.t2, volumes, report, probabilities, prepared, ready.alignment)
 
@@ -305,7 +308,7 @@ def _tissues(means: _Means, prepared: Prepared) -> TissueResult:
         probabilities = predictor.predict(stages[0], images, prepared.mask, partial(inside, Step.STAGE_1))  # (4, X, Y, Z)
         labels, fluid = tissue_labels(probabilities, prepared)
     first = labels if options.use_context else None
-    last = None
+    last, bias = None, 0.0
     for index, (context, stage_2) in enumerate(ROUNDS[: options.rounds if options.use_context else 0]):
         with steps(context):
             inputs = with_distance_maps(images, labels, stages[1].context or ContextConfig(), len(probabilities))  # (5, X, Y, Z)
@@ -315,7 +318,11 @@ def _tissues(means: _Means, prepared: Prepared) -> TissueResult:
             probabilities = found if last is None else torch.lerp(last, found, LATER_ROUND_SHARE)
             last = found
             labels, fluid = tissue_labels(probabilities, prepared)
-    return TissueResult(None if first is None else first.cpu().numpy(), labels.cpu().numpy(), probabilities.cpu().numpy(), fluid)
+    if last is not None and (bias := newborn_wm_bias(stages[1], prepared, labels)):
+        probabilities = with_wm_bias(probabilities, bias)
+        labels, fluid = tissue_labels(probabilities, prepared)
+    first_labels = None if first is None else first.cpu().numpy()
+    return TissueResult(first_labels, labels.cpu().numpy(), probabilities.cpu().numpy(), fluid, bias)
 
 
 def _with_edits(means: _Means, prepared: Prepared, edits: Edits) -> Labelled:
@@ -328,20 +335,21 @@ def _with_edits(means: _Means, prepared: Prepared, edits: Edits) -> Labelled:
     with means.steps(Step.REFINE, after=last) as inside:
         kept = Kept.of(edits, before)
         there = kept.in_space(prepared.space)
-        probabilities = _looked_again(means, prepared, there, edits.config, partial(inside, Step.REFINE))
+        probabilities, bias = _looked_again(means, prepared, there, edits.config, partial(inside, Step.REFINE))
         again, fluid = tissue_labels(torch.from_numpy(probabilities), prepared)
         labels = there.filled(again.numpy())
-        found = TissueResult(None, labels, there.known(probabilities, known), fluid & (labels == CSF.value))
+        found = TissueResult(None, labels, there.known(probabilities, known), fluid & (labels == CSF.value), bias)
         cleaned = _cleaned(found, means, prepared)
         return Labelled(_halved(found), replace(cleaned, labels=there.filled(cleaned.labels)), kept)
 
 
 def _looked_again(
     means: _Means, prepared: Prepared, kept: KeptThere, config: RefineConfig, on_progress: Callable[[float], None]
-) -> np.ndarray:
+) -> tuple[np.ndarray, float]:
     """(4, X, Y, Z) probabilities of the second stage in rounds that are guided by the edits and by what the rounds before found near them.
 
-    Every second round is on the mirrored brain; all are averaged, and pulled towards what they missed in the edited voxels.
+    Every second round is on the mirrored brain; all are averaged, and pulled towards what they missed in the edited voxels. Also tells what
+    was added to WM's logit.
     """
     predictor, stage = means.predictor, means.stages[1]
     images, labels, total = predictor.to_device(prepared.images), kept.labels, torch.zeros(())
@@ -352,7 +360,8 @@ def _looked_again(
         found = run(stage, inputs, prepared.mask, partial(_tell_part, on_progress, index, config.rounds))
         total = total.to(found.device) + found
         labels = kept.filled(tissue_labels(total, prepared)[0].cpu().numpy())
-    return kept.pulled((total / config.rounds).cpu().numpy(), config)
+    bias = newborn_wm_bias(stage, prepared, torch.from_numpy(labels))
+    return kept.pulled(with_wm_bias(total / config.rounds, bias).cpu().numpy(), config), bias
 
 
 def _tell_part(on_progress: Callable[[float], None], index: int, parts: int, share: float) -> None:
@@ -362,6 +371,11 @@ def _tell_part(on_progress: Callable[[float], None], index: int, parts: int, sha
 def with_distance_maps(images: torch.Tensor, labels: torch.Tensor, config: ContextConfig, classes: int) -> torch.Tensor:
     """(2, X, Y, Z) images and (X, Y, Z) labels of so many classes to what the second stage sees, there: (1 + classes, X, Y, Z)."""
     return torch.cat([images.to(labels.device), distance_maps_on_device(labels, config)[: classes - 1]])
+
+
+def newborn_wm_bias(stage: LoadedNetwork, prepared: Prepared, labels: torch.Tensor) -> float:
+    """What is to be added to WM's logit of a prepared brain with these (X, Y, Z) labels, so that its border is that of manual raters."""
+    return stage.newborn_wm_bias * newborn_share(prepared.images, labels.cpu().numpy()) if stage.newborn_wm_bias else 0.0
 
 
 def tissue_labels(probabilities: torch.Tensor, prepared: Prepared) -> tuple[torch.Tensor, np.ndarray]:

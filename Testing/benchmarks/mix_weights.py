@@ -1,9 +1,10 @@
 """Mix the tissue networks of two trainings from one start, and let FCN-2 choose white matter a little sooner.
 
-    python -m Testing.benchmarks mix-weights FIRST SECOND OUT [--share 0.5] [--wm-bias 0.25]
+    python -m Testing.benchmarks mix-weights FIRST SECOND OUT [--share 0.5] [--wm-bias 0.25] [--newborn-wm-bias 0.5]
 
 Each weight becomes FIRST's times (1 - share) and SECOND's times share (Wortsman et al., CVPR 2022: Robust fine-tuning of zero-shot models).
-The bias is added to the logit of white matter in FCN-2's last classifier. The training record is FIRST's, and says what was mixed.
+The bias is added to the logit of white matter in FCN-2's last classifier; a newborn's is kept beside the weights and added where a brain
+has a newborn's contrast. The training record is FIRST's, and says what was mixed.
 """
 
 import argparse
@@ -42,6 +43,7 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--share", type=float, default=0.5, help="of the second, 0 to 1 (default: %(default)s)")
     parser.add_argument("--wm-bias", type=float, default=0.25, help="added to white matter's logit (default: %(default)s)")
+    parser.add_argument("--newborn-wm-bias", type=float, default=0.5, help="added to it in a newborn's contrast (default: %(default)s)")
     arguments = parser.parse_args()
     for stage in STAGES:
         first, second = (load_network(stage, folder) for folder in (arguments.first, arguments.second))
@@ -49,4 +51,5 @@ def main() -> None:
             both = mixed(first, second, arguments.share, arguments.wm_bias)
         except ValueError as error:
             parser.error(str(error))
-        save_weights(both.network, stage, {"context": both.context, "training": both.training}, arguments.output_dir / f"{stage}.pt")
+        newborn_wm_bias = arguments.newborn_wm_bias if stage == "fcn2" else 0.0
+        save_weights(both.network, stage, both.meta | {"newborn_wm_bias": newborn_wm_bias}, arguments.output_dir / f"{stage}.pt")

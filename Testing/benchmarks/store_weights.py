@@ -23,5 +23,5 @@ def main() -> None:
         wanted = arguments.output_dir / path.name
         before = path.stat().st_size  # both may be one file
         loaded = load_network(path)
-        save_weights(loaded.network, loaded.stage, {"context": loaded.context, "training": loaded.training}, wanted)
+        save_weights(loaded.network, loaded.stage, loaded.meta, wanted)
         print(f"{path.name}: {before / 1e6:.2f} MB, now {wanted.stat().st_size / 1e6:.2f} MB")

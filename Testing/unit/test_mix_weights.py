@@ -22,7 +22,9 @@ def saved(folder, seed, width=2):
 
 def test_weights_lie_between_those_of_both_and_white_matter_gets_its_bias(tmp_path, monkeypatch):
     first, second, out = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2), tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", ["mix-weights", str(first), str(second), str(out), "--share", "0.25", "--wm-bias", "0.5"])
+    monkeypatch.setattr(
+        sys, "argv", ["mix-weights", str(first), str(second), str(out), "--share", "0.25", "--wm-bias", "0.5", "--newborn-wm-bias", "0.3"]
+    )
     mix_weights.main()
     for stage in ("fcn1", "fcn2"):
         one, other, both = (load_network(stage, folder) for folder in (first, second, out))
@@ -32,6 +34,7 @@ def test_weights_lie_between_those_of_both_and_white_matter_gets_its_bias(tmp_pa
                 wanted = wanted + 0.5 * torch.eye(len(wanted))[WM.value]
             assert torch.allclose(states[2][name], wanted, atol=0.004), name  # they are stored in 8 bits
         assert both.training["seed"] == 1
+        assert both.newborn_wm_bias == (0.3 if stage == "fcn2" else 0)
         assert both.training["mixed_with"] == {"sha256": other.sha256, "share": 0.25} | ({"wm_bias": 0.5} if stage == "fcn2" else {})
 
 

@@ -22,6 +22,7 @@ _PUBLIC_PARTS = (  # of the report; no paths, no names
     "extraction",
     "alignment",
     "bias_corrected",
+    "newborn_wm_bias",
     "checks",
     "verdict",
     "warnings",

@@ -224,6 +224,21 @@ def test_a_file_from_before_networks_told_their_classes_has_four(tmp_path):
     assert load_network(tmp_path / "old.pt").network.config.classes == 4
 
 
+@pytest.mark.parametrize("bias", [5.0, float("nan"), float("-inf")])
+def test_a_bias_that_leaves_other_tissues_no_chance_is_refused(tmp_path, bias):
+    save_weights(tiny_network((1, 1, 3)), "fcn2", {"context": ContextConfig(), "newborn_wm_bias": bias}, tmp_path / "fcn2.pt")
+    with pytest.raises(WeightsError, match=r"newborn_wm_bias is \S+; wanted -4 to 4"):
+        load_network("fcn2", tmp_path)
+
+
+def test_a_file_that_tells_no_bias_has_none(tmp_path):
+    save_weights(tiny_network((1, 1, 3)), "fcn2", {"context": ContextConfig()}, tmp_path / "fcn2.pt")
+    content = torch.load(tmp_path / "fcn2.pt", weights_only=True)
+    del content["newborn_wm_bias"]
+    torch.save(content, tmp_path / "old.pt")
+    assert load_network(tmp_path / "old.pt").newborn_wm_bias == 0
+
+
 def test_labels_that_are_not_those_of_the_files_own_network_are_refused(tmp_path):
     save_weights(tiny_network(), "fcn1", {}, tmp_path / "fcn1.pt")
     content = torch.load(tmp_path / "fcn1.pt", weights_only=True)
@@ -234,12 +249,12 @@ def test_labels_that_are_not_those_of_the_files_own_network_are_refused(tmp_path
 
 
 def test_the_command_that_stores_again_keeps_what_a_file_tells(tmp_path, monkeypatch):
-    meta = {"context": ContextConfig(clip_mm=7.0), "training": {"seed": 3}}
+    meta = {"context": ContextConfig(clip_mm=7.0), "training": {"seed": 3}, "newborn_wm_bias": 0.5}
     save_weights(tiny_network((1, 1, 3)), "fcn2", meta, tmp_path / "fcn2.pt")
     as_format_1(tmp_path / "fcn2.pt", tmp_path / "old" / "fcn2.pt")
     monkeypatch.setattr("sys.argv", ["store-weights", str(tmp_path / "old"), str(tmp_path / "new")])
     store_weights.main()
     old, new = (load_network(tmp_path / name / "fcn2.pt") for name in ("old", "new"))
-    assert (new.stage, new.context, new.training) == (old.stage, old.context, old.training)
+    assert (new.stage, new.meta) == (old.stage, old.meta) == ("fcn2", meta)
     assert (tmp_path / "new" / "fcn2.pt").stat().st_size < (tmp_path / "old" / "fcn2.pt").stat().st_size
     assert load_network("fcn2", tmp_path / "new").network.config == old.network.config

@@ -33,7 +33,8 @@ def mixed(first: LoadedNetwork, second: LoadedNetwork, share: float, wm_bias: fl
         state[last][WM.value] += wm_bias
     first.network.load_state_dict(state)
     mixture = {"sha256": second.sha256, "share": share} | ({"wm_bias": wm_bias} if first.stage == "fcn2" else {})
-    first.training["mixed_with"] = mixture
+    earlier = {"earlier": first.training["mixed_with"]} if "mixed_with" in first.training else {}
+    first.training["mixed_with"] = mixture | earlier
     return first
 
 

@@ -38,6 +38,15 @@ def test_weights_lie_between_those_of_both_and_white_matter_gets_its_bias(tmp_pa
         assert both.training["mixed_with"] == {"sha256": other.sha256, "share": 0.25} | ({"wm_bias": 0.5} if stage == "fcn2" else {})
 
 
+def test_a_mixture_of_a_mixture_tells_of_both(tmp_path, monkeypatch):
+    first, second, once, twice = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2), tmp_path / "once", tmp_path / "twice"
+    for start, out, share in ((first, once, "0.5"), (once, twice, "0.25")):
+        monkeypatch.setattr(sys, "argv", ["mix-weights", str(start), str(second), str(out), "--share", share])
+        mix_weights.main()
+    told = load_network("fcn2", twice).training["mixed_with"]
+    assert (told["share"], told["earlier"]["share"]) == (0.25, 0.5)
+
+
 def test_networks_of_another_shape_are_refused(tmp_path, monkeypatch, capsys):
     first, second = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2, width=4)
     monkeypatch.setattr(sys, "argv", ["mix-weights", str(first), str(second), str(tmp_path / "out")])
